@@ -1,0 +1,111 @@
+# Everything a developer types. Needs Python >= 3.11 with venv and headers, a C compiler, make.
+# Written for GNU make 3.81, which macOS has.
+
+VENV ?= .venv
+PORT ?= 8888
+ARGS ?=
+# The plain name first: it is what the user chose. PYTHON=... overrides.
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*.pxd)
+
+.PHONY: help run test build lint annotate dist clean distclean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
+	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
+	@echo 'make build     compile the extension after an edit'
+	@echo 'make lint      ruff, mypy --strict, cython-lint'
+	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'
+	@echo 'make dist      build the sdist, and the wheel from that sdist, without a network'
+	@echo 'make clean     remove what was built; distclean: the environment and llhttp too'
+	@echo 'The environment is $(VENV)/ (VENV=...), made by the first suitable Python (PYTHON=...).'
+
+run: build
+	@$(BIN)/python -m fasthttpserver --port $(PORT)
+
+test: build $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+build: $(VENV)/build.stamp
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+	$(BIN)/cython-lint $(CYTHON_SOURCES)
+
+annotate: build
+	@mkdir -p build
+	$(BIN)/cython --annotate --include-dir src --output-file build/_parser.c src/fasthttpserver/_parser.pyx
+
+# pip finds nothing, so a build that wanted to fetch would fail.
+dist: build $(VENV)/dist.stamp
+	rm -rf dist
+	PIP_NO_INDEX=1 $(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf build dist src/*.egg-info src/fasthttpserver/*.so src/fasthttpserver/*.c
+	rm -rf .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache htmlcov $(VENV)/build.stamp
+
+distclean: clean
+	rm -rf $(VENV) vendor/llhttp/include vendor/llhttp/src vendor/llhttp/LICENSE*
+
+# Stamps: each is newer than what it was made from, so a second run starts at once.
+
+$(VENV)/env.stamp: pyproject.toml
+	@python=$$($(FIND_PYTHON)) || exit 1; \
+	if $(BIN)/python -c "$$DOCTOR" >/dev/null 2>&1; then :; else \
+		echo "making $(VENV) with $$python"; "$$python" -m venv --clear $(VENV); \
+	fi
+	@$(PIP) install 'pip>=25.1'  # for --group
+	@$(PIP) install --group build
+	@touch $@
+
+$(VENV)/build.stamp: $(VENV)/env.stamp setup.py vendor/llhttp/pin.toml $(CYTHON_SOURCES)
+	@echo 'compiling the extension'
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/%.stamp: $(VENV)/env.stamp
+	@$(PIP) install --group $*
+	@touch $@
+
+# What this Python lacks, and what to install: one line and status 1. Too old: status 2.
+# Runs on any Python at all, hence the old syntax.
+define DOCTOR
+import os, shlex, subprocess, sys
+if sys.version_info < (3, 11):
+    sys.exit(2)
+import importlib.util, sysconfig
+name = "python3.%d" % sys.version_info[1]
+advice = " Debian, Ubuntu: apt install %s; Fedora: dnf install %s; macOS: %s"
+if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+    advice %= name + "-venv", name, "brew install python"
+    sys.exit(sys.executable + " cannot make environments (venv, ensurepip)." + advice)
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+    advice %= name + "-dev", name + "-devel", "brew install python"
+    sys.exit(sys.executable + " has no C headers (Python.h)." + advice)
+compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+try:
+    subprocess.run([shlex.split(compiler)[0], "--version"], capture_output=True, check=True)
+except (OSError, subprocess.CalledProcessError):
+    advice %= "gcc", "gcc", "xcode-select --install"
+    sys.exit("There is no working C compiler (" + compiler + ")." + advice)
+endef
+export DOCTOR
+
+# The first Python that the doctor passes; otherwise the first complaint, on stderr.
+define FIND_PYTHON
+for python in $(PYTHON); do \
+	said=$$("$$python" -c "$$DOCTOR" 2>&1); \
+	case $$? in \
+		0) echo "$$python"; exit 0;; \
+		1) complaint="$${complaint:-$$said}";; \
+	esac; \
+done; \
+echo "$${complaint:-No Python >= 3.11 among: $(PYTHON). Install one, or make PYTHON=...}" >&2; exit 1
+endef

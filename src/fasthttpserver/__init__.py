@@ -1,0 +1,17 @@
+"""A callback HTTP/1.1 server: the API of Tornado 3's ``httpserver``, parsed by llhttp."""
+
+from fasthttpserver.errors import HTTPInputError
+from fasthttpserver.httpserver import HTTPConnection, HTTPRequest, HTTPServer
+from fasthttpserver.httputil import HTTPHeaders
+from fasthttpserver.ioloop import IOLoop
+
+__all__ = [
+    "HTTPConnection",
+    "HTTPHeaders",
+    "HTTPInputError",
+    "HTTPRequest",
+    "HTTPServer",
+    "IOLoop",
+]
+
+__version__ = "0.1.0"

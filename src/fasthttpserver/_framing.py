@@ -1,0 +1,121 @@
+"""A start line and headers come in; their bytes, and the framing of the body, go out.
+
+For applications that leave the framing to the server, as Tornado has done since version 4.
+The rules are those of RFC 9112 section 6; where Tornado's would leave a client waiting, or
+let a header end early, these do not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fasthttpserver.errors import HTTPOutputError
+
+__all__ = ["ResponseFraming"]
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_ILLEGAL = re.compile(r"[\r\n\0]")
+
+
+class ResponseFraming:
+    """How the body of one response is delimited.
+
+    Args:
+        method: Of the request.
+        version: Of the request.
+        keep_alive: Whether the connection is to go on.
+        start_line: Three things: a version, which is ignored, a status code and a reason.
+        headers: An ``HTTPHeaders``, or what has its ``get_all`` and acts like a dict. The
+            fields that delimit the body are set in it.
+
+    Raises:
+        ValueError: A field or the reason has CR, LF or NUL, a name is no token, the status
+            code is none, or Content-Length is no number (CVE-2025-67724).
+    """
+
+    __slots__ = ("_remaining", "_silent", "chunked", "head", "informational", "keep_alive")
+
+    def __init__(
+        self, method: str, version: str, keep_alive: bool, start_line: Any, headers: Any
+    ) -> None:
+        code = int(start_line[1])
+        if not 100 <= code <= 999:
+            raise ValueError(f"Illegal status code {code!r}")
+        http_1_1 = version == "HTTP/1.1"
+        bodiless = code < 200 or code == 204
+        # 1xx but 101: the response itself is still to come.
+        self.informational = code < 200 and code != 101
+        self._silent = bodiless or code == 304 or method == "HEAD"
+        self._remaining: int | None = None
+        self.chunked = False
+        if bodiless:
+            # RFC 9110 section 8.6 and RFC 9112 section 6.1.
+            for name in ("Content-Length", "Transfer-Encoding"):
+                if name in headers:
+                    del headers[name]
+        elif "Content-Length" in headers:
+            self._remaining = _content_length(headers["Content-Length"])
+            if "Transfer-Encoding" in headers:
+                del headers["Transfer-Encoding"]
+        elif http_1_1 and not self._silent:
+            headers["Transfer-Encoding"] = "chunked"
+            self.chunked = True
+        elif not self._silent:
+            keep_alive = False  # nothing but the end of the connection ends this body
+        self.keep_alive = keep_alive
+        if code >= 200:
+            if http_1_1 and not keep_alive:
+                headers["Connection"] = "close"
+            elif not http_1_1 and keep_alive:
+                headers["Connection"] = "Keep-Alive"
+        self.head = _serialize(code, str(start_line[2]), headers)
+
+    def frame(self, chunk: bytes) -> bytes:
+        """Return a piece of the body as it goes on the wire.
+
+        Raises:
+            HTTPOutputError: It is more than Content-Length announced.
+        """
+        if self._silent or not chunk:
+            return b""
+        if self.chunked:
+            return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        if self._remaining is not None:
+            self._remaining -= len(chunk)
+            if self._remaining < 0:
+                raise HTTPOutputError("Tried to write more data than Content-Length")
+        return chunk
+
+    def end(self) -> bytes:
+        """Return what ends the body.
+
+        Raises:
+            HTTPOutputError: It was less than Content-Length announced.
+        """
+        if self._remaining and not self._silent:
+            raise HTTPOutputError(
+                f"Tried to write {self._remaining} bytes less than Content-Length"
+            )
+        return b"0\r\n\r\n" if self.chunked else b""
+
+
+def _content_length(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"Content-Length is not a number: {value!r}")
+    return int(value)
+
+
+def _serialize(code: int, reason: str, headers: Any) -> bytes:
+    if _ILLEGAL.search(reason):
+        raise ValueError(f"Illegal characters (CR or LF) in reason {reason!r}")
+    lines = [f"HTTP/1.1 {code} {reason}"]
+    for name, value in headers.get_all():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"Illegal header name {name!r}")
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
+        if _ILLEGAL.search(value):
+            raise ValueError(f"Illegal characters (CR or LF) in header {name}: {value!r}")
+        lines.append(f"{name}: {value}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

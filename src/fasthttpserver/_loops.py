@@ -1,0 +1,73 @@
+"""The name of a kind of loop comes in, an asyncio loop goes out; and which one a thread has."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from asyncio import AbstractEventLoop
+
+__all__ = ["check_loop_kind", "new_asyncio_loop", "running_loop", "thread_loop"]
+
+_KINDS = ("asyncio", "uvloop", "auto")
+
+
+def check_loop_kind(kind: str) -> str:
+    """Return the name of a kind of loop; ValueError if it is none."""
+    if kind not in _KINDS:
+        raise ValueError(f"unknown event loop {kind!r}, expected one of {', '.join(_KINDS)}")
+    return kind
+
+
+def new_asyncio_loop(kind: str | None = None) -> AbstractEventLoop:
+    """Make the asyncio loop behind an ``IOLoop`` of our own.
+
+    Args:
+        kind: ``"asyncio"``, ``"uvloop"``, or ``"auto"``, which is uvloop where it is
+            installed. ``None`` asks the environment variable ``FASTHTTPSERVER_LOOP``;
+            without it, ``"auto"``.
+
+    Raises:
+        ValueError: The kind is none of the three.
+        ImportError: uvloop was asked for and is not installed.
+    """
+    kind = check_loop_kind(kind or os.environ.get("FASTHTTPSERVER_LOOP") or "auto")
+    if kind != "asyncio":
+        try:
+            uvloop = importlib.import_module("uvloop")
+        except ImportError:
+            if kind == "uvloop":
+                raise
+        else:
+            loop: AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    if sys.platform == "win32":  # the default loop there cannot watch a socket
+        return asyncio.SelectorEventLoop()
+    return asyncio.new_event_loop()
+
+
+def running_loop() -> AbstractEventLoop | None:
+    """Return the asyncio loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def thread_loop() -> AbstractEventLoop | None:
+    """Return the loop that runs in this thread or was set for it; never make one."""
+    running = running_loop()
+    if running is not None:
+        return running
+    loop: AbstractEventLoop | None
+    if sys.version_info >= (3, 14):
+        try:
+            loop = asyncio.get_event_loop()
+        except RuntimeError:
+            return None
+    else:
+        # get_event_loop() would make a loop, up to 3.13; its policies keep theirs here.
+        local = getattr(asyncio.get_event_loop_policy(), "_local", None)
+        loop = getattr(local, "_loop", None)
+    return None if loop is None or loop.is_closed() else loop

@@ -1,0 +1,162 @@
+from typing import Generic, TypeVar, final, overload
+
+M = TypeVar("M", bound=RequestMessage)
+
+@final
+class EndOfMessage:
+    """The type of ``END_OF_MESSAGE``."""
+
+END_OF_MESSAGE: EndOfMessage
+
+class RequestMessage:
+    """One request, as it came; the only object that the parser makes for it.
+
+    Strings are latin-1 decoded. Header fields and the target are decoded when they are
+    asked for; until then they are offsets into the bytes that arrived.
+    """
+
+    method: str
+    """Any token (RFC 9110 section 9.1), case kept."""
+    uri: str
+    """The request target as it came."""
+    version: str
+    """``HTTP/1.0`` or ``HTTP/1.1``."""
+    body: bytes
+    """The whole body; ``b""`` where ``next_event`` delivers it in pieces."""
+
+    def __init__(
+        self, method: str, uri: str, version: str = "HTTP/1.0", body: bytes = b""
+    ) -> None: ...
+    @property
+    def keep_alive(self) -> bool:
+        """Whether a further request may follow (RFC 9112 section 9.3)."""
+
+    @property
+    def upgrade(self) -> bool:
+        """Whether the client asks for another protocol (``Upgrade``), or it is ``CONNECT``."""
+
+    @property
+    def expect_continue(self) -> bool:
+        """Whether an HTTP/1.1 client said ``Expect: 100-continue``."""
+
+    @property
+    def authority(self) -> str:
+        """Host and port: of the target in absolute-form, else of Host; ``""`` for neither."""
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """A new list of header fields in their order: canonical names, trimmed values."""
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """Trailer fields of a chunked body, but those that a trailer may not set."""
+
+class RequestParser(Generic[M]):
+    """Bytes in, requests out, without any I/O; the same for any split of the bytes.
+
+    A parser belongs to one connection and is used by one thread at a time. It reads
+    nothing behind a message until it is asked for the next one.
+
+    Args:
+        max_header_size: Bytes of request line and header block together, and of a trailer
+            section (431).
+        max_request_line: Bytes of the request line, empty lines before it included (414).
+        max_field_size: Bytes of one field, name and value (431).
+        max_header_count: Number of fields (431).
+        max_body_size: Bytes of a body (413).
+        require_host: Refuse an HTTP/1.1 request without Host (400).
+        message_class: The subclass of ``RequestMessage`` to make; its ``__init__`` is not
+            called.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: A limit is out of range.
+    """
+
+    @overload
+    def __init__(
+        self: RequestParser[RequestMessage],
+        *,
+        max_header_size: int = ...,
+        max_request_line: int = ...,
+        max_field_size: int = ...,
+        max_header_count: int = ...,
+        max_body_size: int = ...,
+        require_host: bool = True,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        *,
+        max_header_size: int = ...,
+        max_request_line: int = ...,
+        max_field_size: int = ...,
+        max_header_count: int = ...,
+        max_body_size: int = ...,
+        require_host: bool = True,
+        message_class: type[M],
+    ) -> None: ...
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Add bytes that arrived. Nothing is parsed yet."""
+
+    def next_request(self) -> M | None:
+        """Return the next whole request, or None while bytes of it are missing.
+
+        Behind a request that is the last of its connection, bytes are dropped.
+
+        Raises:
+            HTTPInputError: What came is refused; every further call says so again.
+            RuntimeError: The message was begun with ``next_event``.
+        """
+
+    def next_event(self) -> M | bytes | EndOfMessage | None:
+        """Return a request's head, then pieces of its body, then ``END_OF_MESSAGE``.
+
+        None means that more bytes are needed.
+
+        Raises:
+            HTTPInputError: As ``next_request``.
+            RuntimeError: The message was begun with ``next_request``.
+        """
+
+    def detach(self) -> bytes:
+        """Stop for good and return the bytes that were not read as a request.
+
+        For the protocol that follows ``CONNECT`` or ``Upgrade``: call it before the next
+        request is asked for.
+
+        Raises:
+            RuntimeError: A body is being read.
+        """
+
+    @property
+    def receiving_head(self) -> bool:
+        """Whether some of a head has come, but not all."""
+
+    @property
+    def receiving_body(self) -> bool:
+        """Whether a head has come, but not all of its body."""
+
+    @property
+    def awaiting_continue(self) -> bool:
+        """Whether the client waits for ``100 Continue`` before it sends the body."""
+
+    @property
+    def messages(self) -> int:
+        """How many whole requests there were."""
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the method of the latest request is HEAD."""
+
+    @property
+    def body_received(self) -> int:
+        """How many bytes of the latest request's body have come."""
+
+    @property
+    def unread(self) -> int:
+        """How many bytes wait behind what was parsed."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether no further request can come: the last one was read, or one was refused."""

@@ -1,0 +1,1466 @@
+# cython: language_level=3
+# cython: freethreading_compatible=True
+"""Bytes of a client come in; whole requests, or head, body data and end, go out.
+
+How it works. llhttp reads the request-target, the header block and the chunks; its
+callbacks are C only and record offsets into a C struct. Three things stay out of llhttp:
+
+* The method. llhttp knows a closed list of them, HTTP does not (RFC 9110 section 9.1).
+  So the token before the first SP is read here, and llhttp starts from a snapshot of
+  itself that has just read ``PUT ``, or ``CONNECT ``: one ``memcpy`` a request.
+* A body with Content-Length: it is the next n bytes.
+* The digits of a chunk size, which llhttp does not bound.
+
+llhttp pauses at the end of the header block and is never resumed but for chunks, so that
+nothing behind a message is read before the message has been dealt with.
+
+A head that arrived in one piece is kept as a reference to that piece. One that did not
+is gathered in ``head_buffer``, and llhttp runs over that copy: offsets count from the
+first byte of the request line in both cases.
+
+The outcome depends on the bytes alone, not on how they were cut. Therefore limits are
+checked where they are crossed: a span that is still open when llhttp meets an error is
+handed to its callback first, and a head is never fed beyond ``max_header_size``.
+"""
+
+cimport cython
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+    _PyBytes_Resize,
+)
+from cpython.object cimport PyTypeObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
+
+from fasthttpserver._llhttp cimport (
+    F_CHUNKED,
+    F_CONNECTION_CLOSE,
+    F_CONNECTION_KEEP_ALIVE,
+    F_CONNECTION_UPGRADE,
+    F_CONTENT_LENGTH,
+    F_TRANSFER_ENCODING,
+    F_UPGRADE,
+    HPE_INVALID_VERSION,
+    HPE_OK,
+    HPE_PAUSED,
+    HTTP_REQUEST,
+    llhttp_errno_t,
+    llhttp_execute,
+    llhttp_get_error_pos,
+    llhttp_get_error_reason,
+    llhttp_init,
+    llhttp_resume,
+    llhttp_settings_init,
+    llhttp_settings_t,
+    llhttp_t,
+)
+
+from fasthttpserver._limits import Limits
+from fasthttpserver.errors import HTTPInputError
+
+__all__ = ["END_OF_MESSAGE", "EndOfMessage", "RequestMessage", "RequestParser"]
+
+
+# --- What a message is refused for ------------------------------------------------------
+
+cdef enum Refusal:
+    ACCEPTED
+    BAD_LINE_END
+    BAD_METHOD
+    BAD_SPACING
+    NO_VERSION
+    BAD_VERSION
+    LONG_REQUEST_LINE
+    BAD_TARGET
+    NO_HOST
+    MANY_HOSTS
+    BAD_HOST
+    BAD_CODING
+    UNKNOWN_CODING
+    CODING_IN_1_0
+    CONNECT_BODY
+    BAD_EXPECT
+    LONG_HEAD
+    LONG_FIELD
+    MANY_FIELDS
+    LONG_BODY
+    LONG_CHUNK_SIZE
+    LONG_EXTENSION
+    NO_MEMORY
+    SYNTAX
+
+# Status codes as RFC 9110 section 15 and RFC 9112 section 3 have them.
+cdef dict _REFUSALS = {
+    BAD_LINE_END: (400, "Invalid line end before the request line"),
+    BAD_METHOD: (400, "Invalid method"),
+    BAD_SPACING: (400, "Request line is not split by single spaces"),
+    NO_VERSION: (400, "Request line has no HTTP version"),
+    BAD_VERSION: (505, "HTTP version is not 1.0 or 1.1"),
+    LONG_REQUEST_LINE: (414, "Request line is too long"),
+    BAD_TARGET: (400, "Invalid request target"),
+    NO_HOST: (400, "Missing Host header"),
+    MANY_HOSTS: (400, "Multiple Host headers"),
+    BAD_HOST: (400, "Invalid Host header"),
+    BAD_CODING: (400, "Invalid Transfer-Encoding"),
+    UNKNOWN_CODING: (501, "Transfer coding is not implemented"),
+    CODING_IN_1_0: (400, "Transfer-Encoding in HTTP/1.0"),
+    CONNECT_BODY: (400, "CONNECT with a body"),
+    BAD_EXPECT: (417, "Expectation is not 100-continue"),
+    LONG_HEAD: (431, "Header block is too large"),
+    LONG_FIELD: (431, "Header field is too large"),
+    MANY_FIELDS: (431, "Too many header fields"),
+    LONG_BODY: (413, "Body is too large"),
+    LONG_CHUNK_SIZE: (400, "Chunk size has too many digits"),
+    LONG_EXTENSION: (400, "Chunk extensions are too long"),
+}
+
+# A 64-bit size has 16 hexadecimal digits; leading zeros count (they are free bytes).
+cdef enum:
+    MAX_CHUNK_SIZE_DIGITS = 16
+    # Nobody uses chunk extensions; unbounded they are bytes that no body limit counts
+    # (CVE-2023-39326, CVE-2024-22019).
+    MAX_EXTENSION_LINE = 4096
+    MAX_EXTENSION_TOTAL = 16384
+
+
+# --- What the callbacks write -----------------------------------------------------------
+
+cdef struct Field:
+    # Offsets from the first byte of the head; in a trailer section from trailer_buffer.
+    uint32_t name_at
+    uint32_t name_size
+    uint32_t value_at
+    uint32_t value_size
+
+
+cdef struct Reading:
+    llhttp_t llhttp
+
+    # Limits, in bytes; see fasthttpserver/_limits.py for the reasons.
+    uint32_t max_header_size
+    uint32_t max_request_line
+    uint32_t max_field_size
+    uint32_t max_header_count
+    uint64_t max_body_size
+    bint require_host
+
+    # llhttp is running over the bytes at `base`, whose first byte has offset
+    # `base_offset` from the first byte of the request line. Borrowed for the call.
+    const char* base
+    uint64_t base_offset
+
+    uint32_t skipped  # bytes of empty lines before the request line
+    uint32_t method_size
+    uint32_t target_at
+    uint32_t target_size
+    bint version_seen
+    bint connect
+    bint is_head
+
+    # Owned; handed over to the message at the end of the head.
+    Field* fields
+    uint32_t count
+    uint32_t capacity
+    bint in_name
+    uint64_t name_end
+
+    # Known at the end of the head.
+    uint32_t host_at
+    uint32_t host_size
+    bint chunked
+    bint keep_alive
+    bint upgrade
+    bint expect_continue
+    uint64_t content_length
+
+    # Chunks. body_at borrows from the bytes at `base`.
+    const char* body_at
+    size_t body_size
+    uint64_t body_announced
+    uint32_t size_digits
+    bint in_size_digits
+    bint in_extension
+    uint64_t extension_at
+    uint32_t extension_line
+    uint32_t extension_total
+    bint trailers
+    bint complete
+    char* trailer_buffer  # owned
+    uint32_t trailer_size
+    uint32_t trailer_capacity
+
+    int refusal
+    uint64_t refused_at
+
+
+# --- Characters -------------------------------------------------------------------------
+
+cdef enum:
+    TOKEN = 1       # RFC 9110 section 5.6.2
+    HOST = 2        # reg-name or IPv4address, RFC 3986 section 3.2.2, without "%"
+    HEX = 4
+    DIGIT = 8
+    ADDRESS = 16    # inside the brackets of an IP-literal
+
+cdef uint8_t _CLASS[256]
+
+
+cdef void _fill_classes():
+    memset(_CLASS, 0, sizeof(_CLASS))
+    cdef int c
+    for c in b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
+        _CLASS[c] |= TOKEN | HOST
+    for c in b"!#$%&'*+-.^_`|~":
+        _CLASS[c] |= TOKEN
+    for c in b"-._~!$&'()*+;=":
+        # "," is a sub-delim too, but a list of hosts is what it would be here.
+        _CLASS[c] |= HOST
+    for c in b"0123456789abcdefABCDEF":
+        _CLASS[c] |= HEX | ADDRESS
+    for c in b"0123456789":
+        _CLASS[c] |= DIGIT
+    for c in b":.":
+        _CLASS[c] |= ADDRESS
+
+_fill_classes()
+
+
+cdef inline bint _is(const char* at, int kind) noexcept nogil:
+    return _CLASS[<uint8_t>at[0]] & kind != 0
+
+
+cdef inline bint _equals(const char* at, const char* lower, size_t size) noexcept nogil:
+    """Whether `size` bytes are `lower`, letters (of `lower`) in any case."""
+    cdef size_t i
+    cdef char c
+    for i in range(size):
+        c = at[i]
+        if c != lower[i]:
+            if not (b"a" <= lower[i] <= b"z" and c == lower[i] - 32):
+                return False
+    return True
+
+
+# --- Callbacks: C only, and `noexcept nogil` makes the compiler prove it ------------------
+
+cdef inline int _refuse(Reading* reading, int refusal, uint64_t at) noexcept nogil:
+    if reading.refusal == ACCEPTED:
+        reading.refusal = refusal
+        reading.refused_at = at
+    return -1
+
+
+cdef inline uint64_t _offset(Reading* reading, const char* at) noexcept nogil:
+    return reading.base_offset + <uint64_t>(at - reading.base)
+
+
+cdef int _on_url(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    cdef uint32_t offset = <uint32_t>_offset(reading, at)
+    # " HTTP/1.1" makes the rest of the line.
+    cdef uint32_t room = reading.max_request_line - 9 - reading.skipped
+    if reading.target_size == 0:
+        reading.target_at = offset
+        if offset != reading.method_size + 1:
+            return _refuse(reading, BAD_SPACING, reading.method_size + 1)
+    reading.target_size = offset + <uint32_t>size - reading.target_at
+    if offset + size > room:
+        return _refuse(reading, LONG_REQUEST_LINE, room)
+    return 0
+
+
+cdef int _on_version(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    cdef uint64_t target_end = reading.target_at + reading.target_size
+    if not reading.version_seen:
+        reading.version_seen = True
+        if _offset(reading, at) != target_end + 6:  # SP and "HTTP/"
+            return _refuse(reading, BAD_SPACING, target_end + 1)
+    return 0
+
+
+cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noexcept nogil:
+    """Copy what the span callbacks see of a trailer section, which no head buffer holds."""
+    cdef size_t needed = reading.trailer_size + size
+    cdef size_t capacity
+    cdef char* grown
+    if needed > reading.trailer_capacity:
+        capacity = needed * 2
+        grown = <char*>realloc(reading.trailer_buffer, capacity)
+        if grown == NULL:
+            return _refuse(reading, NO_MEMORY, 0)
+        reading.trailer_buffer = grown
+        reading.trailer_capacity = <uint32_t>capacity
+    memcpy(reading.trailer_buffer + reading.trailer_size, at, size)
+    reading.trailer_size += <uint32_t>size
+    return 0
+
+
+cdef int _grow_fields(Reading* reading) noexcept nogil:
+    cdef uint32_t capacity = reading.capacity * 2 if reading.capacity else 32
+    cdef Field* grown
+    grown = <Field*>realloc(reading.fields, capacity * sizeof(Field))
+    if grown == NULL:
+        return _refuse(reading, NO_MEMORY, 0)
+    reading.fields = grown
+    reading.capacity = capacity
+    return 0
+
+
+cdef int _on_header_field(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    cdef uint64_t offset = _offset(reading, at)
+    cdef Field* field
+    if not (reading.in_name and offset == reading.name_end):
+        if reading.count == reading.max_header_count:
+            return _refuse(reading, MANY_FIELDS, offset)
+        if reading.count == reading.capacity and _grow_fields(reading):
+            return -1
+        field = &reading.fields[reading.count]
+        reading.count += 1
+        reading.in_name = True
+        field.name_at = reading.trailer_size if reading.trailers else <uint32_t>offset
+        field.name_size = 0
+        field.value_at = 0
+        field.value_size = 0
+    else:
+        field = &reading.fields[reading.count - 1]
+    reading.name_end = offset + size
+    field.name_size += <uint32_t>size
+    if field.name_size > reading.max_field_size:
+        return _refuse(
+            reading, LONG_FIELD, reading.name_end - field.name_size + reading.max_field_size
+        )
+    return _keep_trailer_bytes(reading, at, size) if reading.trailers else 0
+
+
+cdef int _on_header_value(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    cdef uint64_t end = _offset(reading, at) + size
+    cdef Field* field = &reading.fields[reading.count - 1]
+    if reading.in_name:
+        reading.in_name = False
+        if reading.trailers:
+            field.value_at = reading.trailer_size
+        else:
+            field.value_at = <uint32_t>_offset(reading, at)
+    field.value_size += <uint32_t>size
+    if field.name_size + field.value_size > reading.max_field_size:
+        return _refuse(
+            reading,
+            LONG_FIELD,
+            end - (field.name_size + field.value_size) + reading.max_field_size,
+        )
+    return _keep_trailer_bytes(reading, at, size) if reading.trailers else 0
+
+
+cdef int _on_headers_complete(llhttp_t* llhttp) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    if reading.trailers:
+        return 0
+    if _check_head(reading) != 0:
+        return -1
+    return HPE_PAUSED
+
+
+cdef int _on_extension(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    cdef uint64_t offset = _offset(reading, at)
+    cdef uint64_t room
+    if not reading.in_extension:
+        reading.in_extension = True
+        reading.extension_at = offset
+    reading.extension_line = <uint32_t>(offset + size - reading.extension_at)
+    room = MAX_EXTENSION_TOTAL - reading.extension_total
+    if room > MAX_EXTENSION_LINE:
+        room = MAX_EXTENSION_LINE
+    if reading.extension_line > room:
+        return _refuse(reading, LONG_EXTENSION, reading.extension_at + room)
+    return 0
+
+
+cdef int _on_chunk_header(llhttp_t* llhttp) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    reading.extension_total += reading.extension_line
+    reading.extension_line = 0
+    reading.in_extension = False
+    # Both are unsigned and the right side never wraps, so no size slips through.
+    if llhttp.content_length > reading.max_body_size - reading.body_announced:
+        # The offset is set from llhttp's position: this callback is not told it.
+        return _refuse(reading, LONG_BODY, 0)
+    reading.body_announced += llhttp.content_length
+    if llhttp.content_length == 0:
+        reading.trailers = True
+        reading.count = 0
+        reading.in_name = False
+        return HPE_PAUSED
+    return 0
+
+
+cdef int _on_body(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    # Chunks end in a pause, so there is one piece of body at most in one execution.
+    cdef Reading* reading = <Reading*>llhttp.data
+    reading.body_at = at
+    reading.body_size = size
+    return 0
+
+
+cdef int _on_chunk_complete(llhttp_t* llhttp) noexcept nogil:
+    # The last chunk is complete behind the trailer section; on_message_complete follows.
+    return 0 if (<Reading*>llhttp.data).trailers else HPE_PAUSED
+
+
+cdef int _on_message_complete(llhttp_t* llhttp) noexcept nogil:
+    (<Reading*>llhttp.data).complete = True
+    return HPE_PAUSED
+
+
+# --- Checks at the end of the head: what strict llhttp lets pass ---------------------------
+
+cdef int _check_head(Reading* reading) noexcept nogil:
+    """Decide framing and persistence; return 0, or -1 with the refusal noted."""
+    cdef llhttp_t* llhttp = &reading.llhttp
+    cdef const char* head = reading.base
+    cdef bint http_1_1 = llhttp.http_minor == 1
+    cdef Field* field
+    cdef Field* host = NULL
+    cdef Field* expect = NULL
+    cdef uint32_t hosts = 0
+    cdef uint32_t i
+    cdef uint64_t version_at = reading.target_at + reading.target_size + 1
+
+    if not reading.version_seen:
+        return _refuse(reading, NO_VERSION, version_at - 1)
+    if llhttp.http_major != 1:
+        return _refuse(reading, BAD_VERSION, version_at)
+
+    for i in range(reading.count):
+        field = &reading.fields[i]
+        if field.name_size == 4:
+            if _equals(head + field.name_at, b"host", 4):
+                hosts += 1
+                host = field
+        elif field.name_size == 6:
+            if _equals(head + field.name_at, b"expect", 6):
+                if expect == NULL or not _is_continue(reading, field):
+                    expect = field
+    if hosts == 0:
+        if http_1_1 and reading.require_host:
+            return _refuse(reading, NO_HOST, 0)
+    elif hosts > 1:
+        return _refuse(reading, MANY_HOSTS, host.name_at)
+
+    if llhttp.flags & F_TRANSFER_ENCODING and _check_codings(reading, http_1_1) != 0:
+        return -1
+    if llhttp.flags & F_CONTENT_LENGTH:
+        reading.content_length = llhttp.content_length
+        if reading.content_length > reading.max_body_size:
+            return _refuse(reading, LONG_BODY, 0)
+    if reading.connect and llhttp.flags & (F_CONTENT_LENGTH | F_CHUNKED):
+        # The bytes behind the head are the tunnel's.
+        return _refuse(reading, CONNECT_BODY, 0)
+
+    if expect != NULL and http_1_1:
+        if not _is_continue(reading, expect):
+            return _refuse(reading, BAD_EXPECT, expect.value_at)
+        reading.expect_continue = True
+
+    if _check_target(reading) != 0:
+        return -1
+    if host != NULL:
+        _trim(head, &host.value_at, &host.value_size)
+        if not _is_host(head + host.value_at, host.value_size):
+            return _refuse(reading, BAD_HOST, host.value_at)
+        if reading.host_size == 0:
+            reading.host_at = host.value_at
+            reading.host_size = host.value_size
+
+    # RFC 9112 section 9.3; HTTP/1.0 as Tornado has it: only where the framing of the
+    # request was beyond doubt.
+    if http_1_1:
+        reading.keep_alive = not llhttp.flags & F_CONNECTION_CLOSE
+    else:
+        reading.keep_alive = (
+            llhttp.flags & F_CONNECTION_KEEP_ALIVE
+            and not llhttp.flags & F_CONNECTION_CLOSE
+            and (llhttp.flags & F_CONTENT_LENGTH or _is_get_or_head(reading))
+        )
+    reading.upgrade = reading.connect or (
+        http_1_1 and llhttp.flags & F_UPGRADE and llhttp.flags & F_CONNECTION_UPGRADE
+    )
+    if reading.connect:
+        reading.keep_alive = False
+    return 0
+
+
+cdef bint _is_get_or_head(Reading* reading) noexcept nogil:
+    return reading.is_head or (
+        reading.method_size == 3 and memcmp(reading.base, b"GET", 3) == 0
+    )
+
+
+cdef inline void _trim(const char* head, uint32_t* at, uint32_t* size) noexcept nogil:
+    """Take optional whitespace (RFC 9110 section 5.6.3) off both ends of a span."""
+    while size[0] and head[at[0] + size[0] - 1] in (b" ", b"\t"):
+        size[0] -= 1
+    while size[0] and head[at[0]] in (b" ", b"\t"):
+        at[0] += 1
+        size[0] -= 1
+
+
+cdef bint _is_continue(Reading* reading, Field* field) noexcept nogil:
+    _trim(reading.base, &field.value_at, &field.value_size)
+    return field.value_size == 12 and _equals(
+        reading.base + field.value_at, b"100-continue", 12
+    )
+
+
+cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
+    """Accept nothing but one ``chunked``: 501 for other codings, 400 for no list of them."""
+    cdef const char* head = reading.base
+    cdef Field* field
+    cdef uint32_t i, at, size, end, stop
+    cdef uint32_t codings = 0
+    cdef uint32_t chunked = 0
+    cdef uint32_t first_at = 0
+    for i in range(reading.count):
+        field = &reading.fields[i]
+        if field.name_size != 17 or not _equals(
+            head + field.name_at, b"transfer-encoding", 17
+        ):
+            continue
+        if first_at == 0:
+            first_at = field.name_at
+        at = field.value_at
+        end = field.value_at + field.value_size
+        while True:
+            stop = at
+            while stop < end and head[stop] != b",":
+                stop += 1
+            size = stop - at
+            _trim(head, &at, &size)
+            if size == 0:
+                return _refuse(reading, BAD_CODING, at)
+            codings += 1
+            if size == 7 and _equals(head + at, b"chunked", 7):
+                chunked += 1
+            while size:
+                if not _is(head + at, TOKEN):
+                    return _refuse(reading, BAD_CODING, at)
+                at += 1
+                size -= 1
+            if stop == end:
+                break
+            at = stop + 1
+    if chunked > 1:
+        return _refuse(reading, BAD_CODING, first_at)
+    if codings != chunked:
+        return _refuse(reading, UNKNOWN_CODING, first_at)
+    if not http_1_1:
+        # RFC 9112 section 6.1: framing is faulty where a 1.0 client sends it.
+        return _refuse(reading, CODING_IN_1_0, first_at)
+    reading.chunked = True
+    return 0
+
+
+cdef int _check_target(Reading* reading) noexcept nogil:
+    """RFC 9112 section 3.2: the form of the target goes with the method."""
+    cdef const char* head = reading.base
+    cdef uint32_t at = reading.target_at
+    cdef uint32_t end = at + reading.target_size
+    cdef uint32_t stop
+    cdef const char* fragment
+    if reading.connect:
+        if not _is_host(head + at, reading.target_size):
+            return _refuse(reading, BAD_TARGET, at)
+        return 0
+    fragment = <const char*>memchr(head + at, b"#", reading.target_size)
+    if fragment != NULL:
+        return _refuse(reading, BAD_TARGET, <uint64_t>(fragment - head))
+    if head[at] == b"/":
+        return 0
+    if head[at] == b"*":
+        if reading.target_size == 1 and (
+            reading.method_size == 7 and memcmp(head, b"OPTIONS", 7) == 0
+        ):
+            return 0
+        return _refuse(reading, BAD_TARGET, at)
+    if reading.target_size > 7 and _equals(head + at, b"http://", 7):
+        stop = at + 7
+    elif reading.target_size > 8 and _equals(head + at, b"https://", 8):
+        stop = at + 8
+    else:
+        return _refuse(reading, BAD_TARGET, at)
+    # The authority overrides Host (RFC 9112 section 3.2.2).
+    reading.host_at = stop
+    while stop < end and head[stop] != b"/" and head[stop] != b"?":
+        stop += 1
+    reading.host_size = stop - reading.host_at
+    if not _is_host(head + reading.host_at, reading.host_size):
+        return _refuse(reading, BAD_TARGET, reading.host_at)
+    return 0
+
+
+cdef bint _is_host(const char* at, uint32_t size) noexcept nogil:
+    """Whether it is ``uri-host [ ":" port ]`` (RFC 9110 section 7.2), host not empty."""
+    cdef uint32_t i = 0
+    if size == 0:
+        return False
+    if at[0] == b"[":
+        i = 1
+        while i < size and _is(at + i, ADDRESS):
+            i += 1
+        if i < 3 or i >= size or at[i] != b"]":
+            return False
+        i += 1
+    else:
+        while i < size:
+            if _is(at + i, HOST):
+                i += 1
+            elif at[i] == b"%":
+                if not (i + 2 < size and _is(at + i + 1, HEX) and _is(at + i + 2, HEX)):
+                    return False
+                i += 3
+            else:
+                break
+        if i == 0:
+            return False
+    if i < size:
+        if at[i] != b":":
+            return False
+        i += 1
+        while i < size:
+            if not _is(at + i, DIGIT):
+                return False
+            i += 1
+    return True
+
+
+# --- Tables, written once at import ---------------------------------------------------------
+
+# Shared by all parsers and never written again, so safe without the GIL.
+cdef llhttp_settings_t _SETTINGS
+# llhttp behind a method of the ordinary kind, and behind CONNECT, whose target has another
+# grammar. Not POST or GET: llhttp lets those pass with "RTSP/1.0".
+cdef llhttp_t _AFTER_METHOD
+cdef llhttp_t _AFTER_CONNECT
+
+
+cdef void _fill_tables():
+    llhttp_settings_init(&_SETTINGS)
+    _SETTINGS.on_url = _on_url
+    _SETTINGS.on_version = _on_version
+    _SETTINGS.on_header_field = _on_header_field
+    _SETTINGS.on_header_value = _on_header_value
+    _SETTINGS.on_headers_complete = _on_headers_complete
+    _SETTINGS.on_chunk_extension_name = _on_extension
+    _SETTINGS.on_chunk_extension_value = _on_extension
+    _SETTINGS.on_chunk_header = _on_chunk_header
+    _SETTINGS.on_chunk_complete = _on_chunk_complete
+    _SETTINGS.on_body = _on_body
+    _SETTINGS.on_message_complete = _on_message_complete
+    llhttp_init(&_AFTER_METHOD, HTTP_REQUEST, &_SETTINGS)
+    llhttp_execute(&_AFTER_METHOD, b"PUT ", 4)
+    llhttp_init(&_AFTER_CONNECT, HTTP_REQUEST, &_SETTINGS)
+    llhttp_execute(&_AFTER_CONNECT, b"CONNECT ", 8)
+
+_fill_tables()
+
+
+# Field names as clients write them: canonical, and in lower case as proxies that speak
+# HTTP/2 on the other side pass them on. Open addressing; read-only after import.
+cdef enum:
+    NAME_SLOTS = 1024
+
+cdef struct Name:
+    const char* raw  # borrowed from an object that _NAME_OBJECTS keeps
+    PyObject* text   # the same
+    uint32_t size
+
+cdef Name _NAMES[NAME_SLOTS]
+cdef list _NAME_OBJECTS = []
+
+_COMMON_NAMES = (
+    "Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-"
+    "Request-Headers Access-Control-Request-Method Age Allow Alt-Used Authorization "
+    "Cache-Control Cf-Connecting-Ip Cf-Ipcountry Cf-Ray Cf-Visitor Connection "
+    "Content-Disposition Content-Encoding Content-Language Content-Length "
+    "Content-Location Content-Range Content-Type Cookie Date Device-Memory Dnt Downlink "
+    "Ect Expect Forwarded From Host Http2-Settings If-Match If-Modified-Since "
+    "If-None-Match If-Range If-Unmodified-Since Keep-Alive Last-Event-Id Max-Forwards "
+    "Origin Pragma Prefer Priority Proxy-Authorization Proxy-Connection Purpose Range "
+    "Referer Rtt Save-Data Sec-Ch-Ua Sec-Ch-Ua-Mobile Sec-Ch-Ua-Platform Sec-Fetch-Dest "
+    "Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-Gpc Sec-Purpose "
+    "Sec-Websocket-Extensions Sec-Websocket-Key Sec-Websocket-Protocol "
+    "Sec-Websocket-Version Te Traceparent Tracestate Trailer Transfer-Encoding Upgrade "
+    "Upgrade-Insecure-Requests User-Agent Via X-Amzn-Trace-Id X-Api-Key X-Client-Ip "
+    "X-Correlation-Id X-Csrf-Token X-Csrftoken X-Forwarded-For X-Forwarded-Host "
+    "X-Forwarded-Port X-Forwarded-Proto X-Forwarded-Server X-Http-Method-Override X-Real-Ip "
+    "X-Request-Id X-Requested-With X-Scheme X-Xsrftoken"
+).split()
+
+
+cdef inline uint32_t _name_slot(const char* at, uint32_t size) noexcept nogil:
+    cdef const uint8_t* c = <const uint8_t*>at
+    cdef uint32_t hashed = size * 131 + c[0]
+    hashed = hashed * 31 + c[size >> 1]
+    hashed = hashed * 31 + c[size - 1]
+    hashed = hashed * 31 + c[size - 1 - (size >> 2)]
+    return (hashed ^ (hashed >> 10)) & (NAME_SLOTS - 1)
+
+
+cdef void _fill_names():
+    memset(_NAMES, 0, sizeof(_NAMES))
+    cdef bytes raw
+    cdef str text
+    cdef uint32_t slot
+    for text in _COMMON_NAMES:
+        for raw in {text.encode(), text.lower().encode()}:
+            _NAME_OBJECTS.append((raw, text))
+            slot = _name_slot(PyBytes_AS_STRING(raw), <uint32_t>len(raw))
+            while _NAMES[slot].text != NULL:
+                slot = (slot + 1) & (NAME_SLOTS - 1)
+            _NAMES[slot].raw = PyBytes_AS_STRING(raw)
+            _NAMES[slot].size = <uint32_t>len(raw)
+            _NAMES[slot].text = <PyObject*>text
+
+_fill_names()
+
+
+cdef str _field_name(const char* at, uint32_t size):
+    """The canonical form of a field name, by Tornado's rule: each part capitalised."""
+    cdef uint32_t slot = _name_slot(at, size)
+    while _NAMES[slot].text != NULL:
+        if _NAMES[slot].size == size and memcmp(_NAMES[slot].raw, at, size) == 0:
+            return <str>_NAMES[slot].text
+        slot = (slot + 1) & (NAME_SLOTS - 1)
+    cdef bytes canonical = PyBytes_FromStringAndSize(at, size)
+    cdef char* c = PyBytes_AS_STRING(canonical)
+    cdef bint first = True
+    cdef uint32_t i
+    for i in range(size):
+        if first:
+            if b"a" <= c[i] <= b"z":
+                c[i] -= 32
+        elif b"A" <= c[i] <= b"Z":
+            c[i] += 32
+        first = c[i] == b"-"
+    return PyUnicode_DecodeLatin1(c, size, NULL)
+
+
+cdef list _field_items(const char* head, Field* fields, uint32_t count):
+    cdef list items = []
+    cdef Field* field
+    cdef uint32_t i
+    for i in range(count):
+        field = &fields[i]
+        _trim(head, &field.value_at, &field.value_size)
+        items.append((
+            _field_name(head + field.name_at, field.name_size),
+            PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL),
+        ))
+    return items
+
+
+cdef str _method_name(const char* at, uint32_t size):
+    # Most requests by far; a constant costs no object.
+    if size == 3:
+        if memcmp(at, b"GET", 3) == 0:
+            return "GET"
+        if memcmp(at, b"PUT", 3) == 0:
+            return "PUT"
+    elif size == 4:
+        if memcmp(at, b"POST", 4) == 0:
+            return "POST"
+        if memcmp(at, b"HEAD", 4) == 0:
+            return "HEAD"
+    return PyUnicode_DecodeLatin1(at, size, NULL)
+
+
+# Fields that a trailer may not set (RFC 9110 section 6.5.1): framing, routing,
+# authentication, connection control, and how the content is to be read.
+cdef frozenset _NOT_IN_TRAILERS = frozenset((
+    "Authorization", "Cache-Control", "Connection", "Content-Encoding", "Content-Length",
+    "Content-Range", "Content-Type", "Cookie", "Expect", "Forwarded", "Host",
+    "Http2-Settings", "Keep-Alive", "Max-Forwards", "Proxy-Authorization",
+    "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Forwarded-For",
+    "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "X-Scheme",
+))
+
+
+# --- What comes out -------------------------------------------------------------------------
+
+@cython.final
+cdef class EndOfMessage:
+    """What ``RequestParser.next_event`` returns behind the last byte of a message."""
+
+    def __repr__(self):
+        return "END_OF_MESSAGE"
+
+
+END_OF_MESSAGE = EndOfMessage()
+
+
+cdef class RequestMessage:
+    cdef public str method
+    cdef public str version
+    cdef public object body
+    cdef readonly bint keep_alive
+    cdef readonly bint upgrade
+    cdef readonly bint expect_continue
+    cdef str _uri
+    cdef str _host
+    cdef list _trailers
+    cdef bytes _head        # the bytes that the offsets below point into
+    cdef uint32_t _base     # where the request line starts in them
+    cdef Field* _fields     # owned
+    cdef uint32_t _count
+    cdef uint32_t _target_at
+    cdef uint32_t _target_size
+    cdef uint32_t _host_at
+    cdef uint32_t _host_size
+
+    def __init__(self, method, uri, version="HTTP/1.0", body=b""):
+        self.method = method
+        self.version = version
+        self.body = body
+        self._uri = uri
+        self._host = ""
+
+    def __dealloc__(self):
+        free(self._fields)
+
+    def __reduce__(self):
+        raise TypeError("a RequestMessage cannot be pickled")
+
+    @property
+    def uri(self):
+        if self._uri is None and self._head is not None:
+            self._uri = PyUnicode_DecodeLatin1(
+                PyBytes_AS_STRING(self._head) + self._base + self._target_at,
+                self._target_size,
+                NULL,
+            )
+        return self._uri
+
+    @uri.setter
+    def uri(self, str value):
+        self._uri = value
+
+    @property
+    def authority(self):
+        if self._host is None and self._head is not None:
+            self._host = PyUnicode_DecodeLatin1(
+                PyBytes_AS_STRING(self._head) + self._base + self._host_at,
+                self._host_size,
+                NULL,
+            )
+        return self._host
+
+    @property
+    def fields(self):
+        if self._head is None:
+            return []
+        return _field_items(
+            PyBytes_AS_STRING(self._head) + self._base, self._fields, self._count
+        )
+
+    @property
+    def trailers(self):
+        return [] if self._trailers is None else self._trailers
+
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__} {self.method!r} {self.uri!r} {self.version!r} "
+            f"{len(self.body or b'')} body bytes>"
+        )
+
+
+cdef enum Stage:
+    START      # between messages, or inside empty lines or the method
+    HEAD
+    LENGTH     # body by Content-Length
+    CHUNKS     # body by chunks, and trailers
+    END        # the message is whole
+    CLOSED     # the last message has been read; what follows is no request
+    REFUSED
+
+cdef enum Step:
+    NEED_DATA
+    GOT_HEAD
+    GOT_DATA
+    GOT_END
+
+cdef tuple _NO_ARGUMENTS = ()
+_LIMITS = Limits()
+
+
+@cython.final
+cdef class RequestParser:
+    cdef Reading _reading
+    cdef Stage _stage
+    cdef type _message_class
+    cdef tuple _error           # arguments of the HTTPInputError that ended it, or None
+    cdef bytes _data            # the piece being read, or None
+    cdef Py_ssize_t _pos
+    cdef list _pending          # pieces behind it, or None
+    cdef uint64_t _stream_offset    # of _data[0] in all that was received
+    cdef uint64_t _message_offset   # of the request line in the same
+    cdef char* _head_buffer     # owned; a head that comes in several pieces, else NULL
+    cdef uint32_t _head_size
+    cdef uint32_t _head_capacity
+    cdef bint _after_cr
+    cdef uint64_t _messages     # whole ones, so far
+    cdef RequestMessage _message    # whose body is being read, or that is whole
+    cdef bint _streaming        # _message was handed out by next_event
+    cdef uint64_t _remaining    # of a body by Content-Length
+    cdef uint64_t _received     # body bytes
+    cdef PyObject* _body        # owned bytes object that no one else has seen yet, or NULL
+    cdef Py_ssize_t _body_capacity
+    cdef const char* _piece_at  # the last GOT_DATA: borrowed from _data
+    cdef Py_ssize_t _piece_size
+
+    def __init__(
+        self,
+        *,
+        max_header_size=_LIMITS.max_header_size,
+        max_request_line=_LIMITS.max_request_line,
+        max_field_size=_LIMITS.max_field_size,
+        max_header_count=_LIMITS.max_header_count,
+        max_body_size=_LIMITS.max_body_size,
+        require_host=True,
+        message_class=RequestMessage,
+    ):
+        cdef Reading* reading = &self._reading
+        # Offsets in a head are 32 bits wide.
+        _check_limit("max_header_size", max_header_size, 64, 1 << 30)
+        _check_limit("max_request_line", max_request_line, 32, 1 << 30)
+        _check_limit("max_field_size", max_field_size, 1, 1 << 30)
+        _check_limit("max_header_count", max_header_count, 1, 1 << 20)
+        _check_limit("max_body_size", max_body_size, 0, 1 << 62)
+        if not (isinstance(message_class, type) and issubclass(message_class, RequestMessage)):
+            raise TypeError("message_class must be a subclass of RequestMessage")
+        reading.max_header_size = max_header_size
+        # A request line that fills the block is long as a line: 414, not 431.
+        reading.max_request_line = min(max_request_line, max_header_size)
+        reading.max_field_size = max_field_size
+        reading.max_header_count = max_header_count
+        reading.max_body_size = max_body_size
+        reading.require_host = require_host
+        self._message_class = message_class
+
+    def __dealloc__(self):
+        free(self._reading.fields)
+        free(self._reading.trailer_buffer)
+        free(self._head_buffer)
+        Py_XDECREF(self._body)
+
+    def __reduce__(self):
+        raise TypeError("a RequestParser cannot be pickled")
+
+    def receive_data(self, data):
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()
+        if self._stage == REFUSED or PyBytes_GET_SIZE(data) == 0:
+            return
+        if self._data is None:
+            self._data = data
+            self._pos = 0
+        elif self._pending is None:
+            self._pending = [data]
+        else:
+            self._pending.append(data)
+
+    def next_request(self):
+        if self._streaming:
+            raise RuntimeError("next_event() has begun this message; go on with it")
+        cdef RequestMessage message
+        cdef int step
+        while True:
+            step = self._step()
+            if step == NEED_DATA:
+                return None
+            if step == GOT_DATA:
+                self._collect()
+            elif self._stage == END:
+                message = self._take_message()
+                message.body = self._take_body()
+                return message
+
+    def next_event(self):
+        cdef int step
+        if not self._streaming and self._message is not None:
+            raise RuntimeError("next_request() has begun this message; go on with it")
+        step = self._step()
+        if step == GOT_HEAD:
+            self._streaming = True
+            return self._message
+        if step == GOT_DATA:
+            return self._take_piece()
+        if step == GOT_END:
+            self._take_message()
+            return END_OF_MESSAGE
+        return None
+
+    @property
+    def receiving_head(self):
+        return self._stage == HEAD or (self._stage == START and self._head_size > 0)
+
+    @property
+    def receiving_body(self):
+        return self._stage == LENGTH or self._stage == CHUNKS
+
+    @property
+    def messages(self):
+        return self._messages
+
+    @property
+    def is_head(self):
+        return self._reading.is_head
+
+    @property
+    def body_received(self):
+        return self._received
+
+    @property
+    def awaiting_continue(self):
+        return (
+            self._reading.expect_continue
+            and self._received == 0
+            and not self._reading.size_digits
+            and (self._stage == LENGTH or self._stage == CHUNKS)
+        )
+
+    @property
+    def closed(self):
+        return self._stage == CLOSED or self._stage == REFUSED
+
+    @property
+    def unread(self):
+        cdef Py_ssize_t size = 0
+        if self._data is not None:
+            size = PyBytes_GET_SIZE(self._data) - self._pos
+        if self._pending is not None:
+            for piece in self._pending:
+                size += len(piece)
+        return size
+
+    def detach(self):
+        cdef bytes rest = b""
+        if self._stage == REFUSED:
+            return rest
+        if self._stage == START or self._stage == HEAD:
+            if self._head_buffer != NULL:
+                rest = self._head_buffer[:self._head_size]
+        elif self._stage != CLOSED:
+            raise RuntimeError("detach() inside a body")
+        if self._data is not None:
+            rest += self._data[self._pos:]
+        if self._pending is not None:
+            rest += b"".join(self._pending)
+        self._stage = CLOSED
+        self._drop_input()
+        return rest
+
+    # --- Steps. Each reads on to the next thing that a caller may want to know -----------
+
+    cdef int _step(self) except -1:
+        if self._stage == REFUSED:
+            raise HTTPInputError(*self._error)
+        if self._stage == CLOSED:
+            # Not an error (RFC 9112 section 9.6): the client could not know.
+            self._drop_input()
+            return NEED_DATA
+        if self._stage == END:
+            return GOT_END
+        while self._data is not None:
+            if self._pos == PyBytes_GET_SIZE(self._data):
+                self._next_piece()
+            elif self._stage == START:
+                self._read_method()
+            elif self._stage == HEAD:
+                if self._read_head():
+                    return GOT_HEAD
+            elif self._stage == LENGTH:
+                self._read_length()
+                return GOT_DATA
+            elif self._read_chunks():
+                return GOT_END if self._stage == END else GOT_DATA
+        return NEED_DATA
+
+    cdef int _next_piece(self) except -1:
+        self._stream_offset += PyBytes_GET_SIZE(self._data)
+        self._pos = 0
+        if self._pending is None:
+            self._data = None
+        else:
+            # One join of all that waits, so that many small pieces cost linear time.
+            self._data = b"".join(self._pending)
+            self._pending = None
+        return 0
+
+    cdef int _drop_input(self) except -1:
+        if self._data is not None:
+            self._stream_offset += self.unread
+            self._data = None
+            self._pending = None
+        return 0
+
+    cdef int _read_method(self) except -1:
+        """Skip empty lines (RFC 9112 section 2.2), then read the token before the first SP."""
+        cdef Reading* reading = &self._reading
+        cdef const char* data = PyBytes_AS_STRING(self._data)
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(self._data)
+        cdef Py_ssize_t pos = self._pos
+        cdef Py_ssize_t start
+        cdef uint64_t room
+        cdef char c
+        if self._head_size == 0:
+            while pos < end and (self._after_cr or data[pos] in (b"\r", b"\n")):
+                if self._after_cr != (data[pos] == b"\n"):
+                    self._message_offset = self._stream_offset
+                    self._raise(BAD_LINE_END, pos)
+                self._after_cr = not self._after_cr
+                if reading.skipped == reading.max_request_line:
+                    self._message_offset = self._stream_offset
+                    self._raise(LONG_REQUEST_LINE, pos)
+                reading.skipped += 1
+                pos += 1
+            self._message_offset = self._stream_offset + pos
+        start = pos
+        room = reading.max_request_line - reading.skipped - self._head_size
+        while pos < end and _is(data + pos, TOKEN):
+            if <uint64_t>(pos - start) == room:
+                self._raise(LONG_REQUEST_LINE, self._head_size + room)
+            pos += 1
+        if pos == end:
+            if pos > start:
+                self._gather(data + start, pos - start)
+            self._pos = pos
+            return 0
+        reading.method_size = self._head_size + <uint32_t>(pos - start)
+        if data[pos] != b" " or reading.method_size == 0:
+            self._raise(BAD_METHOD, reading.method_size)
+        if reading.max_request_line - reading.skipped < reading.method_size + 10:
+            # Not even one byte of target fits; _on_url counts on room for the version.
+            self._raise(LONG_REQUEST_LINE, reading.method_size)
+        pos += 1
+        if self._head_size or pos == end:
+            self._gather(data + start, pos - start)
+            self._begin_head(self._head_buffer)
+        else:
+            self._begin_head(data + start)
+        self._pos = pos
+        return 0
+
+    cdef int _begin_head(self, const char* method) except -1:
+        cdef Reading* reading = &self._reading
+        reading.connect = reading.method_size == 7 and memcmp(method, b"CONNECT", 7) == 0
+        reading.is_head = reading.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
+        reading.llhttp = _AFTER_CONNECT if reading.connect else _AFTER_METHOD
+        reading.llhttp.data = reading
+        reading.target_size = 0
+        reading.version_seen = False
+        reading.count = 0
+        reading.in_name = False
+        reading.host_size = 0
+        reading.chunked = False
+        reading.expect_continue = False
+        reading.content_length = 0
+        reading.trailers = False
+        reading.complete = False
+        self._received = 0
+        self._stage = HEAD
+        return 0
+
+    cdef int _read_head(self) except -1:
+        """Run llhttp over the head; return 1 at its end, 0 when more bytes are needed."""
+        cdef Reading* reading = &self._reading
+        cdef const char* data = PyBytes_AS_STRING(self._data)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(self._data) - self._pos
+        cdef uint32_t done      # bytes of the head behind us
+        cdef int error
+        if self._head_buffer == NULL:
+            done = <uint32_t>(self._stream_offset + self._pos - self._message_offset)
+            reading.base = data + self._pos - done
+        else:
+            done = self._head_size
+        if size > <Py_ssize_t>reading.max_header_size - done:
+            size = reading.max_header_size - done
+        if self._head_buffer != NULL:
+            self._gather(data + self._pos, size)
+            reading.base = self._head_buffer
+        reading.base_offset = 0
+        error = llhttp_execute(&reading.llhttp, reading.base + done, size)
+        if error == HPE_PAUSED:
+            size = llhttp_get_error_pos(&reading.llhttp) - (reading.base + done)
+            self._pos += size
+            self._finish_head(done + size)
+            return 1
+        if error != HPE_OK:
+            self._raise_from_llhttp(error)
+        if done + size == reading.max_header_size:
+            self._raise(LONG_HEAD, reading.max_header_size)
+        if self._head_buffer == NULL:
+            self._gather(reading.base, done + size)
+        self._pos += size
+        return 0
+
+    cdef int _gather(self, const char* at, size_t size) except -1:
+        """Append to the head buffer; `at` must not point into it."""
+        cdef size_t needed = self._head_size + size
+        cdef size_t capacity
+        cdef char* grown
+        if needed > self._head_capacity:
+            capacity = max(needed, 2 * <size_t>self._head_capacity)
+            grown = <char*>realloc(self._head_buffer, capacity)
+            if grown == NULL:
+                raise MemoryError
+            self._head_buffer = grown
+            self._head_capacity = <uint32_t>capacity
+        memcpy(self._head_buffer + self._head_size, at, size)
+        self._head_size += <uint32_t>size
+        return 0
+
+    cdef int _free_head_buffer(self) except -1:
+        free(self._head_buffer)
+        self._head_buffer = NULL
+        self._head_size = 0
+        self._head_capacity = 0
+        return 0
+
+    cdef int _finish_head(self, uint32_t head_size) except -1:
+        """Make the message object; the only place that does."""
+        cdef Reading* reading = &self._reading
+        cdef PyTypeObject* cls = <PyTypeObject*>self._message_class
+        cdef RequestMessage message = cls.tp_new(
+            self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
+        )
+        message.method = _method_name(reading.base, reading.method_size)
+        message.version = "HTTP/1.1" if reading.llhttp.http_minor == 1 else "HTTP/1.0"
+        message.body = b""
+        message.keep_alive = reading.keep_alive
+        message.upgrade = reading.upgrade
+        message.expect_continue = reading.expect_continue
+        if self._head_buffer == NULL:
+            message._head = self._data
+            message._base = <uint32_t>(reading.base - PyBytes_AS_STRING(self._data))
+        else:
+            message._head = PyBytes_FromStringAndSize(self._head_buffer, head_size)
+            message._base = 0
+            self._free_head_buffer()
+        message._fields = reading.fields
+        message._count = reading.count
+        reading.fields = NULL
+        reading.capacity = 0
+        message._target_at = reading.target_at
+        message._target_size = reading.target_size
+        message._host_at = reading.host_at
+        message._host_size = reading.host_size
+        self._message = message
+        if reading.chunked:
+            self._stage = CHUNKS
+            reading.body_announced = 0
+            reading.size_digits = 0
+            reading.in_size_digits = True
+            reading.in_extension = False
+            reading.extension_line = 0
+            reading.extension_total = 0
+            reading.trailer_size = 0
+            llhttp_resume(&reading.llhttp)
+        elif reading.content_length:
+            self._stage = LENGTH
+            self._remaining = reading.content_length
+        else:
+            self._stage = END
+        return 0
+
+    cdef int _read_length(self) except -1:
+        cdef uint64_t size = PyBytes_GET_SIZE(self._data) - self._pos
+        if size > self._remaining:
+            size = self._remaining
+        self._piece_at = PyBytes_AS_STRING(self._data) + self._pos
+        self._piece_size = size
+        self._pos += size
+        self._remaining -= size
+        self._received += size
+        if self._remaining == 0:
+            self._stage = END
+        return 0
+
+    cdef int _read_chunks(self) except -1:
+        """Read up to the end of a chunk; return 1 with a piece or at the end of the body."""
+        cdef Reading* reading = &self._reading
+        cdef const char* at = PyBytes_AS_STRING(self._data) + self._pos
+        cdef const char* end = PyBytes_AS_STRING(self._data) + PyBytes_GET_SIZE(self._data)
+        cdef const char* digit = at
+        cdef int error
+        reading.base = at
+        reading.base_offset = self._stream_offset + self._pos - self._message_offset
+        if reading.in_size_digits:
+            while digit < end and _is(digit, HEX):
+                if reading.size_digits == MAX_CHUNK_SIZE_DIGITS:
+                    self._raise(LONG_CHUNK_SIZE, _offset(reading, digit))
+                reading.size_digits += 1
+                digit += 1
+            reading.in_size_digits = digit == end
+        if reading.trailers and end - at > reading.max_header_size - self._head_size:
+            # The room that is left for the trailer section, counted in _head_size.
+            end = at + (reading.max_header_size - self._head_size)
+        reading.body_size = 0
+        error = llhttp_execute(&reading.llhttp, at, end - at)
+        if error != HPE_OK and error != HPE_PAUSED:
+            self._raise_from_llhttp(error)
+        self._piece_at = reading.body_at
+        self._piece_size = reading.body_size
+        self._received += reading.body_size
+        if error == HPE_OK:
+            self._pos += end - at
+            if reading.trailers:
+                self._head_size += <uint32_t>(end - at)
+                if self._head_size == reading.max_header_size:
+                    self._raise(LONG_HEAD, _offset(reading, end))
+            return self._piece_size > 0
+        self._pos += llhttp_get_error_pos(&reading.llhttp) - at
+        llhttp_resume(&reading.llhttp)
+        if reading.complete:
+            self._finish_trailers()
+        elif not reading.trailers:
+            reading.in_size_digits = True
+            reading.size_digits = 0
+        return self._piece_size > 0 or self._stage == END
+
+    cdef int _finish_trailers(self) except -1:
+        cdef Reading* reading = &self._reading
+        self._head_size = 0
+        if reading.count:
+            self._message._trailers = [
+                item
+                for item in _field_items(
+                    reading.trailer_buffer, reading.fields, reading.count
+                )
+                if item[0] not in _NOT_IN_TRAILERS
+            ]
+            free(reading.fields)
+            reading.fields = NULL
+            reading.capacity = 0
+            free(reading.trailer_buffer)
+            reading.trailer_buffer = NULL
+            reading.trailer_capacity = 0
+        self._stage = END
+        return 0
+
+    # --- Handing over -------------------------------------------------------------------
+
+    cdef RequestMessage _take_message(self):
+        cdef RequestMessage message = self._message
+        self._message = None
+        self._streaming = False
+        self._stage = START if self._reading.keep_alive else CLOSED
+        self._reading.skipped = 0
+        self._messages += 1
+        if self._data is not None and self._pos == PyBytes_GET_SIZE(self._data):
+            self._next_piece()
+        return message
+
+    cdef bytes _take_piece(self):
+        if self._piece_size == PyBytes_GET_SIZE(self._data):
+            return self._data
+        return PyBytes_FromStringAndSize(self._piece_at, self._piece_size)
+
+    cdef int _collect(self) except -1:
+        """Append the piece to the body: one buffer, grown by doubling, so linear time."""
+        cdef Py_ssize_t size = <Py_ssize_t>self._received
+        cdef Py_ssize_t before = size - self._piece_size
+        cdef Py_ssize_t capacity
+        if size > self._body_capacity:
+            capacity = 2 * self._body_capacity if before else 0
+            if capacity < size:
+                capacity = size
+            if self._stage == LENGTH and <uint64_t>capacity > size + self._remaining:
+                capacity = <Py_ssize_t>(size + self._remaining)
+            if self._body == NULL:
+                body = PyBytes_FromStringAndSize(NULL, capacity)
+                Py_INCREF(body)
+                self._body = <PyObject*>body
+                body = None
+            else:
+                _PyBytes_Resize(&self._body, capacity)
+            self._body_capacity = capacity
+        memcpy(
+            PyBytes_AS_STRING(<object>self._body) + before, self._piece_at, self._piece_size
+        )
+        return 0
+
+    cdef object _take_body(self):
+        cdef PyObject* body = self._body
+        if body == NULL:
+            return b""
+        if self._body_capacity != <Py_ssize_t>self._received:
+            _PyBytes_Resize(&self._body, <Py_ssize_t>self._received)
+            body = self._body
+        self._body = NULL
+        self._body_capacity = 0
+        result = <object>body
+        Py_XDECREF(body)  # the reference that _body was
+        return result
+
+    # --- Refusing -------------------------------------------------------------------------
+
+    cdef int _raise_from_llhttp(self, int error) except -1:
+        cdef Reading* reading = &self._reading
+        cdef const char* at = llhttp_get_error_pos(&reading.llhttp)
+        cdef uint64_t offset = _offset(reading, at)
+        cdef uint64_t version_at
+        cdef object reason
+        if reading.llhttp._span_pos0 != NULL and reading.refusal == ACCEPTED:
+            # A limit that was crossed before the error comes first, as byte by byte.
+            (<int (*)(llhttp_t*, const char*, const char*) noexcept nogil>(
+                reading.llhttp._span_cb0
+            ))(&reading.llhttp, <const char*>reading.llhttp._span_pos0, at)
+        if reading.refusal != ACCEPTED:
+            if reading.refused_at:
+                offset = reading.refused_at
+            self._raise(reading.refusal, offset)
+        if error == HPE_INVALID_VERSION and not (
+            reading.llhttp.http_major == 1 and reading.llhttp.http_minor in (0, 1)
+        ):
+            version_at = reading.target_at + reading.target_size + 1
+            if offset == version_at + 8:
+                self._raise(BAD_VERSION, version_at)
+        reason = (<bytes>llhttp_get_error_reason(&reading.llhttp)).decode("ascii")
+        self._raise_error(400, reason, offset)
+        return 0
+
+    cdef int _raise(self, int refusal, uint64_t offset) except -1:
+        """Refuse at `offset` from the first byte of the message."""
+        if refusal == NO_MEMORY:
+            raise MemoryError
+        status, reason = _REFUSALS[refusal]
+        self._raise_error(status, reason, offset)
+        return 0
+
+    cdef int _raise_error(self, status, reason, uint64_t offset) except -1:
+        self._stage = REFUSED
+        # Not the exception: its traceback would hold this parser in a cycle.
+        self._error = (reason, status, self._message_offset + offset)
+        self._message = None
+        self._streaming = False
+        self._data = None
+        self._pending = None
+        self._free_head_buffer()
+        Py_XDECREF(self._body)
+        self._body = NULL
+        raise HTTPInputError(*self._error)
+
+
+cdef _check_limit(str name, value, low, high):
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, not {value}")

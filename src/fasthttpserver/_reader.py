@@ -1,0 +1,234 @@
+"""Bytes of a peer come in; the piece that an application asked for goes out.
+
+This is the reading half of ``IOStream`` for code that takes a connection over, in Tornado's
+two styles: with a callback, or with a future to await. One read is pending at a time, and a
+callback never runs before the call that gave it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
+from fasthttpserver.log import app_log, gen_log
+
+if TYPE_CHECKING:
+    from fasthttpserver.iostream import IOStream
+
+__all__ = ["BufferedReader"]
+
+# Finds where the piece that is wanted ends: (bytes, how far they were searched) to the
+# length of the piece, or None while it is not all there.
+Finder = Callable[[bytearray, int], int | None]
+
+
+class BufferedReader:
+    """What was received and not read yet, and the read that waits for more.
+
+    Args:
+        stream: Where the bytes come from; reading pauses while nobody wants them.
+        data: What came before.
+        max_size: Bytes that may be buffered; a read that needs more cannot be satisfied.
+        read_ahead: Bytes that may be buffered while no read is pending.
+    """
+
+    def __init__(self, stream: IOStream, data: bytes, max_size: int, read_ahead: int) -> None:
+        self._stream = stream
+        self._buffer = bytearray(data)
+        self._max_size = max_size
+        self._read_ahead = read_ahead
+        self._find: Finder | None = None
+        self._searched = 0
+        self._deliver: Callable[[bytes], object] | None = None
+        self._future: asyncio.Future[bytes] | None = None
+        self._streaming: Callable[[bytes], object] | None = None
+        self._wanted: float = 0  # bytes that a streaming read still wants
+        self._until_close = False
+        self._eof = False
+
+    # --- What the stream tells ----------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._advance()
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        self._advance()
+        # What is still to be written may be; Tornado closes here, and so do we when
+        # nothing waits to be read.
+        return False
+
+    def drained(self) -> None:
+        """The stream runs its own write callbacks."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._eof = True
+        self._advance()
+
+    def release(self) -> bytes:
+        """Return what was received and not read."""
+        return self._take(len(self._buffer))
+
+    # --- Reading ------------------------------------------------------------------------
+
+    @property
+    def reading(self) -> bool:
+        """Whether a read is pending."""
+        return self._find is not None
+
+    def read(
+        self,
+        find: Finder,
+        callback: Callable[[bytes], object] | None,
+        streaming: Callable[[bytes], object] | None = None,
+        wanted: float = math.inf,
+        until_close: bool = False,
+    ) -> asyncio.Future[bytes] | None:
+        """Begin a read.
+
+        Args:
+            find: Finds the end of the piece.
+            callback: Called with it; None to return a future.
+            streaming: Called with every part that comes instead; the end is told with b"".
+            wanted: How many bytes a streaming read wants.
+            until_close: The end of the connection ends the piece too.
+
+        Raises:
+            AssertionError: A read is pending.
+            StreamClosedError: The stream is closed and the piece is not here.
+        """
+        if self._find is not None:
+            raise AssertionError("Already reading")
+        future = None
+        if callback is None:
+            future = self._future = self._stream.loop.create_future()
+        self._find, self._deliver, self._streaming = find, callback, streaming
+        self._wanted = wanted
+        self._until_close = until_close
+        self._searched = 0
+        if self._closed and find(self._buffer, 0) is None and not until_close:
+            error = StreamClosedError(self._stream.error)
+            self._forget()
+            if future is None:
+                raise error
+            future.set_exception(error)
+            future.exception()  # the caller may not care
+            return future
+        self._stream.resume_reading()
+        if self._buffer or self._closed:
+            self._stream.loop.call_soon(self._advance)
+        return future
+
+    @property
+    def _closed(self) -> bool:
+        return self._eof or self._stream.closed()
+
+    def _advance(self) -> None:
+        """Deliver what the pending read wants, if it is here."""
+        if self._find is not None:
+            self._satisfy()
+        if len(self._buffer) > (self._max_size if self._find is not None else self._read_ahead):
+            if self._find is None:
+                self._stream.pause_reading()
+            else:
+                gen_log.info("Reached maximum read buffer size")
+                self._stream.close(UnsatisfiableReadError("the wanted piece is too long"))
+                self._fail()
+
+    def _satisfy(self) -> None:
+        assert self._find is not None
+        if self._streaming is not None:
+            part = self._take(int(min(self._wanted, len(self._buffer))))
+            self._wanted -= len(part)
+            if part:
+                self._run(self._streaming, part)
+            size = None if self._wanted else 0
+        else:
+            size = self._find(self._buffer, self._searched)
+        if size is not None:
+            self._hand_over(size)
+        elif not self._closed:
+            self._searched = len(self._buffer)
+        elif self._until_close:
+            self._hand_over(len(self._buffer))
+        else:
+            self._fail()
+
+    def _hand_over(self, size: int) -> None:
+        data = self._take(size)
+        callback, future = self._deliver, self._future
+        self._forget()
+        if future is not None:
+            if not future.done():
+                future.set_result(data)
+        elif callback is not None:
+            self._run(callback, data)
+
+    def _fail(self) -> None:
+        future = self._future
+        self._forget()
+        if future is not None and not future.done():
+            future.set_exception(StreamClosedError(self._stream.error))
+            future.exception()  # the caller may not care
+
+    def _forget(self) -> None:
+        self._find = self._deliver = self._future = self._streaming = None
+        self._until_close = False
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        self._searched = 0
+        return data
+
+    def _run(self, callback: Callable[[bytes], object], data: bytes) -> None:
+        try:
+            callback(data)
+        except Exception:
+            app_log.error("Uncaught exception, closing connection.", exc_info=True)
+            self._stream.close()
+
+
+# --- Finders ------------------------------------------------------------------------------
+
+
+def count(size: int, partial: bool = False) -> Finder:
+    """Find a number of bytes; with `partial`, up to that many but at least one."""
+
+    def find(buffer: bytearray, searched: int) -> int | None:
+        if partial and buffer:
+            return min(size, len(buffer))
+        return size if len(buffer) >= size else None
+
+    return find
+
+
+def delimiter(mark: bytes) -> Finder:
+    """Find up to and with a mark."""
+
+    def find(buffer: bytearray, searched: int) -> int | None:
+        at = buffer.find(mark, max(0, searched - len(mark) + 1))
+        return None if at < 0 else at + len(mark)
+
+    return find
+
+
+def pattern(regex: bytes | re.Pattern[bytes]) -> Finder:
+    """Find up to and with what a regular expression matches."""
+    compiled: Any = re.compile(regex)
+
+    def find(buffer: bytearray, searched: int) -> int | None:
+        match = compiled.search(buffer)
+        return None if match is None else int(match.end())
+
+    return find
+
+
+def never(buffer: bytearray, searched: int) -> int | None:
+    """Find nothing: the end of the connection is the end of the piece."""
+    return None

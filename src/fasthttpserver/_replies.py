@@ -1,0 +1,46 @@
+"""A status comes in; the bytes of a complete, closing response of our own go out."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+__all__ = ["CONTINUE", "error_reply"]
+
+# RFC 9110 section 15.2.1.
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# RFC 9110 section 15, RFC 6585 section 5. Not http.HTTPStatus: its phrases for some of these
+# differ between versions of Python.
+_PHRASES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+
+def error_reply(status: int, reason: str, head_only: bool = False) -> bytes:
+    """Build the answer to a request that is refused.
+
+    Args:
+        status: The HTTP status code, one of those that this server sends by itself.
+        reason: One line of text made by this library, never by the peer.
+        head_only: Leave out the text: it answers HEAD.
+    """
+    text = reason.encode("ascii", "backslashreplace")
+    head = (
+        f"HTTP/1.1 {status} {_PHRASES[status]}\r\n"
+        f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(text)}\r\n"
+        "Connection: close\r\n"
+        "\r\n"
+    ).encode("ascii")
+    return head if head_only else head + text

@@ -1,0 +1,259 @@
+"""A parsed message comes in; what the application asks of a request goes out.
+
+Nothing is computed before it is asked for, and then it is kept, as an ordinary attribute
+that may be assigned to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from http.cookies import Morsel
+from typing import Any, Generic, TypeVar, overload
+
+from fasthttpserver import httputil
+from fasthttpserver._parser import RequestMessage
+from fasthttpserver.log import gen_log
+
+__all__ = ["HTTPRequest"]
+
+T = TypeVar("T")
+
+
+class _lazy(Generic[T]):
+    """A method that is called once and then is the attribute of its name.
+
+    ``functools.cached_property`` takes a lock in Python 3.11, which costs as much as
+    splitting a path.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> _lazy[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> _lazy[T] | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
+
+
+class HTTPRequest(RequestMessage):
+    """A single HTTP request.
+
+    All arguments are strings unless said otherwise; a request may be made without a
+    server, for instance in tests.
+
+    Args:
+        method: Request method, as it came: any token, case kept.
+        uri: The request target, as it came.
+        version: ``HTTP/1.0`` or ``HTTP/1.1``.
+        headers: An ``HTTPHeaders``, or None for none.
+        body: The body as bytes, or None for none.
+        remote_ip: The client's address.
+        protocol: ``http`` or ``https``; what is false means ``http``.
+        host: The requested host; what is false means the Host header, else 127.0.0.1.
+        files: Uploads by argument name, lists of ``HTTPFile``; or None for none.
+        connection: The ``HTTPConnection`` that ``write`` and ``finish`` go to.
+    """
+
+    _framed = False  # whether the connection frames the response, see write_headers()
+
+    __slots__ = ("__dict__", "__weakref__", "_finish_time", "_start_time", "connection")
+
+    def __init__(
+        self,
+        method: str,
+        uri: str,
+        version: str = "HTTP/1.0",
+        headers: httputil.HTTPHeaders | None = None,
+        body: bytes | None = None,
+        remote_ip: str | None = None,
+        protocol: str | None = None,
+        host: str | None = None,
+        files: dict[str, list[httputil.HTTPFile]] | None = None,
+        connection: Any = None,
+    ) -> None:
+        super().__init__(method, uri, version, body or b"")
+        self.connection = connection
+        self._start_time = time.time()
+        self._finish_time: float | None = None
+        self.headers = headers or httputil.HTTPHeaders()
+        if remote_ip is not None:
+            self.remote_ip = remote_ip
+        if protocol:
+            self.protocol = protocol
+        self.host = host or self.headers.get("Host") or "127.0.0.1"
+        if files:
+            self.files = files
+
+    def _begin(self, connection: Any) -> None:
+        """Complete what the parser made, without ``__init__``, as the current request."""
+        self.connection = connection
+        self._start_time = time.time()
+        self._finish_time = None
+
+    # --- Attributes, computed when first asked for -------------------------------------
+
+    @_lazy
+    def headers(self) -> httputil.HTTPHeaders:
+        """The header fields: a dict without regard to case, several values kept apart."""
+        return httputil.HTTPHeaders._from_canonical_pairs(self.fields)
+
+    @_lazy
+    def path(self) -> str:
+        """``uri`` up to the first ``?``, not decoded."""
+        return self.uri.partition("?")[0]
+
+    @_lazy
+    def query(self) -> str:
+        """``uri`` behind the first ``?``, not decoded."""
+        return self.uri.partition("?")[2]
+
+    @_lazy
+    def host(self) -> str:
+        """The requested host with its port, if any: the target's authority, else Host."""
+        return self.authority or "127.0.0.1"
+
+    @_lazy
+    def remote_ip(self) -> str | None:
+        """The client's address as a string, ``0.0.0.0`` for a Unix socket."""
+        return None if self.connection is None else self.connection.remote_ip_of(self)
+
+    @_lazy
+    def protocol(self) -> str:
+        """``http`` or ``https``."""
+        return "http" if self.connection is None else self.connection.protocol_of(self)
+
+    @_lazy
+    def query_arguments(self) -> dict[str, list[bytes]]:
+        """Arguments of the query: names to lists of values.
+
+        Raises:
+            HTTPInputError: There are more than the limit allows.
+        """
+        return httputil.parse_query(self.query)
+
+    @_lazy
+    def arguments(self) -> dict[str, list[bytes]]:
+        """Arguments of the query, then of a form in the body: names to lists of values.
+
+        Raises:
+            HTTPInputError: There are more than the limits allow.
+        """
+        arguments = {name: values.copy() for name, values in self.query_arguments.items()}
+        for name, values in self.body_arguments.items():
+            arguments.setdefault(name, []).extend(values)
+        return arguments
+
+    @_lazy
+    def body_arguments(self) -> dict[str, list[bytes]]:
+        """Arguments of a form in the body, if it is one: names to lists of values."""
+        return self._form[0]
+
+    @_lazy
+    def files(self) -> dict[str, list[httputil.HTTPFile]]:
+        """Uploads in a multipart form: names to lists of ``HTTPFile``."""
+        return self._form[1]
+
+    @_lazy
+    def _form(self) -> tuple[dict[str, list[bytes]], dict[str, list[httputil.HTTPFile]]]:
+        arguments: dict[str, list[bytes]] = {}
+        files: dict[str, list[httputil.HTTPFile]] = {}
+        # The methods whose bodies Tornado 3 takes for forms.
+        if self.body and self.method in ("POST", "PATCH", "PUT"):
+            httputil.parse_body_arguments(
+                self.headers.get("Content-Type", ""),
+                self.body,
+                arguments,
+                files,
+                self.headers,
+                # Query and form together.
+                max_arguments=httputil.MAX_ARGUMENTS - httputil.count_arguments(self.query),
+            )
+        return arguments, files
+
+    @_lazy
+    def cookies(self) -> dict[str, Morsel[str]]:
+        """The cookies: names to ``http.cookies.Morsel`` objects."""
+        if "Cookie" not in self.headers:
+            return {}
+        return httputil.parse_cookie("; ".join(self.headers.get_list("Cookie")))
+
+    # --- Methods ------------------------------------------------------------------------
+
+    def supports_http_1_1(self) -> bool:
+        """Whether this request has HTTP/1.1 semantics."""
+        return self.version == "HTTP/1.1"
+
+    def write(
+        self, chunk: bytes | str, callback: Callable[[], object] | None = None
+    ) -> Awaitable[None] | None:
+        """Write a part of the response, exactly as it goes on the wire.
+
+        Args:
+            chunk: Bytes; or a string of characters up to U+00FF, one byte each, so that
+                ``len`` of it is what Content-Length has to say.
+            callback: Called from the loop, once, when all that was written has left.
+                Each write takes the place of an earlier write's callback.
+
+        Returns:
+            Something to await, in an ``async def``, until all that was written has left.
+
+        Raises:
+            TypeError: ``chunk`` is neither.
+            UnicodeEncodeError: A character is beyond U+00FF.
+        """
+        if self._finish_time is not None:
+            self._too_late("write")
+            return None
+        written: Awaitable[None] = self.connection.write(chunk, callback)
+        return written
+
+    def finish(self) -> None:
+        """End the response. What was written is all of it."""
+        if self._finish_time is not None:
+            self._too_late("finish")
+        else:
+            self.connection.finish()
+            if self._finish_time is None:  # not one of our connections
+                self._finish_time = time.time()
+
+    def _too_late(self, what: str) -> None:
+        # The bytes would land in another request's answer (CVE-2023-46137's family).
+        if self._framed:
+            raise RuntimeError(f"{what}() after finish() of {self!r}")
+        if not self.connection.stream.closed():
+            gen_log.warning("%s() after finish() of %r is ignored", what, self)
+
+    def full_url(self) -> str:
+        """Reconstruct the full URL of this request."""
+        return f"{self.protocol}://{self.host}{self.uri}"
+
+    def request_time(self) -> float:
+        """Return the seconds from the end of the headers to ``finish()``, or until now."""
+        end = time.time() if self._finish_time is None else self._finish_time
+        return end - self._start_time
+
+    def get_ssl_certificate(self, binary_form: bool = False) -> Any:
+        """Return the client's TLS certificate.
+
+        Args:
+            binary_form: Return it DER-encoded, as bytes, instead of a dict.
+
+        Returns:
+            As ``ssl.SSLSocket.getpeercert``; None without a certificate or without TLS.
+        """
+        if self.connection is None:
+            return None
+        return self.connection.stream.getpeercert(binary_form)
+
+    def __repr__(self) -> str:
+        names = ("protocol", "host", "method", "uri", "version", "remote_ip")
+        attributes = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({attributes}, headers={dict(self.headers)!r})"

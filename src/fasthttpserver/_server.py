@@ -1,0 +1,131 @@
+"""Connections come in; an ``HTTPConnection`` with this server's settings is made for each."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fasthttpserver._connection import HTTPConnection
+from fasthttpserver._decompress import decompressing
+from fasthttpserver._forwarded import parse_networks
+from fasthttpserver._limits import Limits
+from fasthttpserver._parser import RequestParser
+from fasthttpserver._request import HTTPRequest
+from fasthttpserver._sweep import Sweep
+from fasthttpserver.iostream import IOStream
+from fasthttpserver.tcpserver import TCPServer
+
+__all__ = ["HTTPServer"]
+
+_LIMITS = {field.name for field in dataclasses.fields(Limits)}
+
+
+class HTTPServer(TCPServer):
+    """A non-blocking, single-threaded HTTP/1.1 server.
+
+    The callback is called with each ``HTTPRequest``, whole, and writes the response with
+    ``request.write`` exactly as it goes on the wire; ``request.finish`` ends it. So a
+    response has to be framed by the application, with Content-Length or chunked. One that
+    cannot do so sends ``Connection: close`` and passes ``no_keep_alive=True``.
+
+    Args:
+        request_callback: Called with an ``HTTPRequest``; may be an ``async def``.
+        no_keep_alive: Close each connection after one response.
+        io_loop: The loop to serve on, see ``TCPServer``.
+        xheaders: Take the client's address and protocol from X-Real-Ip, X-Forwarded-For,
+            X-Scheme and X-Forwarded-Proto. Only behind a proxy that sets them.
+        ssl_options: Serve HTTPS, see ``TCPServer``.
+        protocol: ``https`` if a proxy in front decrypts and does not say so.
+        max_buffer_size: The largest body in bytes, as in Tornado 3; ``max_body_size`` is
+            the name since Tornado 4.
+        require_host: Refuse an HTTP/1.1 request without Host (RFC 9112 section 3.2).
+        decompress_request: Unpack bodies with ``Content-Encoding: gzip``.
+        trusted_downstream: Addresses and networks of proxies that may stand in
+            X-Forwarded-For, as strings such as ``10.0.0.0/8``.
+        chunk_size: Taken for the sake of code written for Tornado 4 and later, where it
+            bounds the pieces that a body is delivered in. Here a body is delivered whole.
+        limits: Any field of ``fasthttpserver._limits.Limits`` by its name.
+
+    Raises:
+        TypeError: An argument is unknown, or of the wrong type.
+        ValueError: A limit is out of its range.
+        KeyError: ``ssl_options`` has no ``certfile``.
+    """
+
+    def __init__(
+        self,
+        request_callback: Callable[[HTTPRequest], object],
+        no_keep_alive: bool = False,
+        io_loop: Any = None,
+        xheaders: bool = False,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        protocol: str | None = None,
+        *,
+        max_buffer_size: int | None = None,
+        require_host: bool = True,
+        decompress_request: bool = False,
+        trusted_downstream: Iterable[str] | None = None,
+        chunk_size: int | None = None,
+        **limits: Any,
+    ) -> None:
+        if not callable(request_callback):
+            raise TypeError(f"request_callback must be callable, not {request_callback!r}")
+        unknown = sorted(limits.keys() - _LIMITS)
+        if unknown:
+            raise TypeError(f"HTTPServer() got an unexpected keyword argument {unknown[0]!r}")
+        super().__init__(io_loop, ssl_options, max_buffer_size)
+        if max_buffer_size is not None:
+            limits.setdefault("max_body_size", max_buffer_size)
+        # Tornado takes 0 and None for its default here.
+        if not limits.get("idle_connection_timeout", 1):
+            del limits["idle_connection_timeout"]
+        self.limits = Limits(**limits)
+        self.request_callback = request_callback
+        self._callback = request_callback
+        if decompress_request:
+            self._callback = decompressing(request_callback, self.limits.max_body_size)
+        self._trusted = parse_networks(trusted_downstream or ())
+        self.no_keep_alive = no_keep_alive
+        self.xheaders = xheaders
+        self.protocol = protocol
+        self.require_host = require_host
+        self._new_parser()  # says now what is wrong with a limit
+        self._sweep: Sweep | None = None
+
+    def _new_parser(self) -> RequestParser[HTTPRequest]:
+        limits = self.limits
+        return RequestParser(
+            max_header_size=limits.max_header_size,
+            max_request_line=limits.max_request_line,
+            max_field_size=limits.max_field_size,
+            max_header_count=limits.max_header_count,
+            max_body_size=limits.max_body_size,
+            require_host=self.require_host,
+            message_class=HTTPRequest,
+        )
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        """Serve HTTP on a new connection."""
+        if self._sweep is None:
+            self._sweep = Sweep(stream.loop, self.limits)
+        HTTPConnection(
+            stream,
+            address,
+            self._callback,
+            self.no_keep_alive,
+            self.xheaders,
+            self.protocol,
+            _sweep=self._sweep,
+            _parser=self._new_parser(),
+            _trusted=self._trusted,
+        )
+
+    async def close_all_connections(self) -> None:
+        """Close every connection, and wait until they are closed."""
+        while self._sweep is not None and self._sweep.connections:
+            for connection in list(self._sweep.connections):
+                connection.stream.abort()  # type: ignore[attr-defined]
+            await asyncio.sleep(0)

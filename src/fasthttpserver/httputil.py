@@ -1,0 +1,124 @@
+"""Parts of HTTP messages: the names of ``tornado.httputil`` that do not need a connection."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from fasthttpserver._cookies import parse_cookie
+from fasthttpserver._forms import parse_body_arguments
+from fasthttpserver._forwarded import (
+    TrustedNetworks,
+    forwarded_ip,
+    forwarded_protocol,
+    parse_networks,
+)
+from fasthttpserver._headers import HTTPHeaders
+from fasthttpserver._multipart import (
+    MAX_MULTIPART_PARTS,
+    MAX_PART_HEADER_SIZE,
+    HTTPFile,
+    parse_multipart_form_data,
+)
+from fasthttpserver._query import MAX_ARGUMENTS, count_arguments, parse_query
+from fasthttpserver.errors import HTTPInputError, HTTPOutputError
+
+__all__ = [
+    "MAX_ARGUMENTS",
+    "MAX_MULTIPART_PARTS",
+    "MAX_PART_HEADER_SIZE",
+    "HTTPFile",
+    "HTTPHeaders",
+    "HTTPInputError",
+    "HTTPOutputError",
+    "RequestStartLine",
+    "ResponseStartLine",
+    "TrustedNetworks",
+    "count_arguments",
+    "format_timestamp",
+    "forwarded_ip",
+    "forwarded_protocol",
+    "parse_body_arguments",
+    "parse_cookie",
+    "parse_multipart_form_data",
+    "parse_networks",
+    "parse_query",
+    "url_concat",
+]
+
+
+class RequestStartLine(NamedTuple):
+    """The first line of a request: ``GET /path HTTP/1.1``."""
+
+    method: str
+    path: str
+    version: str
+
+
+class ResponseStartLine(NamedTuple):
+    """The first line of a response: ``HTTP/1.1 200 OK``."""
+
+    version: str
+    code: int
+    reason: str
+
+
+def format_timestamp(ts: float | tuple[int, ...] | time.struct_time | datetime) -> str:
+    """Format a time for a header such as Date (RFC 9110 section 5.6.7).
+
+    Args:
+        ts: Seconds since the epoch; or a time tuple or a naive ``datetime``, both in UTC; or
+            an aware ``datetime``.
+
+    Raises:
+        TypeError: ``ts`` is none of these.
+
+    >>> format_timestamp(1359312200)
+    'Sun, 27 Jan 2013 18:43:20 GMT'
+    """
+    if isinstance(ts, datetime):
+        moment = ts if ts.tzinfo else ts.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC)
+    elif isinstance(ts, int | float):
+        moment = datetime.fromtimestamp(ts, UTC)
+    elif isinstance(ts, tuple | time.struct_time):
+        moment = datetime.fromtimestamp(calendar.timegm(ts), UTC)
+    else:
+        raise TypeError(f"unknown timestamp type: {ts!r}")
+    return format_datetime(moment, usegmt=True)
+
+
+def url_concat(
+    url: str, args: Mapping[str, Any] | list[tuple[str, Any]] | tuple[tuple[str, Any], ...] | None
+) -> str:
+    """Add arguments to the query of a URL, before its fragment.
+
+    Args:
+        url: With or without a query, which is left as it is.
+        args: A mapping; or a list or tuple of pairs, in which a name may be repeated; or None.
+
+    Raises:
+        TypeError: ``args`` is something else.
+
+    >>> url_concat("http://example.com/foo?a=b", [("c", "d"), ("c", "d 2")])
+    'http://example.com/foo?a=b&c=d&c=d+2'
+    """
+    if args is None:
+        return url
+    if isinstance(args, Mapping):
+        args = list(args.items())
+    elif not isinstance(args, list | tuple):
+        raise TypeError(f"args is to be a mapping, a list or a tuple, not {args!r}")
+    if not args:
+        return url
+    url, hash_sign, fragment = url.partition("#")
+    if "?" not in url:
+        separator = "?"
+    else:
+        separator = "" if url[-1] in "?&" else "&"
+    return f"{url}{separator}{urlencode(args)}{hash_sign}{fragment}"

@@ -1,0 +1,420 @@
+"""Events of one asyncio transport come in; bytes to one receiver, and to the peer, go out.
+
+An ``IOStream`` is the asyncio protocol of one connection. What it hears it tells its
+receiver, most often an ``HTTPConnection``. Writes that are made while a read is being
+dealt with, or in one callback of the loop, are corked: they leave together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fasthttpserver import _reader
+from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
+from fasthttpserver.log import app_log, gen_log
+
+__all__ = ["IOStream", "StreamClosedError", "UnsatisfiableReadError"]
+
+# A corked chunk of this size, or this many of them, leave at once: joining large chunks
+# costs a copy of them, and a cork must not hold more than the client may take.
+_LARGE_CHUNK = 65_536
+_MANY_CHUNKS = 64
+
+# Bytes that are read from the socket while nobody has asked for them.
+_READ_AHEAD = 65_536
+
+
+class Receiver(Protocol):
+    """What a stream tells of its peer. Calls come from the event loop."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def eof_received(self) -> bool:
+        """The peer will send no more. True keeps the stream open for writing."""
+
+    def drained(self) -> None:
+        """All that was written has been handed to the kernel, after it had to wait."""
+
+    def connection_lost(self, error: Exception | None) -> None: ...
+
+    def release(self) -> bytes:
+        """The stream is taken over: return what was received and not used, and let go."""
+
+
+class IOStream(asyncio.Protocol):
+    """One connection: write to it, close it, be told what its peer does.
+
+    Args:
+        loop: The asyncio loop that the transport belongs to.
+        connected: Called with the stream when its transport is there.
+        io_loop: The object to hand out as ``io_loop``, or None for the asyncio loop.
+        max_buffer_size: Bytes that a read may make the stream buffer.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_chunks",
+        "_close_callback",
+        "_drain_callback",
+        "_drain_futures",
+        "_closed",
+        "_connected",
+        "_corked",
+        "_receiver",
+        "_transport",
+        "_waiting",
+        "error",
+        "io_loop",
+        "loop",
+        "max_buffer_size",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connected: Callable[[IOStream], None],
+        io_loop: object = None,
+        max_buffer_size: int = 104_857_600,
+    ) -> None:
+        self.loop = loop
+        self.io_loop = loop if io_loop is None else io_loop
+        self.error: BaseException | None = None
+        self._connected = connected
+        self._receiver: Receiver | None = None
+        self._transport: Any = None
+        self._close_callback: Callable[[], object] | None = None
+        self._drain_callback: Callable[[], object] | None = None
+        self._drain_futures: list[asyncio.Future[None]] = []
+        self.max_buffer_size = max_buffer_size
+        self._chunks: list[bytes] = []
+        self._corked = False
+        self._waiting = False  # the kernel takes no more for now
+        self._closed = True
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """Say who is told from now on."""
+        self._receiver = receiver
+
+    # --- What the transport tells -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._closed = False
+        # Asyncio then tells when the last byte has left, not when some have.
+        self._transport.set_write_buffer_limits(high=0)
+        self._connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._corked = True
+        try:
+            self._receiver.data_received(data)  # type: ignore[union-attr]
+        finally:
+            self._corked = False
+            if self._chunks:
+                self.flush()
+
+    def eof_received(self) -> bool:
+        keep_open = self._receiver is not None and self._receiver.eof_received()
+        # TLS has no half-closed state (and asyncio warns when one is asked for).
+        return keep_open and not self.is_tls
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed = True
+        self._chunks.clear()
+        if self.error is None:
+            self.error = exc
+        receiver = self._receiver
+        if receiver is not None:
+            receiver.connection_lost(exc)
+            if not isinstance(receiver, _reader.BufferedReader):
+                self._receiver = None  # no cycle; what was read ahead may still be asked for
+        self._drain_callback = None
+        for future in self._take_futures():
+            future.set_exception(StreamClosedError(exc))
+            future.exception()  # writing to a client that left is no mistake
+        callback, self._close_callback = self._close_callback, None
+        if callback is not None:
+            callback()
+
+    def pause_writing(self) -> None:
+        self._waiting = True
+
+    def resume_writing(self) -> None:
+        self._waiting = False
+        if self._drain_callback is not None or self._drain_futures:
+            self._drained()
+        if self._receiver is not None:
+            self._receiver.drained()
+
+    # --- Writing ------------------------------------------------------------------------
+
+    def write(
+        self, data: bytes, callback: Callable[[], object] | None = None
+    ) -> asyncio.Future[None] | None:
+        """Send bytes, in the order of the calls.
+
+        Args:
+            data: The bytes.
+            callback: Called from the loop when all that was written has left; it takes the
+                place of an earlier write's callback. None to return a future of that.
+
+        Raises:
+            StreamClosedError: The stream is closed.
+        """
+        self.send(data)
+        self._drain_callback = callback
+        if callback is None:
+            return self.drained_future()
+        self.loop.call_soon(self._drained)
+        return None
+
+    def drained_future(self) -> asyncio.Future[None]:
+        """Return a future that is done when all that was written has left.
+
+        Its exception, if the stream is closed before, is a ``StreamClosedError``.
+        """
+        future: asyncio.Future[None] = self.loop.create_future()
+        if self._closed:
+            future.set_exception(StreamClosedError(self.error))
+            future.exception()  # writing to a client that left is no mistake
+        else:
+            self._drain_futures.append(future)
+            self.loop.call_soon(self._drained)
+        return future
+
+    def _drained(self) -> None:
+        self.flush()
+        if self._waiting or self._closed:
+            return
+        for future in self._take_futures():
+            future.set_result(None)
+        callback, self._drain_callback = self._drain_callback, None
+        if callback is not None:
+            try:
+                callback()
+            except Exception:
+                app_log.error("Uncaught exception, closing connection.", exc_info=True)
+                self.close()
+
+    def _take_futures(self) -> list[asyncio.Future[None]]:
+        futures, self._drain_futures = self._drain_futures, []
+        return [future for future in futures if not future.done()]
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, in the order of the calls, and never mind when they leave.
+
+        Raises:
+            StreamClosedError: The stream is closed.
+        """
+        if self._closed:
+            raise StreamClosedError(self.error)
+        chunks = self._chunks
+        if not chunks and not self._corked:
+            self.loop.call_soon(self.flush)
+        chunks.append(data)
+        if len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is corked to the transport now."""
+        chunks = self._chunks
+        if chunks and not self._closed:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+            self._transport.write(data)
+
+    def writing(self) -> bool:
+        """Whether bytes wait to be taken by the kernel."""
+        return self._waiting or bool(self._chunks)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the kernel has refused bytes; ``Receiver.drained`` tells when it took them."""
+        return self._waiting
+
+    @property
+    def write_buffer_size(self) -> int:
+        """Bytes that wait to be taken by the kernel."""
+        size: int = 0 if self._closed else self._transport.get_write_buffer_size()
+        return size + sum(map(len, self._chunks))
+
+    # --- Reading ------------------------------------------------------------------------
+
+    def pause_reading(self) -> None:
+        """Leave what the peer sends in the kernel, so that it has to wait."""
+        if not self._closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._closed and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def read_bytes(
+        self,
+        num_bytes: int,
+        callback: Callable[[bytes], object] | None = None,
+        streaming_callback: Callable[[bytes], object] | None = None,
+        partial: bool = False,
+    ) -> asyncio.Future[bytes] | None:
+        """Read a number of bytes.
+
+        Like every read, it takes the stream over from an HTTP connection, and what came
+        behind the request comes out of it first.
+
+        Args:
+            num_bytes: How many.
+            callback: Called from the loop with the bytes; None to return a future of them.
+            streaming_callback: Called with every part that comes; the end is told with b"".
+            partial: Be content with fewer, but at least one.
+
+        Raises:
+            AssertionError: A read is pending.
+            StreamClosedError: The stream is closed, and the bytes are not here.
+        """
+        find = _reader.count(num_bytes, partial)
+        return self._buffered().read(find, callback, streaming_callback, num_bytes)
+
+    def read_until(
+        self, delimiter: bytes, callback: Callable[[bytes], object] | None = None
+    ) -> asyncio.Future[bytes] | None:
+        """Read up to and with a delimiter; otherwise as ``read_bytes``."""
+        return self._buffered().read(_reader.delimiter(delimiter), callback)
+
+    def read_until_regex(
+        self, regex: bytes, callback: Callable[[bytes], object] | None = None
+    ) -> asyncio.Future[bytes] | None:
+        """Read up to and with what a regular expression matches; as ``read_bytes``."""
+        return self._buffered().read(_reader.pattern(regex), callback)
+
+    def read_until_close(
+        self,
+        callback: Callable[[bytes], object] | None = None,
+        streaming_callback: Callable[[bytes], object] | None = None,
+    ) -> asyncio.Future[bytes] | None:
+        """Read all that comes until the peer closes; as ``read_bytes``."""
+        return self._buffered().read(_reader.never, callback, streaming_callback, until_close=True)
+
+    def reading(self) -> bool:
+        """Whether a read is pending."""
+        receiver = self._receiver
+        return isinstance(receiver, _reader.BufferedReader) and receiver.reading
+
+    def take_over(self) -> None:
+        """Keep what comes from now on for the ``read_`` methods; the receiver lets go."""
+        self._buffered()
+
+    def _buffered(self) -> _reader.BufferedReader:
+        receiver = self._receiver
+        if isinstance(receiver, _reader.BufferedReader):
+            return receiver
+        rest = b"" if receiver is None else receiver.release()
+        reader = _reader.BufferedReader(self, rest, self.max_buffer_size, _READ_AHEAD)
+        self._receiver = reader
+        self.resume_reading()
+        return reader
+
+    # --- Closing ------------------------------------------------------------------------
+
+    def close(self, exc_info: Any = False) -> None:
+        """Send what was written, then close. The close callback runs from the loop."""
+        if isinstance(exc_info, BaseException):
+            self.error = exc_info
+        if not self._closed:
+            self.flush()
+            self._closed = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once: what was not sent is dropped, and the peer sees a reset."""
+        if self._transport is not None:
+            self._chunks.clear()
+            self._closed = True
+            self._transport.abort()
+
+    def shutdown_write(self) -> bool:
+        """Send what was written, then the end of it; False where TLS cannot say that."""
+        if self._closed or not self._transport.can_write_eof():
+            return False
+        self.flush()
+        self._transport.write_eof()
+        return True
+
+    def closed(self) -> bool:
+        """Whether it is closed; one side is enough."""
+        return self._closed
+
+    def set_close_callback(self, callback: Callable[[], object] | None) -> None:
+        """Have `callback` run from the loop when the stream has been closed."""
+        self._close_callback = callback
+
+    def set_default_close_callback(self, callback: Callable[[], object]) -> None:
+        """Have `callback` run as the close callback, unless there is one or comes one."""
+        if self._close_callback is None:
+            self._close_callback = callback
+
+    # --- The socket ---------------------------------------------------------------------
+
+    @property
+    def socket(self) -> Any:
+        """The socket, for its address, options and certificate; None when it is closed."""
+        return None if self._closed else self._transport.get_extra_info("socket")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the bytes go through TLS."""
+        return self._ssl_object is not None
+
+    @property
+    def _ssl_object(self) -> Any:
+        return None if self._transport is None else self._transport.get_extra_info("ssl_object")
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """The peer's TLS certificate as ``ssl.SSLSocket.getpeercert`` gives it, or None."""
+        ssl_object = self._ssl_object
+        if ssl_object is None:
+            return None
+        try:
+            return ssl_object.getpeercert(binary_form)
+        except (ssl.SSLError, ValueError):
+            return None
+
+    @property
+    def peer_address(self) -> Any:
+        """What ``accept()`` tells of the peer: a tuple for TCP, ``''`` for a Unix socket."""
+        address = self._transport.get_extra_info("peername")
+        return address if isinstance(address, tuple) else ""
+
+    def fileno(self) -> int:
+        """The socket's file descriptor, or -1 when it is closed."""
+        socket = self.socket
+        return -1 if socket is None else socket.fileno()
+
+    def set_nodelay(self, value: bool) -> None:
+        """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""
+
+    async def start_tls(self, context: ssl.SSLContext, handshake_timeout: float) -> None:
+        """Take the server's part of a TLS handshake on what is plain so far.
+
+        Args:
+            context: Certificates and rules.
+            handshake_timeout: Seconds for all of it.
+
+        Raises:
+            OSError: The handshake failed (``ssl.SSLError``), the peer left or was too slow.
+        """
+        transport = await self.loop.start_tls(
+            self._transport,
+            self,
+            context,
+            server_side=True,
+            ssl_handshake_timeout=handshake_timeout,
+        )
+        if transport is None:
+            raise StreamClosedError(self.error)
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=0)
+        gen_log.debug("TLS handshake done with %r", self.peer_address)

@@ -1,0 +1,225 @@
+"""Listening sockets come in; a call of ``handle_stream`` for each connection goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+from fasthttpserver import ioloop, process
+from fasthttpserver._limits import Limits
+from fasthttpserver.iostream import IOStream
+from fasthttpserver.log import app_log, gen_log
+from fasthttpserver.netutil import bind_sockets, check_ssl_options, ssl_options_to_context
+
+__all__ = ["TCPServer"]
+
+_BACKLOG = 128
+
+
+class TCPServer:
+    """A non-blocking TCP server; subclasses say what to do with a connection.
+
+    Args:
+        io_loop: The loop to serve on: an ``IOLoop``, ours or Tornado's, or an asyncio loop.
+            None means the current one when the first socket is added.
+        ssl_options: A dict as for ``netutil.ssl_options_to_context``, or an
+            ``ssl.SSLContext``; None for plain text.
+        max_buffer_size: Bytes that one connection may have waiting; None for the default.
+
+    Raises:
+        KeyError: ``ssl_options`` has no ``certfile``.
+        ValueError: A file that ``ssl_options`` names does not exist, or is no certificate.
+    """
+
+    def __init__(
+        self,
+        io_loop: Any = None,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        max_buffer_size: int | None = None,
+    ) -> None:
+        self.io_loop = io_loop
+        self.ssl_options = ssl_options
+        self.max_buffer_size = max_buffer_size or Limits().max_body_size
+        self.limits = Limits()
+        self._ssl_context: ssl.SSLContext | None = None
+        if ssl_options is not None:
+            check_ssl_options(ssl_options)
+            self._ssl_context = ssl_options_to_context(ssl_options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sockets: dict[int, socket.socket] = {}
+        self._pending_sockets: list[socket.socket] = []
+        self._started = False
+        self._servers: dict[int, asyncio.Server] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- Starting, in one of three ways -------------------------------------------------
+
+    def listen(
+        self,
+        port: int | str,
+        address: str | None = "",
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        backlog: int = _BACKLOG,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        """Accept connections on a port from now on; may be called for several ports.
+
+        Args:
+            port: A number, 0 for one that the system chooses, or a service's name.
+            address: An IP address or a host name, which may stand for several addresses;
+                empty or None for all interfaces.
+            family: ``socket.AF_INET`` or ``AF_INET6`` to have only that one.
+            backlog: How many connections may wait to be accepted.
+            reuse_port: Let other processes listen on the port too (``SO_REUSEPORT``).
+
+        Raises:
+            OSError: The port is not to be had.
+            ValueError: The system has no ``SO_REUSEPORT``.
+        """
+        self.add_sockets(bind_sockets(port, address, family, backlog, reuse_port=reuse_port))
+
+    def bind(
+        self,
+        port: int | str,
+        address: str | None = None,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        backlog: int = _BACKLOG,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        """Bind a port now, to be served when ``start`` is called; as ``listen`` otherwise."""
+        sockets = bind_sockets(port, address, family, backlog, reuse_port=reuse_port)
+        if self._started:
+            self.add_sockets(sockets)
+        else:
+            self._pending_sockets.extend(sockets)
+
+    def start(self, num_processes: int | None = 1, max_restarts: int | None = None) -> None:
+        """Serve the bound sockets.
+
+        Args:
+            num_processes: 1 serves in this process. None, 0 or less forks one child for
+                each processor, more than 1 that many; each child returns from here, the
+                parent does not. No event loop may exist yet then.
+            max_restarts: How many dead children are replaced before it is given up; None
+                for 100.
+
+        Raises:
+            AssertionError: It was started before.
+            RuntimeError: It would fork, and an event loop exists, or there is no fork here.
+        """
+        if self._started:
+            raise AssertionError("this server was started before")
+        self._started = True
+        if num_processes != 1:
+            process.fork_processes(num_processes, max_restarts)
+        sockets, self._pending_sockets = self._pending_sockets, []
+        self.add_sockets(sockets)
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve listening sockets, as ``netutil.bind_sockets`` returns them.
+
+        The loop need not run yet: the kernel lets clients wait until it does.
+        """
+        if self._loop is None:
+            self._loop = ioloop.to_asyncio(self.io_loop)
+            if self.io_loop is None:
+                self.io_loop = ioloop.IOLoop.current()
+        for sock in sockets:
+            self._sockets[sock.fileno()] = sock
+            self._loop.call_soon(self._begin, sock)
+
+    def add_socket(self, sock: socket.socket) -> None:
+        """Serve one listening socket."""
+        self.add_sockets([sock])
+
+    def stop(self) -> None:
+        """Accept no more. Connections that exist are served on; calling it again is harmless."""
+        servers, self._servers = self._servers, {}
+        sockets, self._sockets = self._sockets, {}
+        for server in servers.values():
+            server.close()
+        for sock in sockets.values():
+            sock.close()
+        pending, self._pending_sockets = self._pending_sockets, []
+        for sock in pending:
+            sock.close()
+
+    # --- Accepting ------------------------------------------------------------------------
+
+    def _begin(self, sock: socket.socket) -> None:
+        if self._sockets.get(sock.fileno()) is sock:  # not stopped meanwhile
+            self._spawn(self._serve(sock))
+
+    async def _serve(self, sock: socket.socket) -> None:
+        loop = self._loop
+        assert loop is not None
+
+        def new_stream() -> IOStream:
+            return IOStream(loop, self._connected, self.io_loop)
+
+        number = sock.fileno()
+        # Both want a Unix socket in the function of that name, and only uvloop insists.
+        if _is_unix(sock) and not isinstance(loop, asyncio.BaseEventLoop):
+            server = await loop.create_unix_server(new_stream, sock=sock, backlog=_BACKLOG)
+        else:
+            server = await loop.create_server(new_stream, sock=sock, backlog=_BACKLOG)
+        if self._sockets.get(number) is sock:
+            self._servers[number] = server
+        else:
+            server.close()
+
+    def _connected(self, stream: IOStream) -> None:
+        if self._ssl_context is None:
+            self._handle(stream)
+        else:
+            stream.pause_reading()  # what comes is for the handshake
+            self._spawn(self._handshake(stream, self._ssl_context))
+
+    async def _handshake(self, stream: IOStream, context: ssl.SSLContext) -> None:
+        address = stream.peer_address
+        try:
+            await stream.start_tls(context, self.limits.tls_handshake_timeout)
+        except OSError as error:  # ssl.SSLError and time-outs among them
+            stream.abort()
+            gen_log.warning("SSL Error on connection from %r: %r", address, error)
+        else:
+            self._handle(stream)
+
+    def _handle(self, stream: IOStream) -> None:
+        try:
+            result = self.handle_stream(stream, stream.peer_address)
+        except Exception:
+            app_log.error("Error in connection callback", exc_info=True)
+            stream.close()
+            return
+        if result is not None and inspect.isawaitable(result):
+            self._spawn(result)
+
+    def _spawn(self, awaitable: Any) -> None:
+        task = asyncio.ensure_future(awaitable, loop=self._loop)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            app_log.error("Error in connection callback", exc_info=error)
+
+    def handle_stream(self, stream: IOStream, address: Any) -> Any:
+        """Take care of a new connection; to be overridden, also by a coroutine.
+
+        Args:
+            stream: The connection.
+            address: The peer's address, as ``accept()`` returns it.
+        """
+        raise NotImplementedError("a subclass of TCPServer has to define handle_stream()")
+
+
+def _is_unix(sock: socket.socket) -> bool:
+    return hasattr(socket, "AF_UNIX") and sock.family == socket.AF_UNIX

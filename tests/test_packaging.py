@@ -1,0 +1,60 @@
+"""What the package promises about itself: no dependencies, its licences, one version."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fasthttpserver
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_version_is_the_same_everywhere(pyproject: dict[str, Any]) -> None:
+    assert pyproject["project"]["version"] == fasthttpserver.__version__
+
+
+def test_nothing_is_needed_at_run_time(pyproject: dict[str, Any]) -> None:
+    assert pyproject["project"]["dependencies"] == []
+
+
+def test_licences_are_ours_and_llhttps(pyproject: dict[str, Any]) -> None:
+    assert pyproject["project"]["license"] == "Apache-2.0 AND MIT"
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in pyproject["project"]["license-files"]
+        for path in ROOT.glob(pattern)
+    }
+    assert found == {"LICENSE", "vendor/llhttp/LICENSE", "vendor/llhttp/LICENSE-MIT"}
+
+
+def test_building_without_isolation_needs_what_building_with_it_does(
+    pyproject: dict[str, Any],
+) -> None:
+    isolated = set(pyproject["build-system"]["requires"])
+    assert set(pyproject["dependency-groups"]["build"]) == isolated - {"pip"}
+
+
+def test_package_is_typed() -> None:
+    assert (Path(fasthttpserver.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.skipif(
+    not ((ROOT / ".git").exists() and shutil.which("git")), reason="not a git checkout"
+)
+def test_generated_and_third_party_sources_are_not_committed() -> None:
+    # The checkout may belong to another user, as in a container.
+    command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "--"]
+    command += ["*.c", "*.h", "*.so", "*.pyd", "*.html"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert listed.split() == []
