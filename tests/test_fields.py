@@ -51,7 +51,8 @@ def test_canonical_names_are_stable_and_of_the_same_length(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "a b", "a ", " a", "a:", "a\t", "a\x00", "a\r", "a\n", "(", "a,b", "é", "a\x7f"]
+    "name",
+    ["", " ", "a b", "a ", " a", "a:", "a\t", "a\x00", "a\r", "a\n", "(", "a,b", "é", "a\x7f"],
 )
 def test_names_that_are_not_tokens_are_refused(name: str) -> None:
     with pytest.raises(HTTPInputError, match="^Invalid header name$"):

@@ -124,9 +124,9 @@ def test_add_takes_bytes_for_latin_1() -> None:
 
 
 def test_add_joins_what_assignment_let_in() -> None:
-    headers = HTTPHeaders()
-    headers["Content-Length"] = 5  # type: ignore[assignment]
-    assert headers["content-length"] == 5  # type: ignore[comparison-overlap]
+    headers: Any = HTTPHeaders()
+    headers["Content-Length"] = 5
+    assert headers["content-length"] == 5
     headers.add("Content-Length", "6")
     assert headers["content-length"] == "5,6"
 
@@ -267,9 +267,11 @@ def test_operators_keep_the_class_and_normalise() -> None:
     assert merged == {"X-After": "2", "New": "4", "X-Before": "1", "Set-Cookie": "a,b,c"}
     headers |= [("x-after", "3")]
     assert headers["X-After"] == "3"
-    for operation in [lambda: headers | 5, lambda: 5 | headers]:
-        with pytest.raises(TypeError):
-            operation()
+    number: Any = 5
+    with pytest.raises(TypeError):
+        headers | number
+    with pytest.raises(TypeError):
+        number | headers
 
 
 def test_text_has_a_line_for_each_value() -> None:
@@ -297,11 +299,17 @@ def match(headers: Mapping[str, str]) -> dict[str, str]:
     raise AssertionError
 
 
+def updated(headers: Mapping[str, str]) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    plain.update(headers)
+    return plain
+
+
 READERS: dict[str, Callable[[HTTPHeaders], object]] = {
     "dict()": dict,
     "{**}": lambda headers: {**headers},
     "f(**)": lambda headers: dict(**headers),
-    "dict.update": lambda headers: [plain := {}, plain.update(headers)][0],
+    "dict.update": updated,
     "dict |": lambda headers: dict({} | headers),
     "| dict": lambda headers: dict(headers | {}),
     "dict.copy": dict.copy,

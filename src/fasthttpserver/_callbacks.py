@@ -19,8 +19,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from ._loops import running_loop
-from .log import app_log, gen_log
+from fasthttpserver._loops import running_loop
+from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["HasFileno", "LoopCallbacks"]
 

@@ -27,6 +27,8 @@ cdef extern from "llhttp.h" nogil:
         llhttp_data_cb on_chunk_extension_value
         llhttp_data_cb on_body
         llhttp_cb on_headers_complete
+        llhttp_cb on_chunk_extension_name_complete
+        llhttp_cb on_chunk_extension_value_complete
         llhttp_cb on_chunk_header
         llhttp_cb on_chunk_complete
         llhttp_cb on_message_complete

@@ -33,7 +33,7 @@ _EPILOGUE_SIZE = 4096
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # One parameter of a field value up to its semicolon; those inside quotes do not count. What
 # has begun cannot fail, as any character has its place, so nothing is read twice.
-_PARAMETER = re.compile(r'((?:[^;"\\]+|\\"?|"(?:[^"\\]+|\\.?)*"?)+);?', re.DOTALL)
+_PARAMETER = re.compile(r'((?:[^;"\\]+|\\"?|"(?:[^"\\]+|\\.?)*"?)*);?', re.DOTALL)
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
 # RFC 8187 section 3.2.1 asks for the first, RFC 5987 for both. Clients do not get to choose
 # among all of Python's codecs: some are slow (CVE-2022-45061).
@@ -185,7 +185,7 @@ def _parse_parameters(field: str) -> tuple[str, dict[str, str]]:
     Raises:
         _Malformed: A parameter is given twice.
     """
-    first, *rest = _PARAMETER.findall(field) or [""]
+    first, *rest = _PARAMETER.findall(field)
     parameters: dict[str, str] = {}
     extended: dict[str, str] = {}
     for parameter in rest:

@@ -91,6 +91,7 @@ cdef enum Refusal:
     LONG_BODY
     LONG_CHUNK_SIZE
     LONG_EXTENSION
+    BAD_EXTENSION
     NO_MEMORY
     SYNTAX
 
@@ -117,6 +118,7 @@ cdef dict _REFUSALS = {
     LONG_BODY: (413, "Body is too large"),
     LONG_CHUNK_SIZE: (400, "Chunk size has too many digits"),
     LONG_EXTENSION: (400, "Chunk extensions are too long"),
+    BAD_EXTENSION: (400, "Invalid chunk extension"),
 }
 
 # A 64-bit size has 16 hexadecimal digits; leading zeros count (they are free bytes).
@@ -188,6 +190,8 @@ cdef struct Reading:
     uint64_t extension_at
     uint32_t extension_line
     uint32_t extension_total
+    bint in_extension_part
+    bint extension_quoted
     bint trailers
     bint complete
     char* trailer_buffer  # owned
@@ -205,7 +209,6 @@ cdef enum:
     HOST = 2        # reg-name or IPv4address, RFC 3986 section 3.2.2, without "%"
     HEX = 4
     DIGIT = 8
-    ADDRESS = 16    # inside the brackets of an IP-literal
 
 cdef uint8_t _CLASS[256]
 
@@ -221,11 +224,9 @@ cdef void _fill_classes():
         # "," is a sub-delim too, but a list of hosts is what it would be here.
         _CLASS[c] |= HOST
     for c in b"0123456789abcdefABCDEF":
-        _CLASS[c] |= HEX | ADDRESS
+        _CLASS[c] |= HEX
     for c in b"0123456789":
         _CLASS[c] |= DIGIT
-    for c in b":.":
-        _CLASS[c] |= ADDRESS
 
 _fill_classes()
 
@@ -281,6 +282,19 @@ cdef int _on_version(llhttp_t* llhttp, const char* at, size_t size) noexcept nog
         reading.version_seen = True
         if _offset(reading, at) != target_end + 6:  # SP and "HTTP/"
             return _refuse(reading, BAD_SPACING, target_end + 1)
+    return 0
+
+
+cdef int _check_spacing(Reading* reading, uint64_t end) noexcept nogil:
+    """Refuse a second SP in a row, over which llhttp reads on, as soon as it is there.
+
+    `end` is the offset of the first byte that llhttp has not read.
+    """
+    cdef uint64_t at = reading.method_size + 1
+    if reading.target_size:
+        at = reading.target_at + reading.target_size + 1
+    if not reading.version_seen and at < end and reading.base[at] == b" ":
+        return _refuse(reading, BAD_SPACING, at)
     return 0
 
 
@@ -376,11 +390,37 @@ cdef int _on_extension(llhttp_t* llhttp, const char* at, size_t size) noexcept n
         reading.in_extension = True
         reading.extension_at = offset
     reading.extension_line = <uint32_t>(offset + size - reading.extension_at)
+    if size:
+        reading.in_extension_part = True
     room = MAX_EXTENSION_TOTAL - reading.extension_total
     if room > MAX_EXTENSION_LINE:
         room = MAX_EXTENSION_LINE
     if reading.extension_line > room:
         return _refuse(reading, LONG_EXTENSION, reading.extension_at + room)
+    return 0
+
+
+cdef int _on_extension_value(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
+    cdef Reading* reading = <Reading*>llhttp.data
+    cdef const char* quote = NULL
+    if size and not reading.in_extension_part:
+        reading.extension_quoted = at[0] == b'"'
+    if not reading.extension_quoted:
+        quote = <const char*>memchr(at, b'"', size)
+    if quote == NULL:
+        return _on_extension(llhttp, at, size)
+    # llhttp takes a quoted string that follows a token for a part of the value.
+    if _on_extension(llhttp, at, <size_t>(quote - at)) != 0:
+        return -1
+    return _refuse(reading, BAD_EXTENSION, _offset(reading, quote))
+
+
+cdef int _on_extension_part_complete(llhttp_t* llhttp) noexcept nogil:
+    # RFC 9112 section 7.1.1: neither a name nor a value is empty; llhttp lets them be.
+    cdef Reading* reading = <Reading*>llhttp.data
+    if not reading.in_extension_part:
+        return _refuse(reading, BAD_EXTENSION, 0)
+    reading.in_extension_part = False
     return 0
 
 
@@ -565,6 +605,8 @@ cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
         # RFC 9112 section 6.1: framing is faulty where a 1.0 client sends it.
         return _refuse(reading, CODING_IN_1_0, first_at)
     reading.chunked = True
+    # llhttp overlooks a coding with HTAB behind it.
+    reading.llhttp.flags |= F_CHUNKED
     return 0
 
 
@@ -576,7 +618,12 @@ cdef int _check_target(Reading* reading) noexcept nogil:
     cdef uint32_t stop
     cdef const char* fragment
     if reading.connect:
-        if not _is_host(head + at, reading.target_size):
+        # The port may not be missing or empty here (RFC 9110 section 9.3.6).
+        if not (
+            _is_host(head + at, reading.target_size)
+            and _is(head + end - 1, DIGIT)
+            and (head[at] == b"[" or memchr(head + at, b":", reading.target_size) != NULL)
+        ):
             return _refuse(reading, BAD_TARGET, at)
         return 0
     fragment = <const char*>memchr(head + at, b"#", reading.target_size)
@@ -612,10 +659,9 @@ cdef bint _is_host(const char* at, uint32_t size) noexcept nogil:
     if size == 0:
         return False
     if at[0] == b"[":
-        i = 1
-        while i < size and _is(at + i, ADDRESS):
+        while i < size and at[i] != b"]":
             i += 1
-        if i < 3 or i >= size or at[i] != b"]":
+        if i == size or not _is_ipv6(at + 1, i - 1):
             return False
         i += 1
     else:
@@ -641,6 +687,60 @@ cdef bint _is_host(const char* at, uint32_t size) noexcept nogil:
     return True
 
 
+cdef bint _is_ipv6(const char* at, uint32_t size) noexcept nogil:
+    """Whether it is an ``IPv6address`` of RFC 3986 section 3.2.2."""
+    cdef uint32_t i = 0
+    cdef uint32_t start
+    cdef uint32_t groups = 0
+    cdef bint shortened = False
+    if size > 1 and at[0] == b":" and at[1] == b":":
+        shortened = True
+        i = 2
+    while i < size:
+        start = i
+        while i < size and _is(at + i, HEX):
+            i += 1
+        if i < size and at[i] == b".":
+            if not _is_ipv4(at + start, size - start):
+                return False
+            groups += 2
+            break
+        if i == start or i - start > 4:
+            return False
+        groups += 1
+        if i == size:
+            break
+        if at[i] != b":" or i + 1 == size:
+            return False
+        i += 1
+        if at[i] == b":":
+            if shortened:
+                return False
+            shortened = True
+            i += 1
+    return groups < 8 if shortened else groups == 8
+
+
+cdef bint _is_ipv4(const char* at, uint32_t size) noexcept nogil:
+    cdef uint32_t i = 0
+    cdef uint32_t octets = 0
+    cdef uint32_t start, value
+    while True:
+        start = i
+        value = 0
+        while i < size and i - start < 3 and _is(at + i, DIGIT):
+            value = 10 * value + <uint32_t>(at[i] - 48)  # "0"
+            i += 1
+        if i == start or value > 255 or (at[start] == b"0" and i - start > 1):
+            return False
+        octets += 1
+        if i == size:
+            return octets == 4
+        if at[i] != b".":
+            return False
+        i += 1
+
+
 # --- Tables, written once at import ---------------------------------------------------------
 
 # Shared by all parsers and never written again, so safe without the GIL.
@@ -659,7 +759,9 @@ cdef void _fill_tables():
     _SETTINGS.on_header_value = _on_header_value
     _SETTINGS.on_headers_complete = _on_headers_complete
     _SETTINGS.on_chunk_extension_name = _on_extension
-    _SETTINGS.on_chunk_extension_value = _on_extension
+    _SETTINGS.on_chunk_extension_name_complete = _on_extension_part_complete
+    _SETTINGS.on_chunk_extension_value = _on_extension_value
+    _SETTINGS.on_chunk_extension_value_complete = _on_extension_part_complete
     _SETTINGS.on_chunk_header = _on_chunk_header
     _SETTINGS.on_chunk_complete = _on_chunk_complete
     _SETTINGS.on_body = _on_body
@@ -755,10 +857,10 @@ cdef str _field_name(const char* at, uint32_t size):
 
 cdef list _field_items(const char* head, Field* fields, uint32_t count):
     cdef list items = []
-    cdef Field* field
+    cdef Field field  # a copy: several threads may read one message
     cdef uint32_t i
     for i in range(count):
-        field = &fields[i]
+        field = fields[i]
         _trim(head, &field.value_at, &field.value_size)
         items.append((
             _field_name(head + field.name_at, field.name_size),
@@ -802,6 +904,9 @@ cdef class EndOfMessage:
     def __repr__(self):
         return "END_OF_MESSAGE"
 
+    def __reduce__(self):
+        return "END_OF_MESSAGE"  # a copy is the same object
+
 
 END_OF_MESSAGE = EndOfMessage()
 
@@ -817,7 +922,7 @@ cdef class RequestMessage:
     cdef str _host
     cdef list _trailers
     cdef bytes _head        # the bytes that the offsets below point into
-    cdef uint32_t _base     # where the request line starts in them
+    cdef Py_ssize_t _base   # where the request line starts in them
     cdef Field* _fields     # owned
     cdef uint32_t _count
     cdef uint32_t _target_at
@@ -905,10 +1010,12 @@ cdef class RequestParser:
     cdef Reading _reading
     cdef Stage _stage
     cdef type _message_class
+    cdef bint _busy             # inside a call, or one ended in an unexpected exception
     cdef tuple _error           # arguments of the HTTPInputError that ended it, or None
     cdef bytes _data            # the piece being read, or None
     cdef Py_ssize_t _pos
     cdef list _pending          # pieces behind it, or None
+    cdef Py_ssize_t _pending_size
     cdef uint64_t _stream_offset    # of _data[0] in all that was received
     cdef uint64_t _message_offset   # of the request line in the same
     cdef char* _head_buffer     # owned; a head that comes in several pieces, else NULL
@@ -925,7 +1032,7 @@ cdef class RequestParser:
     cdef const char* _piece_at  # the last GOT_DATA: borrowed from _data
     cdef Py_ssize_t _piece_size
 
-    def __init__(
+    def __cinit__(
         self,
         *,
         max_header_size=_LIMITS.max_header_size,
@@ -971,41 +1078,49 @@ cdef class RequestParser:
         if self._data is None:
             self._data = data
             self._pos = 0
-        elif self._pending is None:
-            self._pending = [data]
         else:
-            self._pending.append(data)
+            if self._pending is None:
+                self._pending = [data]
+            else:
+                self._pending.append(data)
+            self._pending_size += PyBytes_GET_SIZE(data)
 
     def next_request(self):
         if self._streaming:
             raise RuntimeError("next_event() has begun this message; go on with it")
-        cdef RequestMessage message
+        cdef RequestMessage message = None
         cdef int step
+        self._enter()
         while True:
             step = self._step()
             if step == NEED_DATA:
-                return None
+                break
             if step == GOT_DATA:
                 self._collect()
             elif self._stage == END:
                 message = self._take_message()
                 message.body = self._take_body()
-                return message
+                break
+        self._busy = False
+        return message
 
     def next_event(self):
+        cdef object event = None
         cdef int step
         if not self._streaming and self._message is not None:
             raise RuntimeError("next_request() has begun this message; go on with it")
+        self._enter()
         step = self._step()
         if step == GOT_HEAD:
             self._streaming = True
-            return self._message
-        if step == GOT_DATA:
-            return self._take_piece()
-        if step == GOT_END:
+            event = self._message
+        elif step == GOT_DATA:
+            event = self._take_piece()
+        elif step == GOT_END:
             self._take_message()
-            return END_OF_MESSAGE
-        return None
+            event = END_OF_MESSAGE
+        self._busy = False
+        return event
 
     @property
     def receiving_head(self):
@@ -1042,18 +1157,16 @@ cdef class RequestParser:
 
     @property
     def unread(self):
-        cdef Py_ssize_t size = 0
-        if self._data is not None:
-            size = PyBytes_GET_SIZE(self._data) - self._pos
-        if self._pending is not None:
-            for piece in self._pending:
-                size += len(piece)
-        return size
+        if self._data is None:
+            return 0
+        return PyBytes_GET_SIZE(self._data) - self._pos + self._pending_size
 
     def detach(self):
         cdef bytes rest = b""
         if self._stage == REFUSED:
             return rest
+        self._enter()
+        self._busy = False
         if self._stage == START or self._stage == HEAD:
             if self._head_buffer != NULL:
                 rest = self._head_buffer[:self._head_size]
@@ -1068,6 +1181,14 @@ cdef class RequestParser:
         return rest
 
     # --- Steps. Each reads on to the next thing that a caller may want to know -----------
+
+    cdef inline int _enter(self) except -1:
+        # Memory can run out anywhere, and a finalizer of the application run anywhere. To
+        # go on behind that might take the middle of a message for the start of one.
+        if self._busy and self._stage != REFUSED:
+            raise RuntimeError("an earlier call is still running, or was cut short")
+        self._busy = True
+        return 0
 
     cdef int _step(self) except -1:
         if self._stage == REFUSED:
@@ -1102,6 +1223,7 @@ cdef class RequestParser:
             # One join of all that waits, so that many small pieces cost linear time.
             self._data = b"".join(self._pending)
             self._pending = None
+            self._pending_size = 0
         return 0
 
     cdef int _drop_input(self) except -1:
@@ -1109,6 +1231,7 @@ cdef class RequestParser:
             self._stream_offset += self.unread
             self._data = None
             self._pending = None
+            self._pending_size = 0
         return 0
 
     cdef int _read_method(self) except -1:
@@ -1119,7 +1242,7 @@ cdef class RequestParser:
         cdef Py_ssize_t pos = self._pos
         cdef Py_ssize_t start
         cdef uint64_t room
-        cdef char c
+        reading.is_head = False  # or an error would be answered without its text
         if self._head_size == 0:
             while pos < end and (self._after_cr or data[pos] in (b"\r", b"\n")):
                 if self._after_cr != (data[pos] == b"\n"):
@@ -1202,7 +1325,7 @@ cdef class RequestParser:
             self._pos += size
             self._finish_head(done + size)
             return 1
-        if error != HPE_OK:
+        if error != HPE_OK or _check_spacing(reading, done + size) != 0:
             self._raise_from_llhttp(error)
         if done + size == reading.max_header_size:
             self._raise(LONG_HEAD, reading.max_header_size)
@@ -1237,8 +1360,8 @@ cdef class RequestParser:
     cdef int _finish_head(self, uint32_t head_size) except -1:
         """Make the message object; the only place that does."""
         cdef Reading* reading = &self._reading
-        cdef PyTypeObject* cls = <PyTypeObject*>self._message_class
-        cdef RequestMessage message = cls.tp_new(
+        # Not the subclass's own __new__, which may return anything.
+        cdef RequestMessage message = (<PyTypeObject*>RequestMessage).tp_new(
             self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
         )
         message.method = _method_name(reading.base, reading.method_size)
@@ -1249,7 +1372,7 @@ cdef class RequestParser:
         message.expect_continue = reading.expect_continue
         if self._head_buffer == NULL:
             message._head = self._data
-            message._base = <uint32_t>(reading.base - PyBytes_AS_STRING(self._data))
+            message._base = reading.base - PyBytes_AS_STRING(self._data)
         else:
             message._head = PyBytes_FromStringAndSize(self._head_buffer, head_size)
             message._base = 0
@@ -1271,6 +1394,7 @@ cdef class RequestParser:
             reading.in_extension = False
             reading.extension_line = 0
             reading.extension_total = 0
+            reading.in_extension_part = False
             reading.trailer_size = 0
             llhttp_resume(&reading.llhttp)
         elif reading.content_length:
@@ -1423,6 +1547,8 @@ cdef class RequestParser:
             (<int (*)(llhttp_t*, const char*, const char*) noexcept nogil>(
                 reading.llhttp._span_cb0
             ))(&reading.llhttp, <const char*>reading.llhttp._span_pos0, at)
+        if self._stage == HEAD:
+            _check_spacing(reading, offset)
         if reading.refusal != ACCEPTED:
             if reading.refused_at:
                 offset = reading.refused_at
@@ -1446,13 +1572,14 @@ cdef class RequestParser:
         return 0
 
     cdef int _raise_error(self, status, reason, uint64_t offset) except -1:
-        self._stage = REFUSED
         # Not the exception: its traceback would hold this parser in a cycle.
         self._error = (reason, status, self._message_offset + offset)
+        self._stage = REFUSED
         self._message = None
         self._streaming = False
         self._data = None
         self._pending = None
+        self._pending_size = 0
         self._free_head_buffer()
         Py_XDECREF(self._body)
         self._body = NULL

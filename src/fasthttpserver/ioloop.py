@@ -21,9 +21,9 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ._callbacks import LoopCallbacks
-from ._loops import check_loop_kind, new_asyncio_loop, running_loop, thread_loop
-from .log import app_log, gen_log
+from fasthttpserver._callbacks import LoopCallbacks
+from fasthttpserver._loops import check_loop_kind, new_asyncio_loop, running_loop, thread_loop
+from fasthttpserver.log import app_log, gen_log
 
 __all__ = [
     "IOLoop",

@@ -13,9 +13,14 @@ from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._tls import SSLOptions, check_ssl_options, ssl_options_to_context, ssl_wrap_socket
-from .ioloop import IOLoop, to_asyncio
-from .log import gen_log
+from fasthttpserver._tls import (
+    SSLOptions,
+    check_ssl_options,
+    ssl_options_to_context,
+    ssl_wrap_socket,
+)
+from fasthttpserver.ioloop import IOLoop, to_asyncio
+from fasthttpserver.log import gen_log
 
 __all__ = [
     "SSLOptions",

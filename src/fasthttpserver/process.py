@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from .ioloop import loop_exists
-from .log import gen_log
+from fasthttpserver.ioloop import loop_exists
+from fasthttpserver.log import gen_log
 
 __all__ = ["cpu_count", "fork_processes", "task_id"]
 
