@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Container
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fasthttpserver.httputil import (
@@ -172,6 +172,10 @@ NETWORKS = st.tuples(st.ip_addresses(), st.integers(0, 128)).map(
 def test_networks_agree_with_the_standard_library(
     networks: list[ipaddress.IPv4Network], address: ipaddress.IPv4Address
 ) -> None:
+    # An IPv4 address in the form of IPv6 counts as the IPv4 address: tested on its own.
+    mapped = ipaddress.ip_network("::ffff:0:0/96")
+    assume(address not in mapped)
+    assume(all(network.version == 4 or not network.subnet_of(mapped) for network in networks))
     expected = any(address in network for network in networks)
     assert (str(address) in parse_networks(networks)) == expected
 
