@@ -144,16 +144,22 @@ class TestBindSockets:
             bind_sockets(0, "no address", flags=socket.AI_NUMERICHOST)
 
     @needs_ipv6
-    def test_after_an_error_no_socket_is_left_open(self, closing: Callable[..., Any]) -> None:
+    def test_after_an_error_no_socket_is_left_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[socket.socket] = []
+
+        class Socket(socket.socket):
+            def __init__(self, *args: Any) -> None:
+                super().__init__(*args)
+                made.append(self)
+
         with socket.socket(socket.AF_INET6) as taken:
             taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             taken.bind(("::", 0))
             taken.listen()
-            port = taken.getsockname()[1]
+            monkeypatch.setattr(socket, "socket", Socket)
             with pytest.raises(OSError, match="in use"):
-                bind_sockets(port)
-            with socket.socket() as probe:  # would fail if the IPv4 one still listened
-                probe.bind(("0.0.0.0", port))
+                bind_sockets(taken.getsockname()[1])
+        assert made and all(sock.fileno() < 0 for sock in made)
 
     @pytest.mark.skipif(
         sys.platform != "linux", reason="other systems share SO_REUSEPORT differently"
@@ -420,9 +426,7 @@ class TestAcceptHandler:
             assert {r.exc_info[0] for r in caplog.records if r.exc_info} == {ZeroDivisionError}
 
     @pytest.fixture
-    def failing_listener(
-        self, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[Any]:
+    def failing_listener(self, listener: socket.socket) -> Iterator[Any]:
         class FailingSocket(socket.socket):
             errors: list[int] = []
 
@@ -431,7 +435,6 @@ class TestAcceptHandler:
                     raise OSError(self.errors.pop(0), "on purpose")
                 return super().accept()
 
-        monkeypatch.setattr(netutil, "_ACCEPT_PAUSE", 0.01)
         with FailingSocket(fileno=os.dup(listener.fileno())) as sock:
             sock.setblocking(False)
             yield sock
@@ -442,7 +445,9 @@ class TestAcceptHandler:
         failing_listener: Any,
         connect: Callable[[], socket.socket],
         caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(netutil, "_ACCEPT_PAUSE", 0.01)
         failing_listener.errors = [errno.ECONNABORTED, errno.EMFILE, errno.ENFILE]
         seen: list[Any] = []
         remove = add_accept_handler(failing_listener, lambda *args: seen.append(args), io_loop)
@@ -453,16 +458,19 @@ class TestAcceptHandler:
         assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
         assert "Cannot accept" in caplog.text
 
-    @pytest.mark.parametrize("how", ["remove", "close"])
+    @pytest.mark.parametrize(("how", "pause"), [("remove", 60.0), ("close", 0.3)])
     def test_the_end_during_such_a_pause(
         self,
         io_loop: IOLoop,
         failing_listener: Any,
         connect: Callable[[], socket.socket],
+        monkeypatch: pytest.MonkeyPatch,
         how: str,
+        pause: float,
     ) -> None:
+        monkeypatch.setattr(netutil, "_ACCEPT_PAUSE", pause)
         failing_listener.errors = [errno.EMFILE]
-        remove = add_accept_handler(failing_listener, lambda *args: None, io_loop)
+        remove = add_accept_handler(failing_listener, lambda sock, _: sock.close(), io_loop)
         connect()
         run_until(io_loop, lambda: not failing_listener.errors)
         if how == "close":
