@@ -28,8 +28,8 @@ import asyncio
 import inspect
 import math
 import socket
-import time
 from collections.abc import Awaitable, Callable, Container, Coroutine, Generator
+from time import time
 from typing import Any
 
 from fasthttpserver._forwarded import forwarded_ip, forwarded_protocol
@@ -69,8 +69,8 @@ class HTTPConnection:
     __slots__ = (
         "__weakref__",
         "_close_callback",
-        "_continue_sent",
         "_dropped",
+        "_continued",
         "_ending",
         "_eof",
         "_flushed",
@@ -78,8 +78,11 @@ class HTTPConnection:
         "_left",
         "_next_request",
         "_parser",
+        "_plain",
+        "_receive_data",
         "_request",
         "_seen",
+        "_send",
         "_serving",
         "_since",
         "_started",
@@ -123,11 +126,16 @@ class HTTPConnection:
         loop = stream.loop
         self._sweep = Sweep(loop, Limits()) if _sweep is None else _sweep
         self._parser = RequestParser(message_class=HTTPRequest) if _parser is None else _parser
+        # Bound once, for every read and write to come.
+        self._receive_data = self._parser.receive_data
         self._next_request = self._parser.next_request
+        self._send = stream.send
         self._request: HTTPRequest | None = None
         self._task: asyncio.Task[Any] | None = None
         self._write_callback: Callable[[], object] | None = None
         self._close_callback: Callable[[], object] | None = None
+        # A request is current, and nothing but writes of bytes has happened since.
+        self._plain = False
         self._wrote = False  # in the current exchange
         self._flushed = _Flushed(stream)
         self._framing: ResponseFraming | None = None  # of the latest exchange, if any
@@ -135,7 +143,7 @@ class HTTPConnection:
         self._serving = False  # inside _serve()
         self._eof = False
         self._left = False  # the application was told that the client has gone
-        self._continue_sent = False
+        self._continued = -1  # the number of the message that was asked to continue
         self._state = _OPEN
         self._dropped = 0  # bytes, while lingering
         # What the sweep saw last, since when, and since when it has been of that kind.
@@ -150,8 +158,8 @@ class HTTPConnection:
         if self._state != _OPEN:
             self._dropped += len(data)
             return
-        self._parser.receive_data(data)
-        if self._request is None:
+        self._receive_data(data)
+        if self._request is None and not self.stream.waiting:
             self._serve()
         elif self._parser.unread > self._sweep.limits.read_ahead:
             # Enough is here to know that there is more; let the client wait (BE05).
@@ -169,6 +177,13 @@ class HTTPConnection:
         self.stream.close()
         return False
 
+    def blocked(self) -> None:
+        self._plain = False
+
+    def closing(self) -> None:
+        self._plain = False
+        self._state = _CLOSED
+
     def drained(self) -> None:
         if self._ending or self._write_callback is not None:
             self._written()
@@ -178,6 +193,7 @@ class HTTPConnection:
     def release(self) -> bytes:
         """Let the application have the stream, and what was not parsed yet."""
         self._sweep.discard(self)
+        self._plain = False
         self._state = _DETACHED
         self.stream.set_default_close_callback(self._run_close_callback)
         return self._parser.detach()
@@ -200,10 +216,13 @@ class HTTPConnection:
                 if request is None:
                     self._wait_for_more()
                     return
-                request._begin(self)
+                request.connection = self
+                request._start_time = time()
+                request._finish_time = None
                 self._request = request
                 self._framing = None
                 self._wrote = False
+                self._plain = True
                 try:
                     result = self.request_callback(request)
                 except Exception as error:
@@ -211,8 +230,10 @@ class HTTPConnection:
                     return
                 if result is not None and inspect.iscoroutine(result):
                     self._start_task(result, request)
-                if request._finish_time is None or self._ending:
+                if self._request is not None:
                     return  # its finish() goes on from here
+                if not request.keep_alive or self.no_keep_alive or self._framing is not None:
+                    self._end_connection(request)
                 if self._state != _OPEN or self.stream.waiting:
                     return  # closed, or the client has to take what it asked for first
             self.stream.loop.call_soon(self._serve_again)
@@ -222,15 +243,15 @@ class HTTPConnection:
             self._serving = False
 
     def _serve_again(self) -> None:
-        if self._request is None and self._state == _OPEN and not self._serving:
+        if self._state == _OPEN and not (self._serving or self._request or self.stream.waiting):
             self._serve()
 
     def _wait_for_more(self) -> None:
         parser = self._parser
         if self._eof:
             self._close_gently(linger=False)
-        elif parser.awaiting_continue and not self._continue_sent:
-            self._continue_sent = True
+        elif parser.awaiting_continue and self._continued != parser.messages:
+            self._continued = parser.messages
             self.stream.send(CONTINUE)
 
     def _start_task(self, coroutine: Coroutine[Any, Any, Any], request: HTTPRequest) -> None:
@@ -260,6 +281,10 @@ class HTTPConnection:
             RuntimeError: The exchange is over, and had ``write_headers``.
             HTTPOutputError: It is more than Content-Length announced.
         """
+        if self._plain and callback is None and type(chunk) is bytes:
+            self._wrote = True
+            self._send(chunk)
+            return self._flushed
         if type(chunk) is not bytes:
             chunk = _encode(chunk)
         if self.stream.closed() or self._state in (_LINGERING, _CLOSED):
@@ -270,10 +295,8 @@ class HTTPConnection:
         if self._framing is not None:
             return self._write_framed(chunk, callback)
         self._wrote = True
-        self._write_callback = callback
         self.stream.send(chunk)
-        if callback is not None:
-            self.stream.loop.call_soon(self._written)
+        self._expect_written(callback)
         return self._flushed
 
     def write_headers(
@@ -307,6 +330,7 @@ class HTTPConnection:
         )
         self.stream.send(framing.head)
         if not framing.informational:
+            self._plain = False
             self._framing = framing
             self._wrote = request._framed = True
         return self._write_framed(chunk or b"", None)
@@ -319,9 +343,7 @@ class HTTPConnection:
             except HTTPOutputError:
                 self.close()  # the client must not take the next response for the rest
                 raise
-        self._write_callback = callback
-        if callback is not None:
-            self.stream.loop.call_soon(self._written)
+        self._expect_written(callback)
         return self.stream.drained_future()
 
     def finish(self) -> None:
@@ -332,6 +354,12 @@ class HTTPConnection:
             HTTPOutputError: The body is shorter than Content-Length announced.
         """
         request = self._request
+        if self._plain and self._serving and request is not None:
+            # The loop in _serve() goes on with the next request.
+            self._plain = False
+            self._request = None
+            request._finish_time = time()
+            return
         if request is None:
             if self._state == _OPEN and not self.stream.closed():
                 self._too_late("finish")
@@ -342,7 +370,7 @@ class HTTPConnection:
             except HTTPOutputError:
                 self.close()
                 raise
-        request._finish_time = time.time()
+        request._finish_time = time()
         if self._write_callback is not None or self.stream.waiting:
             self._ending = True
         else:
@@ -364,6 +392,13 @@ class HTTPConnection:
         self._clear()
         return self.stream
 
+    def _expect_written(self, callback: Callable[[], object] | None) -> None:
+        """Take a write's callback, in the place of an earlier one's."""
+        self._write_callback = callback
+        if callback is not None:
+            self._plain = False
+            self.stream.loop.call_soon(self._written)
+
     def _written(self) -> None:
         """Run the write callback if all has left; end the exchange that waited for that."""
         self.stream.flush()
@@ -383,26 +418,32 @@ class HTTPConnection:
     def _end_exchange(self, request: HTTPRequest) -> None:
         """Forget the request; serve the next one, or close."""
         self._clear()
-        if self._state != _OPEN:
-            return
+        if self._serving or self._state != _OPEN:
+            return  # the loop in _serve() goes on, or nothing does
+        # From a task, a timer or a write callback.
+        if not self._end_connection(request):
+            self.stream.flush()
+            self.stream.resume_reading()
+            if self._eof or self._parser.unread:
+                self.stream.loop.call_soon(self._serve_again)
+
+    def _end_connection(self, request: HTTPRequest) -> bool:
+        """Close if `request` was the last one of this connection; tell whether."""
         if self.no_keep_alive or (self._framing is not None and not self._framing.keep_alive):
             self._close_gently(linger=True)
         elif not request.keep_alive:
             # The client knows, so it is not sending unless it has done so already.
             self._close_gently(linger=self._parser.unread > 0)
-        elif not self._serving:
-            # From a task, a timer or a write callback, not from the loop in _serve().
-            self.stream.flush()
-            self.stream.resume_reading()
-            if self._eof or self._parser.unread:
-                self.stream.loop.call_soon(self._serve_again)
+        else:
+            return False
+        return True
 
     def _clear(self) -> None:
         self._request = None
         self._write_callback = None
         self._close_callback = None
         self._ending = False
-        self._continue_sent = False
+        self._plain = False
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run when the client has gone before the response was finished.
@@ -410,6 +451,7 @@ class HTTPConnection:
         Args:
             callback: Called without arguments, once, from the loop; None takes it back.
         """
+        self._plain = False
         self._close_callback = callback
 
     def _run_close_callback(self) -> None:

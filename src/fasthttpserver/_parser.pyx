@@ -32,7 +32,7 @@ from cpython.bytes cimport (
 )
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
-from cpython.unicode cimport PyUnicode_DecodeLatin1
+from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUnicode_New
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -303,6 +303,8 @@ cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noex
     cdef size_t needed = reading.trailer_size + size
     cdef size_t capacity
     cdef char* grown
+    if size == 0:
+        return 0  # memcpy is undefined for the NULL that the buffer may be
     if needed > reading.trailer_capacity:
         capacity = needed * 2
         grown = <char*>realloc(reading.trailer_buffer, capacity)
@@ -841,18 +843,22 @@ cdef str _field_name(const char* at, uint32_t size):
         if _NAMES[slot].size == size and memcmp(_NAMES[slot].raw, at, size) == 0:
             return <str>_NAMES[slot].text
         slot = (slot + 1) & (NAME_SLOTS - 1)
-    cdef bytes canonical = PyBytes_FromStringAndSize(at, size)
-    cdef char* c = PyBytes_AS_STRING(canonical)
+    # A new string to write into: bytes of length 1 are shared by the whole interpreter.
+    cdef str canonical = PyUnicode_New(size, 127)
+    cdef char* to = <char*>PyUnicode_1BYTE_DATA(canonical)
     cdef bint first = True
+    cdef char c
     cdef uint32_t i
     for i in range(size):
+        c = at[i]
         if first:
-            if b"a" <= c[i] <= b"z":
-                c[i] -= 32
-        elif b"A" <= c[i] <= b"Z":
-            c[i] += 32
-        first = c[i] == b"-"
-    return PyUnicode_DecodeLatin1(c, size, NULL)
+            if b"a" <= c <= b"z":
+                c -= 32
+        elif b"A" <= c <= b"Z":
+            c += 32
+        to[i] = c
+        first = c == b"-"
+    return canonical
 
 
 cdef list _field_items(const char* head, Field* fields, uint32_t count):

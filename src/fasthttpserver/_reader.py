@@ -63,8 +63,14 @@ class BufferedReader:
         # nothing waits to be read.
         return False
 
+    def blocked(self) -> None:
+        """Reading goes on while writing waits."""
+
     def drained(self) -> None:
         """The stream runs its own write callbacks."""
+
+    def closing(self) -> None:
+        """What was received may still be read; ``connection_lost`` fails a pending read."""
 
     def connection_lost(self, error: Exception | None) -> None:
         self._eof = True
@@ -120,8 +126,7 @@ class BufferedReader:
             future.exception()  # the caller may not care
             return future
         self._stream.resume_reading()
-        if self._buffer or self._closed:
-            self._stream.loop.call_soon(self._advance)
+        self._stream.loop.call_soon(self._advance)  # it may be here, or no bytes be wanted
         return future
 
     @property

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fasthttpserver import _reader
 from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
-from fasthttpserver.log import app_log, gen_log
+from fasthttpserver.log import app_log
 
 __all__ = ["IOStream", "StreamClosedError", "UnsatisfiableReadError"]
 
@@ -35,6 +35,12 @@ class Receiver(Protocol):
     def eof_received(self) -> bool:
         """The peer will send no more. True keeps the stream open for writing."""
 
+    def blocked(self) -> None:
+        """The kernel takes no more of what was written for now."""
+
+    def closing(self) -> None:
+        """The stream was closed from our side; ``connection_lost`` follows."""
+
     def drained(self) -> None:
         """All that was written has been handed to the kernel, after it had to wait."""
 
@@ -49,6 +55,7 @@ class IOStream(asyncio.Protocol):
 
     Args:
         loop: The asyncio loop that the transport belongs to.
+        address: The peer's, as ``accept()`` gives it.
         connected: Called with the stream when its transport is there.
         io_loop: The object to hand out as ``io_loop``, or None for the asyncio loop.
         max_buffer_size: Bytes that a read may make the stream buffer.
@@ -65,21 +72,24 @@ class IOStream(asyncio.Protocol):
         "_corked",
         "_receiver",
         "_transport",
-        "_waiting",
+        "address",
         "error",
         "io_loop",
         "loop",
         "max_buffer_size",
+        "waiting",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        address: Any,
         connected: Callable[[IOStream], None],
         io_loop: object = None,
         max_buffer_size: int = 104_857_600,
     ) -> None:
         self.loop = loop
+        self.address = address
         self.io_loop = loop if io_loop is None else io_loop
         self.error: BaseException | None = None
         self._connected = connected
@@ -91,12 +101,15 @@ class IOStream(asyncio.Protocol):
         self.max_buffer_size = max_buffer_size
         self._chunks: list[bytes] = []
         self._corked = False
-        self._waiting = False  # the kernel takes no more for now
+        # The kernel takes no more for now; Receiver.drained tells when it has taken all.
+        self.waiting = False
         self._closed = True
 
     def set_receiver(self, receiver: Receiver | None) -> None:
-        """Say who is told from now on."""
-        self._receiver = receiver
+        """Say who is told from now on; of what came before too, once this has returned."""
+        before, self._receiver = self._receiver, receiver
+        if isinstance(before, _reader.BufferedReader) and (data := before.release()):
+            self.loop.call_soon(self.data_received, data)
 
     # --- What the transport tells -------------------------------------------------------
 
@@ -108,9 +121,11 @@ class IOStream(asyncio.Protocol):
         self._connected(self)
 
     def data_received(self, data: bytes) -> None:
+        # Without a receiver yet: a handle_stream() that takes its time.
+        receiver = self._receiver or self._buffered()
         self._corked = True
         try:
-            self._receiver.data_received(data)  # type: ignore[union-attr]
+            receiver.data_received(data)
         finally:
             self._corked = False
             if self._chunks:
@@ -140,10 +155,12 @@ class IOStream(asyncio.Protocol):
             callback()
 
     def pause_writing(self) -> None:
-        self._waiting = True
+        self.waiting = True
+        if self._receiver is not None:
+            self._receiver.blocked()
 
     def resume_writing(self) -> None:
-        self._waiting = False
+        self.waiting = False
         if self._drain_callback is not None or self._drain_futures:
             self._drained()
         if self._receiver is not None:
@@ -164,6 +181,8 @@ class IOStream(asyncio.Protocol):
         Raises:
             StreamClosedError: The stream is closed.
         """
+        if self._closed:
+            raise StreamClosedError(self.error)
         self.send(data)
         self._drain_callback = callback
         if callback is None:
@@ -187,7 +206,7 @@ class IOStream(asyncio.Protocol):
 
     def _drained(self) -> None:
         self.flush()
-        if self._waiting or self._closed:
+        if self.waiting or self._closed:
             return
         for future in self._take_futures():
             future.set_result(None)
@@ -207,16 +226,22 @@ class IOStream(asyncio.Protocol):
         """Send bytes, in the order of the calls, and never mind when they leave.
 
         Raises:
-            StreamClosedError: The stream is closed.
+            StreamClosedError: The stream is closed. While a read is dealt with, the bytes
+                may be dropped without it.
         """
-        if self._closed:
-            raise StreamClosedError(self.error)
         chunks = self._chunks
-        if not chunks and not self._corked:
-            self.loop.call_soon(self.flush)
         chunks.append(data)
-        if len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
+        if not self._corked or len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        if self._closed:
+            self._chunks.clear()
+            raise StreamClosedError(self.error)
+        if len(self._chunks[-1]) > _LARGE_CHUNK or len(self._chunks) > _MANY_CHUNKS:
             self.flush()
+        elif len(self._chunks) == 1:
+            self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand what is corked to the transport now."""
@@ -228,12 +253,7 @@ class IOStream(asyncio.Protocol):
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
-        return self._waiting or bool(self._chunks)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the kernel has refused bytes; ``Receiver.drained`` tells when it took them."""
-        return self._waiting
+        return self.waiting or bool(self._chunks)
 
     @property
     def write_buffer_size(self) -> int:
@@ -325,22 +345,32 @@ class IOStream(asyncio.Protocol):
             self.error = exc_info
         if not self._closed:
             self.flush()
-            self._closed = True
-            self._transport.close()
+            self._close(self._transport.close)
 
     def abort(self) -> None:
         """Close at once: what was not sent is dropped, and the peer sees a reset."""
         if self._transport is not None:
             self._chunks.clear()
-            self._closed = True
-            self._transport.abort()
+            self._close(self._transport.abort)
+
+    def _close(self, close: Callable[[], None]) -> None:
+        self._closed = True
+        if self._receiver is not None:
+            self._receiver.closing()
+        close()
 
     def shutdown_write(self) -> bool:
-        """Send what was written, then the end of it; False where TLS cannot say that."""
+        """Send what was written, then the end of it; False where that cannot be.
+
+        TLS has no word for it, and a peer that has reset the connection hears none.
+        """
         if self._closed or not self._transport.can_write_eof():
             return False
         self.flush()
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:
+            return False
         return True
 
     def closed(self) -> bool:
@@ -382,12 +412,6 @@ class IOStream(asyncio.Protocol):
         except (ssl.SSLError, ValueError):
             return None
 
-    @property
-    def peer_address(self) -> Any:
-        """What ``accept()`` tells of the peer: a tuple for TCP, ``''`` for a Unix socket."""
-        address = self._transport.get_extra_info("peername")
-        return address if isinstance(address, tuple) else ""
-
     def fileno(self) -> int:
         """The socket's file descriptor, or -1 when it is closed."""
         socket = self.socket
@@ -395,26 +419,3 @@ class IOStream(asyncio.Protocol):
 
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""
-
-    async def start_tls(self, context: ssl.SSLContext, handshake_timeout: float) -> None:
-        """Take the server's part of a TLS handshake on what is plain so far.
-
-        Args:
-            context: Certificates and rules.
-            handshake_timeout: Seconds for all of it.
-
-        Raises:
-            OSError: The handshake failed (``ssl.SSLError``), the peer left or was too slow.
-        """
-        transport = await self.loop.start_tls(
-            self._transport,
-            self,
-            context,
-            server_side=True,
-            ssl_handshake_timeout=handshake_timeout,
-        )
-        if transport is None:
-            raise StreamClosedError(self.error)
-        self._transport = transport
-        self._transport.set_write_buffer_limits(high=0)
-        gen_log.debug("TLS handshake done with %r", self.peer_address)

@@ -211,7 +211,7 @@ def add_accept_handler(
 
 
 class _Acceptor:
-    __slots__ = ("_callback", "_fd", "_io_loop", "_pause", "_removed", "_sock")
+    __slots__ = ("_callback", "_failing", "_fd", "_io_loop", "_pause", "_removed", "_sock")
 
     def __init__(
         self,
@@ -225,6 +225,7 @@ class _Acceptor:
         self._io_loop = io_loop
         self._pause: TimerHandle | None = None
         self._removed = False
+        self._failing = False
         self._resume()
 
     def remove(self) -> None:
@@ -251,10 +252,15 @@ class _Acceptor:
             except ConnectionAbortedError:
                 continue  # the client did not wait
             except OSError as error:
-                gen_log.error("Cannot accept on %r: %s", self._sock, error)
+                # Most often this process has no descriptor left, and will not have one the
+                # next time either: say it once.
+                if not self._failing:
+                    gen_log.error("Cannot accept on %r: %s", self._sock, error)
+                    self._failing = True
                 self._io_loop.remove_handler(self._fd)
                 self._pause = self._io_loop.call_later(_ACCEPT_PAUSE, self._resume)
                 return
+            self._failing = False
             connection.setblocking(False)
             self._io_loop.run_callback(self._callback, (connection, address))
 

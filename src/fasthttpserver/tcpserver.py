@@ -6,14 +6,19 @@ import asyncio
 import inspect
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fasthttpserver import ioloop, process
 from fasthttpserver._limits import Limits
 from fasthttpserver.iostream import IOStream
 from fasthttpserver.log import app_log, gen_log
-from fasthttpserver.netutil import bind_sockets, check_ssl_options, ssl_options_to_context
+from fasthttpserver.netutil import (
+    add_accept_handler,
+    bind_sockets,
+    check_ssl_options,
+    ssl_options_to_context,
+)
 
 __all__ = ["TCPServer"]
 
@@ -32,7 +37,9 @@ class TCPServer:
 
     Raises:
         KeyError: ``ssl_options`` has no ``certfile``.
-        ValueError: A file that ``ssl_options`` names does not exist, or is no certificate.
+        ValueError: A file that ``ssl_options`` names does not exist. What is in the files
+            is looked at once, when the first socket is bound or added, and then an
+            ``ssl.SSLError`` tells what is wrong.
     """
 
     def __init__(
@@ -48,13 +55,12 @@ class TCPServer:
         self._ssl_context: ssl.SSLContext | None = None
         if ssl_options is not None:
             check_ssl_options(ssl_options)
-            self._ssl_context = ssl_options_to_context(ssl_options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sockets: dict[int, socket.socket] = {}
         self._pending_sockets: list[socket.socket] = []
         self._started = False
-        self._servers: dict[int, asyncio.Server] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._removers: list[Callable[[], object]] = []
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     # --- Starting, in one of three ways -------------------------------------------------
 
@@ -93,6 +99,7 @@ class TCPServer:
         reuse_port: bool = False,
     ) -> None:
         """Bind a port now, to be served when ``start`` is called; as ``listen`` otherwise."""
+        self._make_ssl_context()  # an error in it is one of the parent's
         sockets = bind_sockets(port, address, family, backlog, reuse_port=reuse_port)
         if self._started:
             self.add_sockets(sockets)
@@ -126,13 +133,14 @@ class TCPServer:
 
         The loop need not run yet: the kernel lets clients wait until it does.
         """
+        self._make_ssl_context()
         if self._loop is None:
             self._loop = ioloop.to_asyncio(self.io_loop)
             if self.io_loop is None:
                 self.io_loop = ioloop.IOLoop.current()
         for sock in sockets:
             self._sockets[sock.fileno()] = sock
-            self._loop.call_soon(self._begin, sock)
+            self._begin(sock)
 
     def add_socket(self, sock: socket.socket) -> None:
         """Serve one listening socket."""
@@ -140,60 +148,67 @@ class TCPServer:
 
     def stop(self) -> None:
         """Accept no more. Connections that exist are served on; calling it again is harmless."""
-        servers, self._servers = self._servers, {}
+        removers, self._removers = self._removers, []
         sockets, self._sockets = self._sockets, {}
-        for server in servers.values():
-            server.close()
+        for remove in removers:
+            remove()
         for sock in sockets.values():
             sock.close()
         pending, self._pending_sockets = self._pending_sockets, []
         for sock in pending:
             sock.close()
 
+    def _make_ssl_context(self) -> None:
+        if self.ssl_options is not None and self._ssl_context is None:
+            self._ssl_context = ssl_options_to_context(self.ssl_options)
+
     # --- Accepting ------------------------------------------------------------------------
 
     def _begin(self, sock: socket.socket) -> None:
-        if self._sockets.get(sock.fileno()) is sock:  # not stopped meanwhile
-            self._spawn(self._serve(sock))
+        assert self._loop is not None
+        try:
+            self._removers.append(add_accept_handler(sock, self._accepted, self._loop))
+        except NotImplementedError:
+            # The proactor loop of Windows cannot watch a socket, but it can accept.
+            self._removers.append(self._spawn(self._accept(sock)).cancel)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _accept(self, sock: socket.socket) -> None:
+        assert self._loop is not None
+        while True:
+            try:
+                self._accepted(*await self._loop.sock_accept(sock))
+            except OSError as error:
+                gen_log.error("Cannot accept on %r: %s", sock, error)
+                await asyncio.sleep(1)
+
+    def _accepted(self, connection: socket.socket, address: Any) -> None:
+        self._spawn(self._connect(connection, address))
+
+    async def _connect(self, connection: socket.socket, address: Any) -> None:
+        """Make a stream of a connection; ``connection_made`` calls back with it."""
         loop = self._loop
         assert loop is not None
 
         def new_stream() -> IOStream:
-            return IOStream(loop, self._connected, self.io_loop)
+            return IOStream(loop, address, self._handle, self.io_loop, self.max_buffer_size)
 
-        number = sock.fileno()
-        # Both want a Unix socket in the function of that name, and only uvloop insists.
-        if _is_unix(sock) and not isinstance(loop, asyncio.BaseEventLoop):
-            server = await loop.create_unix_server(new_stream, sock=sock, backlog=_BACKLOG)
-        else:
-            server = await loop.create_server(new_stream, sock=sock, backlog=_BACKLOG)
-        if self._sockets.get(number) is sock:
-            self._servers[number] = server
-        else:
-            server.close()
-
-    def _connected(self, stream: IOStream) -> None:
-        if self._ssl_context is None:
-            self._handle(stream)
-        else:
-            stream.pause_reading()  # what comes is for the handshake
-            self._spawn(self._handshake(stream, self._ssl_context))
-
-    async def _handshake(self, stream: IOStream, context: ssl.SSLContext) -> None:
-        address = stream.peer_address
         try:
-            await stream.start_tls(context, self.limits.tls_handshake_timeout)
+            if self._ssl_context is None:
+                await loop.connect_accepted_socket(new_stream, connection)
+            else:
+                await loop.connect_accepted_socket(
+                    new_stream,
+                    connection,
+                    ssl=self._ssl_context,
+                    ssl_handshake_timeout=self.limits.tls_handshake_timeout,
+                )
         except OSError as error:  # ssl.SSLError and time-outs among them
-            stream.abort()
-            gen_log.warning("SSL Error on connection from %r: %r", address, error)
-        else:
-            self._handle(stream)
+            connection.close()
+            gen_log.warning("SSL Error on connection from %r: %s", address, error)
 
     def _handle(self, stream: IOStream) -> None:
         try:
-            result = self.handle_stream(stream, stream.peer_address)
+            result = self.handle_stream(stream, stream.address)
         except Exception:
             app_log.error("Error in connection callback", exc_info=True)
             stream.close()
@@ -201,12 +216,13 @@ class TCPServer:
         if result is not None and inspect.isawaitable(result):
             self._spawn(result)
 
-    def _spawn(self, awaitable: Any) -> None:
-        task = asyncio.ensure_future(awaitable, loop=self._loop)
+    def _spawn(self, awaitable: Any) -> asyncio.Future[Any]:
+        task: asyncio.Future[Any] = asyncio.ensure_future(awaitable, loop=self._loop)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._task_done)
+        return task
 
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             app_log.error("Error in connection callback", exc_info=error)
@@ -219,7 +235,3 @@ class TCPServer:
             address: The peer's address, as ``accept()`` returns it.
         """
         raise NotImplementedError("a subclass of TCPServer has to define handle_stream()")
-
-
-def _is_unix(sock: socket.socket) -> bool:
-    return hasattr(socket, "AF_UNIX") and sock.family == socket.AF_UNIX
