@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasthttpserver import __version__
+from fasthttpserver._shutdown import Shutdown
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 from fasthttpserver.ioloop import IOLoop
 
@@ -21,8 +22,9 @@ __all__ = ["main"]
 def echo(request: HTTPRequest) -> None:
     """Answer with the URI that was asked for: what runs when no callback is named."""
     message = f"You requested {request.uri}\n"
+    connection = "Connection: close\r\n" if request.connection.no_keep_alive else ""
     request.write(
-        f"HTTP/1.1 200 OK\r\nContent-Length: {len(message)}\r\n"
+        f"HTTP/1.1 200 OK\r\nContent-Length: {len(message)}\r\n{connection}"
         f"Content-Type: text/plain; charset=iso-8859-1\r\n\r\n{message}"
     )
     request.finish()
@@ -81,15 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
     loop = IOLoop.current()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: loop.add_callback_from_signal(loop.stop))
+    shutdown = Shutdown(loop)
+    shutdown.servers.append(server)
+    shutdown.install(signal.SIGINT, signal.SIGTERM)
     port = next(iter(server._sockets.values())).getsockname()[1]
     host = f"[{options.address}]" if ":" in options.address else options.address
     url = f"http://{host or 'localhost'}:{port}/"
     print(f"Serving on {url} (process {os.getpid()}); Ctrl-C ends it.")
     print(f"Try: curl -i {url}hello", flush=True)
     loop.start()
-    server.stop()
     return 0
 
 

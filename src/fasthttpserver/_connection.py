@@ -26,12 +26,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import socket
 from collections.abc import Awaitable, Callable, Container, Coroutine, Generator
 from time import time
 from typing import Any
 
+from fasthttpserver._deadlines import Deadlines, Waiting
 from fasthttpserver._forwarded import forwarded_ip, forwarded_protocol
 from fasthttpserver._framing import ResponseFraming
 from fasthttpserver._limits import Limits
@@ -50,8 +50,8 @@ _FAIR_SHARE = 100
 
 _OPEN, _LINGERING, _DETACHED, _CLOSED = range(4)
 
-# What a deadline can be about.
-_WRITING, _DROPPING, _FIRST_HEAD, _HEAD, _BODY, _IDLE, _LEFT, _ACTIVE = range(8)
+# How near the server's end is.
+_NOT_DRAINING, _ANNOUNCING, _LAST_CALL = range(3)
 
 
 class HTTPConnection:
@@ -68,9 +68,12 @@ class HTTPConnection:
 
     __slots__ = (
         "__weakref__",
+        "_announced",
         "_close_callback",
-        "_dropped",
         "_continued",
+        "_deadlines",
+        "_draining",
+        "_dropped",
         "_ending",
         "_eof",
         "_flushed",
@@ -78,14 +81,12 @@ class HTTPConnection:
         "_left",
         "_next_request",
         "_parser",
+        "_paused",
         "_plain",
         "_receive_data",
         "_request",
-        "_seen",
         "_send",
         "_serving",
-        "_since",
-        "_started",
         "_state",
         "_sweep",
         "_task",
@@ -110,7 +111,7 @@ class HTTPConnection:
         xheaders: bool = False,
         protocol: str | None = None,
         *,
-        _sweep: Sweep | None = None,
+        _sweep: Sweep[HTTPConnection] | None = None,
         _parser: RequestParser[HTTPRequest] | None = None,
         _trusted: Container[str] = (),
     ) -> None:
@@ -124,7 +125,7 @@ class HTTPConnection:
         self.protocol = protocol
         self._trusted = _trusted
         loop = stream.loop
-        self._sweep = Sweep(loop, Limits()) if _sweep is None else _sweep
+        self._sweep = Sweep[HTTPConnection](loop, Limits()) if _sweep is None else _sweep
         self._parser = RequestParser(message_class=HTTPRequest) if _parser is None else _parser
         # Bound once, for every read and write to come.
         self._receive_data = self._parser.receive_data
@@ -142,13 +143,14 @@ class HTTPConnection:
         self._ending = False  # finish() was called, something has to leave first
         self._serving = False  # inside _serve()
         self._eof = False
+        self._paused = False  # reading, until what is here has been parsed
         self._left = False  # the application was told that the client has gone
         self._continued = -1  # the number of the message that was asked to continue
         self._state = _OPEN
         self._dropped = 0  # bytes, while lingering
-        # What the sweep saw last, since when, and since when it has been of that kind.
-        self._seen = (_FIRST_HEAD, 0)
-        self._since = self._started = loop.time()
+        self._deadlines = Deadlines(self._sweep.now)
+        self._draining = _NOT_DRAINING
+        self._announced = False  # a response told the client that the connection ends
         stream.set_receiver(self)
         self._sweep.add(self)
 
@@ -161,16 +163,18 @@ class HTTPConnection:
         self._receive_data(data)
         if self._request is None and not self.stream.waiting:
             self._serve()
-        elif self._parser.unread > self._sweep.limits.read_ahead:
-            # Enough is here to know that there is more; let the client wait (BE05).
-            self.stream.pause_reading()
+        else:
+            self._hold_back()
 
     def eof_received(self) -> bool:
         self._eof = True
         if self._request is not None and self._state == _OPEN:
             # Long-polling applications want to know; the answer may still be written.
-            self._left = self._close_callback is not None
-            self._run_close_callback()
+            self._tell_left()
+            return True
+        if self._state == _OPEN and (self._parser.unread or self.stream.waiting):
+            # What came before it is answered; then _wait_for_more() closes.
+            self.stream.loop.call_soon(self._serve_again)
             return True
         # Nothing to answer: a request that was cut is never run.
         self._state = _CLOSED
@@ -195,7 +199,8 @@ class HTTPConnection:
         self._sweep.discard(self)
         self._plain = False
         self._state = _DETACHED
-        self.stream.set_default_close_callback(self._run_close_callback)
+        self.stream.set_default_close_callback(self._close_callback)
+        self._close_callback = None
         return self._parser.detach()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -222,7 +227,7 @@ class HTTPConnection:
                 self._request = request
                 self._framing = None
                 self._wrote = False
-                self._plain = True
+                self._plain = self._close_callback is None and not self._draining
                 try:
                     result = self.request_callback(request)
                 except Exception as error:
@@ -231,12 +236,14 @@ class HTTPConnection:
                 if result is not None and inspect.iscoroutine(result):
                     self._start_task(result, request)
                 if self._request is not None:
-                    return  # its finish() goes on from here
-                if not request.keep_alive or self.no_keep_alive or self._framing is not None:
+                    break  # its finish() goes on from here
+                if self.no_keep_alive or not request.keep_alive or self._framing is not None:
                     self._end_connection(request)
                 if self._state != _OPEN or self.stream.waiting:
-                    return  # closed, or the client has to take what it asked for first
-            self.stream.loop.call_soon(self._serve_again)
+                    break  # closed, or the client has to take what it asked for first
+            else:
+                self.stream.loop.call_soon(self._serve_again)
+            self._hold_back()
         except HTTPInputError as error:
             self._refuse(error)
         finally:
@@ -248,11 +255,20 @@ class HTTPConnection:
 
     def _wait_for_more(self) -> None:
         parser = self._parser
+        if self._paused:
+            self._paused = False
+            self.stream.resume_reading()
         if self._eof:
             self._close_gently(linger=False)
         elif parser.awaiting_continue and self._continued != parser.messages:
             self._continued = parser.messages
             self.stream.send(CONTINUE)
+
+    def _hold_back(self) -> None:
+        """Let the client wait if more of it is here than can be dealt with now (BE05)."""
+        if self._parser.unread > self._sweep.limits.read_ahead and not self._paused:
+            self._paused = True
+            self.stream.pause_reading()
 
     def _start_task(self, coroutine: Coroutine[Any, Any, Any], request: HTTPRequest) -> None:
         """Run what an ``async def`` callback returned; its exception is the callback's."""
@@ -260,7 +276,8 @@ class HTTPConnection:
         def done(task: asyncio.Task[Any]) -> None:
             if self._task is task:
                 self._task = None
-            if not task.cancelled() and (error := task.exception()) is not None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
                 self._callback_failed(error, request)
 
         # The reference keeps the task alive; the loop itself has a weak one.
@@ -281,7 +298,7 @@ class HTTPConnection:
             RuntimeError: The exchange is over, and had ``write_headers``.
             HTTPOutputError: It is more than Content-Length announced.
         """
-        if self._plain and callback is None and type(chunk) is bytes:
+        if self._plain and callback is None and type(chunk) is bytes and chunk:
             self._wrote = True
             self._send(chunk)
             return self._flushed
@@ -294,8 +311,11 @@ class HTTPConnection:
             return self._flushed
         if self._framing is not None:
             return self._write_framed(chunk, callback)
-        self._wrote = True
-        self.stream.send(chunk)
+        if self._draining and not self._wrote:
+            self._announced = _announces_close(chunk)
+        if chunk:
+            self._wrote = True
+            self.stream.send(chunk)
         self._expect_written(callback)
         return self._flushed
 
@@ -423,17 +443,22 @@ class HTTPConnection:
         # From a task, a timer or a write callback.
         if not self._end_connection(request):
             self.stream.flush()
-            self.stream.resume_reading()
             if self._eof or self._parser.unread:
                 self.stream.loop.call_soon(self._serve_again)
 
     def _end_connection(self, request: HTTPRequest) -> bool:
         """Close if `request` was the last one of this connection; tell whether."""
-        if self.no_keep_alive or (self._framing is not None and not self._framing.keep_alive):
-            self._close_gently(linger=True)
-        elif not request.keep_alive:
+        if not request.keep_alive:
             # The client knows, so it is not sending unless it has done so already.
             self._close_gently(linger=self._parser.unread > 0)
+        elif self._framing is not None:
+            if self._framing.keep_alive:
+                return False
+            self._close_gently(linger=True)
+        elif self._draining == _ANNOUNCING and not self._announced:
+            return False  # a close would meet the client's next request on the way
+        elif self.no_keep_alive:
+            self._close_gently(linger=True)
         else:
             return False
         return True
@@ -443,6 +468,7 @@ class HTTPConnection:
         self._write_callback = None
         self._close_callback = None
         self._ending = False
+        self._left = False
         self._plain = False
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
@@ -453,15 +479,26 @@ class HTTPConnection:
         """
         self._plain = False
         self._close_callback = callback
+        if self._eof and callback is not None:
+            self.stream.loop.call_soon(self._tell_left)
 
-    def _run_close_callback(self) -> None:
+    def _tell_left(self) -> None:
+        if self._request is not None and self._state == _OPEN:
+            self._plain = False
+            self._left = self._run_close_callback() | self.stream.run_close_callback()
+
+    def _run_close_callback(self) -> bool:
+        """Run the close callback, if there is one and it has not run; tell whether."""
         callback, self._close_callback = self._close_callback, None
         if callback is None:
-            return
+            return False
         try:
             callback()
         except Exception:
             app_log.error("Uncaught exception in close callback", exc_info=True)
+            if self._state == _OPEN:
+                self.close()
+        return True
 
     # --- Closing ------------------------------------------------------------------------
 
@@ -498,7 +535,10 @@ class HTTPConnection:
             return
         if isinstance(error, StreamClosedError) and self.stream.closed():
             return  # awaiting a write to a client that left
-        app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
+        if isinstance(error, asyncio.CancelledError):
+            app_log.warning("Callback was cancelled, closing connection: %r", request)
+        else:
+            app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
         if self._state != _OPEN:
             return
         if current and not self._wrote and request is not None:
@@ -513,61 +553,80 @@ class HTTPConnection:
             self._clear()
             self._close_gently(linger=True)
 
-    # --- Deadlines ----------------------------------------------------------------------
+    # --- Deadlines, and what the server wants of its connections ----------------------------
 
     def check_deadlines(self, now: float) -> None:
-        """Close or answer 408 if something takes too long; called by the sweep.
-
-        Serving stores nothing for this: the sweep compares what it sees with what it saw.
-        """
-        kind, progress, allowed = self._waiting_for()
-        if kind != self._seen[0]:
-            self._started = now
-        if (kind, progress) != self._seen:
-            self._seen = (kind, progress)
-            self._since = now
-        elif now - self._since >= allowed:
-            self._overdue(kind)
-            return
-        limits = self._sweep.limits
-        if kind == _BODY:
-            elapsed = now - self._started
-            too_slow = progress < limits.body_min_rate * elapsed
-            too_long = limits.body_timeout is not None and elapsed > limits.body_timeout
-            if too_long or (too_slow and elapsed > limits.body_grace):
-                self._overdue(kind)
-        elif kind == _DROPPING and now - self._started >= limits.linger_timeout:
-            self._overdue(kind)
-
-    def _waiting_for(self) -> tuple[int, int, float]:
-        """What is waited for, a number that changes with every progress, and the limit."""
-        limits = self._sweep.limits
+        """Close, or answer 408, if something takes too long; called by the sweep."""
         parser = self._parser
+        message = parser.messages
+        progress = 0
         if self.stream.waiting:
-            return _WRITING, self.stream.write_buffer_size, limits.write_timeout
-        if self._state != _OPEN:
-            return _DROPPING, self._dropped, limits.linger_silence
-        if self._request is not None:
+            waiting, progress = Waiting.WRITING, self.stream.bytes_taken
+        elif self._state != _OPEN:
+            waiting, progress = Waiting.LINGERING, self._dropped
+        elif self._request is not None:
             # An application that was told that its client left may never finish.
-            allowed = limits.idle_connection_timeout if self._left else math.inf
-            return (_LEFT if self._left else _ACTIVE), 0, allowed
-        if parser.receiving_body:
-            return _BODY, parser.body_received, limits.body_stall_timeout
-        if parser.messages == 0:
-            return _FIRST_HEAD, 0, limits.header_timeout
-        if parser.receiving_head:
-            return _HEAD, parser.messages, limits.header_timeout
-        return _IDLE, parser.messages, limits.idle_connection_timeout
-
-    def _overdue(self, kind: int) -> None:
-        if kind == _BODY or (kind in (_FIRST_HEAD, _HEAD) and self._parser.receiving_head):
-            what = "body" if kind == _BODY else "headers"
-            self._refuse(HTTPInputError(f"Timeout reading {what}", 408))
-        elif kind == _WRITING or kind == _DROPPING:
+            waiting = Waiting.LEFT if self._left else Waiting.APPLICATION
+        elif parser.receiving_body:
+            waiting, progress = Waiting.BODY, parser.body_received
+        elif message == 0:
+            waiting = Waiting.FIRST_HEAD
+        else:
+            waiting = Waiting.HEAD if parser.receiving_head else Waiting.IDLE
+        if not self._deadlines.overdue(waiting, message, progress, self._sweep.limits, now):
+            return
+        if waiting is Waiting.BODY:
+            self._refuse(HTTPInputError("Timeout reading body", 408))
+        elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
+            self._refuse(HTTPInputError("Timeout reading headers", 408))
+        elif waiting is Waiting.WRITING:
+            self.stream.reset()
+        elif waiting is Waiting.LINGERING:
             self.stream.abort()
         else:
-            self._state = _CLOSED
-            self.stream.close()
+            self.close()
+
+    @property
+    def requests(self) -> int:
+        """How many whole requests it has received."""
+        return self._parser.messages
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nothing has come or gone, in seconds on the sweep's clock.
+
+        None while there is something to do.
+        """
+        parser = self._parser
+        if (
+            self._state != _OPEN
+            or self._request is not None
+            or parser.receiving_head
+            or parser.receiving_body
+            or parser.unread
+            or self.stream.waiting
+        ):
+            return None
+        return self._deadlines.since
+
+    def refuse_service(self, reason: str) -> None:
+        """Answer 503 to whatever comes, and close."""
+        self._reply_and_close(503, reason, head_only=False)
+
+    def drain(self, last_call: bool) -> None:
+        """Prepare for the end of the server.
+
+        From now on ``no_keep_alive`` is true, so that applications can announce the close.
+        A response that does ends the connection.
+
+        Args:
+            last_call: End it after any response, and now if no request is here.
+        """
+        self.no_keep_alive = True
+        self._draining = _LAST_CALL if last_call else _ANNOUNCING
+        self._plain = False
+        if last_call and self.idle_since is not None:
+            self.close()
 
     # --- What a request asks of its connection ----------------------------------------------
 
@@ -603,6 +662,12 @@ class _Flushed:
 
     def __await__(self) -> Generator[Any, None, None]:
         return (yield from self._stream.drained_future().__await__())
+
+
+def _announces_close(chunk: bytes) -> bool:
+    """Whether the head that an application writes by itself says ``Connection: close``."""
+    head = chunk.partition(b"\r\n\r\n")[0].lower().replace(b" ", b"")
+    return b"\r\nconnection:close" in head
 
 
 def _encode(chunk: object) -> bytes:

@@ -1,6 +1,8 @@
 from typing import Generic, TypeVar, final, overload
 
-M = TypeVar("M", bound=RequestMessage)
+__all__ = ["END_OF_MESSAGE", "EndOfMessage", "RequestMessage", "RequestParser"]
+
+_M = TypeVar("_M", bound=RequestMessage)
 
 @final
 class EndOfMessage:
@@ -51,7 +53,8 @@ class RequestMessage:
     def trailers(self) -> list[tuple[str, str]]:
         """Trailer fields of a chunked body, but those that a trailer may not set."""
 
-class RequestParser(Generic[M]):
+@final
+class RequestParser(Generic[_M]):
     """Bytes in, requests out, without any I/O; the same for any split of the bytes.
 
     A parser belongs to one connection and is used by one thread at a time. It reads
@@ -65,8 +68,8 @@ class RequestParser(Generic[M]):
         max_header_count: Number of fields (431).
         max_body_size: Bytes of a body (413).
         require_host: Refuse an HTTP/1.1 request without Host (400).
-        message_class: The subclass of ``RequestMessage`` to make; its ``__init__`` is not
-            called.
+        message_class: The subclass of ``RequestMessage`` to make; neither its ``__new__``
+            nor its ``__init__`` is called.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -94,12 +97,12 @@ class RequestParser(Generic[M]):
         max_header_count: int = ...,
         max_body_size: int = ...,
         require_host: bool = True,
-        message_class: type[M],
+        message_class: type[_M],
     ) -> None: ...
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes that arrived. Nothing is parsed yet."""
 
-    def next_request(self) -> M | None:
+    def next_request(self) -> _M | None:
         """Return the next whole request, or None while bytes of it are missing.
 
         Behind a request that is the last of its connection, bytes are dropped.
@@ -109,7 +112,7 @@ class RequestParser(Generic[M]):
             RuntimeError: The message was begun with ``next_event``.
         """
 
-    def next_event(self) -> M | bytes | EndOfMessage | None:
+    def next_event(self) -> _M | bytes | EndOfMessage | None:
         """Return a request's head, then pieces of its body, then ``END_OF_MESSAGE``.
 
         None means that more bytes are needed.

@@ -49,7 +49,6 @@ from fasthttpserver._llhttp cimport (
     HPE_OK,
     HPE_PAUSED,
     HTTP_REQUEST,
-    llhttp_errno_t,
     llhttp_execute,
     llhttp_get_error_pos,
     llhttp_get_error_reason,
@@ -1038,7 +1037,7 @@ cdef class RequestParser:
     cdef const char* _piece_at  # the last GOT_DATA: borrowed from _data
     cdef Py_ssize_t _piece_size
 
-    def __cinit__(
+    def __init__(
         self,
         *,
         max_header_size=_LIMITS.max_header_size,
@@ -1050,6 +1049,9 @@ cdef class RequestParser:
         message_class=RequestMessage,
     ):
         cdef Reading* reading = &self._reading
+        if self._message_class is not None:
+            # A limit below what has been read already would be a negative size.
+            raise RuntimeError("a RequestParser is initialised once")
         # Offsets in a head are 32 bits wide.
         _check_limit("max_header_size", max_header_size, 64, 1 << 30)
         _check_limit("max_request_line", max_request_line, 32, 1 << 30)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fasthttpserver import process
 from fasthttpserver._connection import HTTPConnection
 from fasthttpserver._decompress import decompressing
 from fasthttpserver._forwarded import parse_networks
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._request import HTTPRequest
+from fasthttpserver._shutdown import drain_on_sigterm
 from fasthttpserver._sweep import Sweep
+from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.iostream import IOStream
 from fasthttpserver.tcpserver import TCPServer
 
@@ -93,7 +97,8 @@ class HTTPServer(TCPServer):
         self.protocol = protocol
         self.require_host = require_host
         self._new_parser()  # says now what is wrong with a limit
-        self._sweep: Sweep | None = None
+        self._sweep: Sweep[HTTPConnection] | None = None
+        self._draining = False
 
     def _new_parser(self) -> RequestParser[HTTPRequest]:
         limits = self.limits
@@ -107,11 +112,22 @@ class HTTPServer(TCPServer):
             message_class=HTTPRequest,
         )
 
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve listening sockets, as ``netutil.bind_sockets`` returns them.
+
+        In a forked worker SIGTERM drains the server from now on and then stops the loop,
+        unless the application handles that signal by itself.
+        """
+        super().add_sockets(sockets)
+        if process.task_id() is not None and isinstance(self.io_loop, IOLoop):
+            drain_on_sigterm(self, self.io_loop)
+
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         """Serve HTTP on a new connection."""
         if self._sweep is None:
             self._sweep = Sweep(stream.loop, self.limits)
-        HTTPConnection(
+        full = self._is_full(self._sweep)
+        connection = HTTPConnection(
             stream,
             address,
             self._callback,
@@ -122,10 +138,64 @@ class HTTPServer(TCPServer):
             _parser=self._new_parser(),
             _trusted=self._trusted,
         )
+        if full:
+            connection.refuse_service("Too many connections")
+        elif self._draining:
+            connection.drain(last_call=False)
+
+    def _is_full(self, sweep: Sweep[HTTPConnection]) -> bool:
+        """Whether there is no room for one more, after making some if that can be done."""
+        limit = self.limits.max_connections
+        if limit is None or len(sweep.connections) < limit:
+            return False
+        longest_idle = sweep.longest_idle()
+        if longest_idle is None:
+            return True
+        longest_idle.close()
+        return False
 
     async def close_all_connections(self) -> None:
-        """Close every connection, and wait until they are closed."""
-        while self._sweep is not None and self._sweep.connections:
+        """Close every connection at once, and wait until they are closed."""
+        if self._sweep is not None:
             for connection in list(self._sweep.connections):
-                connection.stream.abort()  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
+                connection.stream.abort()
+            await self._sweep.wait_empty()
+
+    async def drain(self, timeout: float = 30.0, grace: float = 1.0) -> dict[str, int]:
+        """Stop serving without losing an answer.
+
+        Nothing new is accepted. Requests that run go on. Connections without a request are
+        served on for the grace time, so that a request which is on its way is answered, and
+        then closed. Responses that the server frames say ``Connection: close``; an
+        application that writes its own head finds ``request.connection.no_keep_alive`` true
+        and should say so.
+
+        Args:
+            timeout: Seconds after which what still runs is cut off.
+            grace: Seconds for which connections without a request stay open.
+
+        Returns:
+            How many requests were ``served`` in the time, and how many connections were
+            ``closed`` in good order and ``aborted`` because time was over.
+        """
+        self._draining = True
+        self.accept_waiting()
+        self.stop()
+        await asyncio.sleep(0)  # streams of what was just accepted are made
+        sweep = self._sweep
+        if sweep is None:
+            return {"served": 0, "closed": 0, "aborted": 0}
+        requests = sweep.requests
+        connections = sweep.closed
+        for last_call, seconds in ((False, min(grace, timeout)), (True, timeout - grace)):
+            for connection in list(sweep.connections):
+                connection.drain(last_call)
+            await sweep.wait_empty(max(0, seconds))
+        aborted = len(sweep.connections)
+        closed = sweep.closed - connections
+        await self.close_all_connections()
+        return {
+            "served": sweep.requests - requests,
+            "closed": closed,
+            "aborted": aborted,
+        }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from fasthttpserver._limits import Limits
 
@@ -18,11 +18,22 @@ __all__ = ["Sweep"]
 class Swept(Protocol):
     """What can be overdue."""
 
+    @property
+    def requests(self) -> int:
+        """How many whole requests it has received."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has had nothing to do, on the sweep's clock; None if it has."""
+
     def check_deadlines(self, now: float) -> None:
-        """Act if a deadline has passed; `now` is the loop's time in seconds."""
+        """Act if a deadline has passed; `now` is seconds on the sweep's clock."""
 
 
-class Sweep:
+C = TypeVar("C", bound=Swept)
+
+
+class Sweep(Generic[C]):
     """The open connections of one server, and the clock that looks at them.
 
     Args:
@@ -32,9 +43,18 @@ class Sweep:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.limits = limits
-        self.connections: set[Swept] = set()
+        self.connections: set[C] = set()
+        # Seconds, in which a loop that stood still counts for little: the bytes that came
+        # meanwhile wait to be read, and their senders are not late.
+        self.now = 0.0
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._last_run = 0.0
+        self._empty: asyncio.Future[None] | None = None
+        self.closed = 0  # connections
+        self._past_requests = 0  # of closed connections
+        self._idle: list[C] = []  # at the latest look, the longest idle last
+        self._idle_time = -1.0
         # A second is as exact as anybody needs, unless a deadline itself is shorter.
         self._interval = min(
             1.0,
@@ -42,29 +62,73 @@ class Sweep:
                 limits.header_timeout,
                 limits.body_stall_timeout,
                 limits.body_grace,
+                limits.body_timeout or math.inf,
                 limits.idle_connection_timeout,
                 limits.write_timeout,
                 limits.linger_silence,
-                limits.body_timeout or math.inf,
             )
             / 4,
         )
 
-    def add(self, connection: Swept) -> None:
+    def add(self, connection: C) -> None:
         """Look at a connection from now on."""
         self.connections.add(connection)
         if self._timer is None:
+            self._last_run = self._loop.time()
             self._timer = self._loop.call_later(self._interval, self._run)
 
-    def discard(self, connection: Swept) -> None:
+    def discard(self, connection: C) -> None:
         """Forget a connection that is closed."""
+        if connection not in self.connections:
+            return
         self.connections.discard(connection)
+        self.closed += 1
+        self._past_requests += connection.requests
         if not self.connections and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            if self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
+
+    @property
+    def requests(self) -> int:
+        """How many whole requests were received."""
+        return self._past_requests + sum(each.requests for each in self.connections)
+
+    def longest_idle(self) -> C | None:
+        """Return the connection that has been idle for the longest time, or None.
+
+        The order is made once in a turn of the clock, so that many callers cost little.
+        """
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection in self.connections and connection.idle_since is not None:
+                    return connection
+            if self._idle_time == self.now:
+                return None
+            self._idle_time = self.now
+            idle = [(each.idle_since, each) for each in self.connections]
+            self._idle = [
+                each
+                for _, each in sorted(
+                    ((since, each) for since, each in idle if since is not None),
+                    key=lambda pair: pair[0],
+                    reverse=True,
+                )
+            ]
+
+    async def wait_empty(self, timeout: float | None = None) -> None:
+        """Wait until no connection is left, or for `timeout` seconds."""
+        if self.connections:
+            if self._empty is None or self._empty.done():
+                self._empty = self._loop.create_future()
+            await asyncio.wait([self._empty], timeout=timeout)
 
     def _run(self) -> None:
         self._timer = self._loop.call_later(self._interval, self._run)
-        now = self._loop.time()
+        time = self._loop.time()
+        self.now += min(time - self._last_run, 2 * self._interval)
+        self._last_run = time
         for connection in list(self.connections):
-            connection.check_deadlines(now)
+            connection.check_deadlines(self.now)

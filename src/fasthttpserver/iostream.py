@@ -8,7 +8,11 @@ dealt with, or in one callback of the loop, are corked: they leave together.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -73,6 +77,7 @@ class IOStream(asyncio.Protocol):
         "_receiver",
         "_transport",
         "address",
+        "bytes_written",
         "error",
         "io_loop",
         "loop",
@@ -91,6 +96,7 @@ class IOStream(asyncio.Protocol):
         self.loop = loop
         self.address = address
         self.io_loop = loop if io_loop is None else io_loop
+        self.bytes_written = 0  # handed to the transport
         self.error: BaseException | None = None
         self._connected = connected
         self._receiver: Receiver | None = None
@@ -138,6 +144,7 @@ class IOStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
+        self.waiting = False
         self._chunks.clear()
         if self.error is None:
             self.error = exc
@@ -150,9 +157,7 @@ class IOStream(asyncio.Protocol):
         for future in self._take_futures():
             future.set_exception(StreamClosedError(exc))
             future.exception()  # writing to a client that left is no mistake
-        callback, self._close_callback = self._close_callback, None
-        if callback is not None:
-            callback()
+        self.run_close_callback()
 
     def pause_writing(self) -> None:
         self.waiting = True
@@ -160,6 +165,13 @@ class IOStream(asyncio.Protocol):
             self._receiver.blocked()
 
     def resume_writing(self) -> None:
+        # Not now: asyncio looks at its own state again behind this call, and would close
+        # twice what is closed in here.
+        self.loop.call_soon(self._resumed)
+
+    def _resumed(self) -> None:
+        if not self.waiting or self._transport.get_write_buffer_size():
+            return  # lost meanwhile, or more was written
         self.waiting = False
         if self._drain_callback is not None or self._drain_futures:
             self._drained()
@@ -249,7 +261,13 @@ class IOStream(asyncio.Protocol):
         if chunks and not self._closed:
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.clear()
+            self.bytes_written += len(data)
             self._transport.write(data)
+
+    @property
+    def bytes_taken(self) -> int:
+        """How many bytes the kernel has taken so far."""
+        return self.bytes_written - self.write_buffer_size + sum(map(len, self._chunks))
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
@@ -258,7 +276,7 @@ class IOStream(asyncio.Protocol):
     @property
     def write_buffer_size(self) -> int:
         """Bytes that wait to be taken by the kernel."""
-        size: int = 0 if self._closed else self._transport.get_write_buffer_size()
+        size: int = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return size + sum(map(len, self._chunks))
 
     # --- Reading ------------------------------------------------------------------------
@@ -348,10 +366,21 @@ class IOStream(asyncio.Protocol):
             self._close(self._transport.close)
 
     def abort(self) -> None:
-        """Close at once: what was not sent is dropped, and the peer sees a reset."""
+        """Close at once: what was not handed to the kernel is dropped."""
         if self._transport is not None:
             self._chunks.clear()
             self._close(self._transport.abort)
+
+    def reset(self) -> None:
+        """Close at once, and let the peer see that it was no orderly end."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is not None:
+            # The kernel would go on delivering what it holds, and then send FIN: a response
+            # that ends with the connection would look complete.
+            shape = "hh" if sys.platform == "win32" else "ii"
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(shape, 1, 0))
+        self.abort()
 
     def _close(self, close: Callable[[], None]) -> None:
         self._closed = True
@@ -381,7 +410,19 @@ class IOStream(asyncio.Protocol):
         """Have `callback` run from the loop when the stream has been closed."""
         self._close_callback = callback
 
-    def set_default_close_callback(self, callback: Callable[[], object]) -> None:
+    def run_close_callback(self) -> bool:
+        """Run the close callback, if there is one and it has not run; tell whether."""
+        callback, self._close_callback = self._close_callback, None
+        if callback is None:
+            return False
+        try:
+            callback()
+        except Exception:
+            app_log.error("Uncaught exception in close callback", exc_info=True)
+            self.close()
+        return True
+
+    def set_default_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run as the close callback, unless there is one or comes one."""
         if self._close_callback is None:
             self._close_callback = callback
@@ -390,7 +431,7 @@ class IOStream(asyncio.Protocol):
 
     @property
     def socket(self) -> Any:
-        """The socket, for its address, options and certificate; None when it is closed."""
+        """The socket, for its address and options; None when the stream is closed."""
         return None if self._closed else self._transport.get_extra_info("socket")
 
     @property
@@ -414,8 +455,8 @@ class IOStream(asyncio.Protocol):
 
     def fileno(self) -> int:
         """The socket's file descriptor, or -1 when it is closed."""
-        socket = self.socket
-        return -1 if socket is None else socket.fileno()
+        sock = self.socket
+        return -1 if sock is None else int(sock.fileno())
 
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""

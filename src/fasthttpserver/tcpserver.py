@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import socket
 import ssl
@@ -183,6 +184,13 @@ class TCPServer:
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
         self._spawn(self._connect(connection, address))
+
+    def accept_waiting(self) -> None:
+        """Accept who has connected already, before ``stop()`` would turn them away."""
+        for sock in self._sockets.values():
+            with contextlib.suppress(OSError):  # BlockingIOError: that was the last one
+                while True:
+                    self._accepted(*sock.accept())
 
     async def _connect(self, connection: socket.socket, address: Any) -> None:
         """Make a stream of a connection; ``connection_made`` calls back with it."""

@@ -1,0 +1,93 @@
+"""SIGTERM comes in; drained servers and a stopped loop go out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any, Protocol
+
+from fasthttpserver.ioloop import IOLoop
+from fasthttpserver.log import gen_log
+
+__all__ = ["Shutdown", "drain_on_sigterm"]
+
+# A service manager signals the whole group, and the parent of forked workers passes the
+# signal on too: what comes within this many seconds is the same wish.
+_SAME_SIGNAL = 0.5
+
+
+class Drained(Protocol):
+    """What has to end in good order."""
+
+    async def drain(self, timeout: float = ...) -> dict[str, int]: ...
+
+
+class Shutdown:
+    """Ends a process that serves on an ``IOLoop``.
+
+    The first signal drains the servers and then stops the loop, so that ``IOLoop.start``
+    returns. A later one ends the process at once.
+
+    Args:
+        io_loop: The loop.
+        timeout: Seconds for the draining.
+    """
+
+    def __init__(self, io_loop: IOLoop, timeout: float = 30.0) -> None:
+        self.servers: list[Drained] = []
+        self._io_loop = io_loop
+        self._timeout = timeout
+        self._first: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def install(self, *signals: int) -> None:
+        """Handle these signals from now on, in the main thread."""
+        for number in signals:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            self._io_loop.add_callback_from_signal(self._begin)
+        elif now - self._first > _SAME_SIGNAL:
+            os._exit(128 + number)
+
+    def _begin(self) -> None:
+        self._task = self._io_loop.asyncio_loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        reports = await asyncio.gather(
+            *(server.drain(self._timeout) for server in self.servers), return_exceptions=True
+        )
+        for report in reports:
+            if isinstance(report, BaseException):
+                gen_log.error("Draining failed", exc_info=report)
+            else:
+                gen_log.info("Drained: %s", _text(report))
+        self._io_loop.stop()
+
+
+def _text(report: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in report.items())
+
+
+_of_process: Shutdown | None = None
+
+
+def drain_on_sigterm(server: Drained, io_loop: IOLoop) -> None:
+    """Have SIGTERM drain a server in a forked worker.
+
+    Does nothing where the application handles the signal by itself.
+    """
+    global _of_process
+    if _of_process is None:
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return
+        _of_process = Shutdown(io_loop)
+        _of_process.install(signal.SIGTERM)
+    if server not in _of_process.servers:
+        _of_process.servers.append(server)
