@@ -483,9 +483,12 @@ class HTTPConnection:
             self.stream.loop.call_soon(self._tell_left)
 
     def _tell_left(self) -> None:
-        if self._request is not None and self._state == _OPEN:
+        request = self._request
+        if request is not None and self._state == _OPEN:
             self._plain = False
-            self._left = self._run_close_callback() | self.stream.run_close_callback()
+            told = self._run_close_callback() | self.stream.run_close_callback()
+            if self._request is request:  # not finished by what was just told
+                self._left = told
 
     def _run_close_callback(self) -> bool:
         """Run the close callback, if there is one and it has not run; tell whether."""

@@ -156,6 +156,7 @@ class HTTPServer(TCPServer):
 
     async def close_all_connections(self) -> None:
         """Close every connection at once, and wait until they are closed."""
+        await self._stop_connecting()
         if self._sweep is not None:
             for connection in list(self._sweep.connections):
                 connection.stream.abort()

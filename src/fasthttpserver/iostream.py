@@ -75,6 +75,7 @@ class IOStream(asyncio.Protocol):
         "_connected",
         "_corked",
         "_receiver",
+        "_resume",
         "_transport",
         "address",
         "bytes_written",
@@ -109,6 +110,7 @@ class IOStream(asyncio.Protocol):
         self._corked = False
         # The kernel takes no more for now; Receiver.drained tells when it has taken all.
         self.waiting = False
+        self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._closed = True
 
     def set_receiver(self, receiver: Receiver | None) -> None:
@@ -122,8 +124,9 @@ class IOStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._closed = False
-        # Asyncio then tells when the last byte has left, not when some have.
-        self._transport.set_write_buffer_limits(high=0)
+        # Low: asyncio tells when the last byte has left, not when some have. High: at once;
+        # but a TLS transport takes 0 for "always full", and its own records for our bytes.
+        self._transport.set_write_buffer_limits(high=16_384 if self.is_tls else 0, low=0)
         self._connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -145,6 +148,7 @@ class IOStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
         self.waiting = False
+        self._cancel_resume()
         self._chunks.clear()
         if self.error is None:
             self.error = exc
@@ -161,17 +165,22 @@ class IOStream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.waiting = True
+        self._cancel_resume()
         if self._receiver is not None:
             self._receiver.blocked()
 
     def resume_writing(self) -> None:
         # Not now: asyncio looks at its own state again behind this call, and would close
         # twice what is closed in here.
-        self.loop.call_soon(self._resumed)
+        self._resume = self.loop.call_soon(self._resumed)
+
+    def _cancel_resume(self) -> None:
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
 
     def _resumed(self) -> None:
-        if not self.waiting or self._transport.get_write_buffer_size():
-            return  # lost meanwhile, or more was written
+        self._resume = None
         self.waiting = False
         if self._drain_callback is not None or self._drain_futures:
             self._drained()

@@ -62,6 +62,7 @@ class TCPServer:
         self._started = False
         self._removers: list[Callable[[], object]] = []
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._connecting: set[asyncio.Future[Any]] = set()  # TLS handshakes, for the most part
 
     # --- Starting, in one of three ways -------------------------------------------------
 
@@ -88,6 +89,7 @@ class TCPServer:
             OSError: The port is not to be had.
             ValueError: The system has no ``SO_REUSEPORT``.
         """
+        self._make_ssl_context()  # before there is a socket to close again
         self.add_sockets(bind_sockets(port, address, family, backlog, reuse_port=reuse_port))
 
     def bind(
@@ -183,7 +185,9 @@ class TCPServer:
                 await asyncio.sleep(1)
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
-        self._spawn(self._connect(connection, address))
+        task = self._spawn(self._connect(connection, address))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     def accept_waiting(self) -> None:
         """Accept who has connected already, before ``stop()`` would turn them away."""
@@ -210,9 +214,18 @@ class TCPServer:
                     ssl=self._ssl_context,
                     ssl_handshake_timeout=self.limits.tls_handshake_timeout,
                 )
+        except (BrokenPipeError, ConnectionResetError):
+            connection.close()  # left in the handshake: a health check, a port scan
         except OSError as error:  # ssl.SSLError and time-outs among them
             connection.close()
             gen_log.warning("SSL Error on connection from %r: %s", address, error)
+
+    async def _stop_connecting(self) -> None:
+        connecting = list(self._connecting)
+        for task in connecting:
+            task.cancel()
+        if connecting:
+            await asyncio.wait(connecting)
 
     def _handle(self, stream: IOStream) -> None:
         try:
