@@ -37,7 +37,7 @@ def load_callback(name: str) -> Callable[[HTTPRequest], object]:
         ValueError: It is not there, with a message for the person who typed it.
     """
     module_name, _, path = name.partition(":")
-    if not module_name or not path:
+    if not path or not module_name or module_name.startswith("."):
         raise ValueError(f"{name!r} is not of the form package.module:callback")
     if "" not in sys.path:
         sys.path.insert(0, "")

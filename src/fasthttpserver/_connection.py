@@ -67,6 +67,7 @@ class HTTPConnection:
     """
 
     __slots__ = (
+        "__dict__",  # applications keep their own things here
         "__weakref__",
         "_announced",
         "_close_callback",
@@ -266,7 +267,9 @@ class HTTPConnection:
 
     def _hold_back(self) -> None:
         """Let the client wait if more of it is here than can be dealt with now (BE05)."""
-        if self._parser.unread > self._sweep.limits.read_ahead and not self._paused:
+        if self._state != _OPEN or self._paused:
+            return
+        if self._parser.unread > self._sweep.limits.read_ahead:
             self._paused = True
             self.stream.pause_reading()
 

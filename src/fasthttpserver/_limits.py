@@ -42,8 +42,6 @@ class Limits:
     write_timeout: float = 60.0
     # An honest handshake takes a few round trips.
     tls_handshake_timeout: float = 10.0
-    # Over this much unsent output the next pipelined request is not started.
-    write_buffer_high: int = 1_048_576
     # Over this much unread input the socket is not read while a request runs.
     read_ahead: int = 65_536
     # A refused or closing peer's bytes are read and dropped until this much silence,

@@ -1,4 +1,5 @@
-from typing import Generic, TypeVar, final, overload
+from types import GenericAlias
+from typing import Any, Generic, TypeVar, final, overload
 
 __all__ = ["END_OF_MESSAGE", "EndOfMessage", "RequestMessage", "RequestParser"]
 
@@ -99,6 +100,7 @@ class RequestParser(Generic[_M]):
         require_host: bool = True,
         message_class: type[_M],
     ) -> None: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes that arrived. Nothing is parsed yet."""
 

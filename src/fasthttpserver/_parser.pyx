@@ -30,11 +30,12 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
     _PyBytes_Resize,
 )
+# Raw: for callbacks without the GIL, and yet tracemalloc sees what is held.
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUnicode_New
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fasthttpserver._llhttp cimport (
@@ -58,6 +59,8 @@ from fasthttpserver._llhttp cimport (
     llhttp_settings_t,
     llhttp_t,
 )
+
+from types import GenericAlias
 
 from fasthttpserver._limits import Limits
 from fasthttpserver.errors import HTTPInputError
@@ -306,7 +309,7 @@ cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noex
         return 0  # memcpy is undefined for the NULL that the buffer may be
     if needed > reading.trailer_capacity:
         capacity = needed * 2
-        grown = <char*>realloc(reading.trailer_buffer, capacity)
+        grown = <char*>PyMem_RawRealloc(reading.trailer_buffer, capacity)
         if grown == NULL:
             return _refuse(reading, NO_MEMORY, 0)
         reading.trailer_buffer = grown
@@ -319,7 +322,7 @@ cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noex
 cdef int _grow_fields(Reading* reading) noexcept nogil:
     cdef uint32_t capacity = reading.capacity * 2 if reading.capacity else 32
     cdef Field* grown
-    grown = <Field*>realloc(reading.fields, capacity * sizeof(Field))
+    grown = <Field*>PyMem_RawRealloc(reading.fields, capacity * sizeof(Field))
     if grown == NULL:
         return _refuse(reading, NO_MEMORY, 0)
     reading.fields = grown
@@ -943,7 +946,7 @@ cdef class RequestMessage:
         self._host = ""
 
     def __dealloc__(self):
-        free(self._fields)
+        PyMem_RawFree(self._fields)
 
     def __reduce__(self):
         raise TypeError("a RequestMessage cannot be pickled")
@@ -1070,13 +1073,15 @@ cdef class RequestParser:
         self._message_class = message_class
 
     def __dealloc__(self):
-        free(self._reading.fields)
-        free(self._reading.trailer_buffer)
-        free(self._head_buffer)
+        PyMem_RawFree(self._reading.fields)
+        PyMem_RawFree(self._reading.trailer_buffer)
+        PyMem_RawFree(self._head_buffer)
         Py_XDECREF(self._body)
 
     def __reduce__(self):
         raise TypeError("a RequestParser cannot be pickled")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def receive_data(self, data):
         if type(data) is not bytes:
@@ -1349,7 +1354,7 @@ cdef class RequestParser:
         cdef char* grown
         if needed > self._head_capacity:
             capacity = max(needed, 2 * <size_t>self._head_capacity)
-            grown = <char*>realloc(self._head_buffer, capacity)
+            grown = <char*>PyMem_RawRealloc(self._head_buffer, capacity)
             if grown == NULL:
                 raise MemoryError
             self._head_buffer = grown
@@ -1359,7 +1364,7 @@ cdef class RequestParser:
         return 0
 
     cdef int _free_head_buffer(self) except -1:
-        free(self._head_buffer)
+        PyMem_RawFree(self._head_buffer)
         self._head_buffer = NULL
         self._head_size = 0
         self._head_capacity = 0
@@ -1478,10 +1483,10 @@ cdef class RequestParser:
                 )
                 if item[0] not in _NOT_IN_TRAILERS
             ]
-            free(reading.fields)
+            PyMem_RawFree(reading.fields)
             reading.fields = NULL
             reading.capacity = 0
-            free(reading.trailer_buffer)
+            PyMem_RawFree(reading.trailer_buffer)
             reading.trailer_buffer = NULL
             reading.trailer_capacity = 0
         self._stage = END

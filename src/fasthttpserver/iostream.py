@@ -66,6 +66,7 @@ class IOStream(asyncio.Protocol):
     """
 
     __slots__ = (
+        "__dict__",  # applications keep their own things here
         "__weakref__",
         "_chunks",
         "_close_callback",

@@ -66,8 +66,10 @@ def bind_sockets(
 
     Raises:
         OSError: An address cannot be resolved or bound; no socket is left open.
-        ValueError: ``reuse_port`` is not to be had on this system.
+        ValueError: ``port`` is out of range, or ``reuse_port`` not to be had on this system.
     """
+    if isinstance(port, int) and not 0 <= port <= 65_535:  # the C library would take it modulo
+        raise ValueError(f"port must be between 0 and 65535, not {port}")
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port is not supported on this system")
     if family == socket.AF_UNSPEC and not socket.has_ipv6:
