@@ -36,7 +36,7 @@ from fasthttpserver._forwarded import forwarded_ip, forwarded_protocol
 from fasthttpserver._framing import ResponseFraming
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
-from fasthttpserver._replies import CONTINUE, error_reply
+from fasthttpserver._replies import CONTINUE, error_reply, one_line
 from fasthttpserver._request import HTTPRequest
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError, StreamClosedError
@@ -45,8 +45,13 @@ from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["HTTPConnection"]
 
-# Requests that are served in one turn of the loop before others get theirs.
-_FAIR_SHARE = 100
+# For each request that is served in one turn of the loop, before others get theirs.
+_FAIR_SHARE = range(100)
+
+# Chunks of responses that may be corked before they are sent, and bytes from which on one
+# leaves at once: joining large chunks costs a copy of them.
+_MANY_CHUNKS = 64
+_LARGE = 65_536
 
 _OPEN, _LINGERING, _DETACHED, _CLOSED = range(4)
 
@@ -86,8 +91,9 @@ class HTTPConnection:
         "_plain",
         "_receive_data",
         "_request",
-        "_send",
+        "_chunks",
         "_serving",
+        "_simple",
         "_state",
         "_sweep",
         "_task",
@@ -131,18 +137,20 @@ class HTTPConnection:
         # Bound once, for every read and write to come.
         self._receive_data = self._parser.receive_data
         self._next_request = self._parser.next_request
-        self._send = stream.send
+        self._chunks = stream.chunks
         self._request: HTTPRequest | None = None
         self._task: asyncio.Task[Any] | None = None
         self._write_callback: Callable[[], object] | None = None
         self._close_callback: Callable[[], object] | None = None
-        # A request is current, and nothing but writes of bytes has happened since.
+        # In the callback of a request of which nothing but writes of bytes is known; and
+        # whether a request can be such a one at all.
         self._plain = False
+        self._simple = not no_keep_alive
         self._wrote = False  # in the current exchange
         self._flushed = _Flushed(stream)
         self._framing: ResponseFraming | None = None  # of the latest exchange, if any
         self._ending = False  # finish() was called, something has to leave first
-        self._serving = False  # inside _serve()
+        self._serving = False  # inside data_received()
         self._eof = False
         self._paused = False  # reading, until what is here has been parsed
         self._left = False  # the application was told that the client has gone
@@ -158,14 +166,61 @@ class HTTPConnection:
     # --- What the stream tells ----------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        """Run the callback for every request that is here, until one stays unfinished.
+
+        The stream is corked meanwhile. A request that does nothing but write bytes and
+        finish, inside its callback, has ``_plain`` set throughout: its writes are appended
+        to what is corked, and its finish forgets it.
+        """
         if self._state != _OPEN:
             self._dropped += len(data)
             return
         self._receive_data(data)
-        if self._request is None and not self.stream.waiting:
-            self._serve()
-        else:
+        stream = self.stream
+        if self._request is not None or stream.waiting or self._serving:
             self._hold_back()
+            return
+        self._serving = True
+        try:
+            for _ in _FAIR_SHARE:
+                request = self._next_request()
+                if request is None:
+                    self._wait_for_more()
+                    return
+                request.connection = self
+                request._finish_time = None
+                self._request = request
+                self._framing = None
+                self._wrote = False
+                self._plain = self._simple
+                try:
+                    result = self.request_callback(request)
+                except Exception as error:
+                    self._callback_failed(error, request)
+                    return
+                if result is not None and inspect.iscoroutine(result):
+                    self._start_task(result, request)
+                if self._request is not None:
+                    self._plain = False
+                    break  # its finish() goes on from here
+                if self._framing is not None or not (self._simple and request.keep_alive):
+                    if self._state == _OPEN:
+                        self._end_connection(request)
+                if len(stream.chunks) > _MANY_CHUNKS:
+                    stream.flush()
+                if self._state != _OPEN or stream.waiting:
+                    break  # closed, or the client has to take what it asked for first
+                if self._parser.idle:
+                    if self._eof or self._paused:
+                        self._wait_for_more()
+                    return
+            else:
+                stream.wake_receiver()
+            self._hold_back()
+        except HTTPInputError as error:
+            self._refuse(error)
+        finally:
+            self._serving = False
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -175,7 +230,7 @@ class HTTPConnection:
             return True
         if self._state == _OPEN and (self._parser.unread or self.stream.waiting):
             # What came before it is answered; then _wait_for_more() closes.
-            self.stream.loop.call_soon(self._serve_again)
+            self.stream.wake_receiver()
             return True
         # Nothing to answer: a request that was cut is never run.
         self._state = _CLOSED
@@ -192,8 +247,8 @@ class HTTPConnection:
     def drained(self) -> None:
         if self._ending or self._write_callback is not None:
             self._written()
-        else:
-            self._serve_again()
+        elif self._request is None and self._state == _OPEN:
+            self.stream.wake_receiver()
 
     def release(self) -> bytes:
         """Let the application have the stream, and what was not parsed yet."""
@@ -202,6 +257,9 @@ class HTTPConnection:
         self._state = _DETACHED
         self.stream.set_default_close_callback(self._close_callback)
         self._close_callback = None
+        callback, self._write_callback = self._write_callback, None
+        if callback is not None and not self.stream.closed():
+            self.stream.write(b"", callback)
         return self._parser.detach()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -211,48 +269,6 @@ class HTTPConnection:
         self._clear()
 
     # --- Serving ------------------------------------------------------------------------
-
-    def _serve(self) -> None:
-        """Run the callback for every request that is here, until one stays unfinished."""
-        self._serving = True
-        next_request = self._next_request
-        try:
-            for _ in range(_FAIR_SHARE):
-                request = next_request()
-                if request is None:
-                    self._wait_for_more()
-                    return
-                request.connection = self
-                request._start_time = time()
-                request._finish_time = None
-                self._request = request
-                self._framing = None
-                self._wrote = False
-                self._plain = self._close_callback is None and not self._draining
-                try:
-                    result = self.request_callback(request)
-                except Exception as error:
-                    self._callback_failed(error, request)
-                    return
-                if result is not None and inspect.iscoroutine(result):
-                    self._start_task(result, request)
-                if self._request is not None:
-                    break  # its finish() goes on from here
-                if self.no_keep_alive or not request.keep_alive or self._framing is not None:
-                    self._end_connection(request)
-                if self._state != _OPEN or self.stream.waiting:
-                    break  # closed, or the client has to take what it asked for first
-            else:
-                self.stream.loop.call_soon(self._serve_again)
-            self._hold_back()
-        except HTTPInputError as error:
-            self._refuse(error)
-        finally:
-            self._serving = False
-
-    def _serve_again(self) -> None:
-        if self._state == _OPEN and not (self._serving or self._request or self.stream.waiting):
-            self._serve()
 
     def _wait_for_more(self) -> None:
         parser = self._parser
@@ -301,16 +317,19 @@ class HTTPConnection:
             RuntimeError: The exchange is over, and had ``write_headers``.
             HTTPOutputError: It is more than Content-Length announced.
         """
-        if self._plain and callback is None and type(chunk) is bytes and chunk:
+        if self._plain and callback is None and type(chunk) is bytes and 0 < len(chunk) < _LARGE:
             self._wrote = True
-            self._send(chunk)
+            self._chunks.append(chunk)
             return self._flushed
         if type(chunk) is not bytes:
             chunk = _encode(chunk)
         if self.stream.closed() or self._state in (_LINGERING, _CLOSED):
             return self._flushed
-        if self._request is None and self._state == _OPEN:
+        if (self._request is None and self._state in (_OPEN, _DETACHED)) or self._ending:
             self._too_late("write")
+            return self._flushed
+        if self._state == _DETACHED:
+            self.stream.write(chunk, callback)  # taken over by a read, as Tornado 3 code does
             return self._flushed
         if self._framing is not None:
             return self._write_framed(chunk, callback)
@@ -377,17 +396,17 @@ class HTTPConnection:
             HTTPOutputError: The body is shorter than Content-Length announced.
         """
         request = self._request
-        if self._plain and self._serving and request is not None:
-            # The loop in _serve() goes on with the next request.
+        if self._plain and request is not None:
+            # The loop in data_received() goes on with the next request.
             self._plain = False
             self._request = None
             request._finish_time = time()
             return
-        if request is None:
+        if request is None or self._ending:
             if self._state == _OPEN and not self.stream.closed():
                 self._too_late("finish")
             return
-        if self._framing is not None and self._state == _OPEN and not self._ending:
+        if self._framing is not None and self._state == _OPEN:
             try:
                 self.stream.send(self._framing.end())
             except HTTPOutputError:
@@ -395,9 +414,18 @@ class HTTPConnection:
                 raise
         request._finish_time = time()
         if self._write_callback is not None or self.stream.waiting:
-            self._ending = True
+            self._ending = True  # _written() ends the exchange
+        elif self._serving:
+            self._clear()  # the loop in data_received() goes on
         else:
-            self._end_exchange(request)
+            # From a task or a timer. What is left to do waits for the next turn of the event
+            # loop, since detach() may follow.
+            self.stream.flush()
+            if self._eof or self._parser.unread or self._lingering_end(request) is not None:
+                self._ending = True
+                self.stream.loop.call_soon(self._written)
+            else:
+                self._clear()
 
     def _too_late(self, what: str) -> None:
         """Refuse what would land in another exchange (CVE-2023-46137's family)."""
@@ -410,6 +438,7 @@ class HTTPConnection:
 
         Nothing is parsed any more, and neither does this connection write or close.
         """
+        self._close_callback = None
         self.stream.flush()
         self.stream.take_over()
         self._clear()
@@ -441,35 +470,33 @@ class HTTPConnection:
     def _end_exchange(self, request: HTTPRequest) -> None:
         """Forget the request; serve the next one, or close."""
         self._clear()
-        if self._serving or self._state != _OPEN:
-            return  # the loop in _serve() goes on, or nothing does
-        # From a task, a timer or a write callback.
-        if not self._end_connection(request):
-            self.stream.flush()
+        if self._state == _OPEN:
+            self._end_connection(request)
             if self._eof or self._parser.unread:
-                self.stream.loop.call_soon(self._serve_again)
+                self.stream.wake_receiver()
 
-    def _end_connection(self, request: HTTPRequest) -> bool:
-        """Close if `request` was the last one of this connection; tell whether."""
+    def _end_connection(self, request: HTTPRequest) -> None:
+        """Close if `request` was the last one of this connection."""
+        linger = self._lingering_end(request)
+        if linger is not None:
+            self._close_gently(linger)
+
+    def _lingering_end(self, request: HTTPRequest) -> bool | None:
+        """Whether to linger in the close behind `request`; None for no close."""
         if not request.keep_alive:
             # The client knows, so it is not sending unless it has done so already.
-            self._close_gently(linger=self._parser.unread > 0)
-        elif self._framing is not None:
-            if self._framing.keep_alive:
-                return False
-            self._close_gently(linger=True)
-        elif self._draining == _ANNOUNCING and not self._announced:
-            return False  # a close would meet the client's next request on the way
-        elif self.no_keep_alive:
-            self._close_gently(linger=True)
-        else:
-            return False
-        return True
+            return self._parser.unread > 0
+        if self._framing is not None:
+            return None if self._framing.keep_alive else True
+        if self._draining == _ANNOUNCING and not self._announced:
+            return None  # a close would meet the client's next request on the way
+        return True if self.no_keep_alive else None
 
     def _clear(self) -> None:
         self._request = None
         self._write_callback = None
         self._close_callback = None
+        self._simple = not (self.no_keep_alive or self._draining)
         self._ending = False
         self._left = False
         self._plain = False
@@ -480,7 +507,7 @@ class HTTPConnection:
         Args:
             callback: Called without arguments, once, from the loop; None takes it back.
         """
-        self._plain = False
+        self._plain = self._simple = False
         self._close_callback = callback
         if self._eof and callback is not None:
             self.stream.loop.call_soon(self._tell_left)
@@ -528,7 +555,7 @@ class HTTPConnection:
         gen_log.info(
             "Malformed HTTP request from %r: %s (byte %d)",
             self.address,
-            error.reason,
+            one_line(error.reason),
             error.offset,
         )
         self._reply_and_close(error.status, error.reason, self._parser.is_head)
@@ -545,6 +572,8 @@ class HTTPConnection:
             app_log.warning("Callback was cancelled, closing connection: %r", request)
         else:
             app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
+        if self._state == _DETACHED and (current or self._request is None):
+            self.stream.close()  # nobody else will
         if self._state != _OPEN:
             return
         if current and not self._wrote and request is not None:
@@ -630,7 +659,7 @@ class HTTPConnection:
         """
         self.no_keep_alive = True
         self._draining = _LAST_CALL if last_call else _ANNOUNCING
-        self._plain = False
+        self._plain = self._simple = False
         if last_call and self.idle_since is not None:
             self.close()
 

@@ -24,6 +24,8 @@ class RequestMessage:
     """The request target as it came."""
     version: str
     """``HTTP/1.0`` or ``HTTP/1.1``."""
+    start_time: float
+    """When the head was complete, in seconds since the epoch."""
     body: bytes
     """The whole body; ``b""`` where ``next_event`` delivers it in pieces."""
 
@@ -157,6 +159,10 @@ class RequestParser(Generic[_M]):
     @property
     def body_received(self) -> int:
         """How many bytes of the latest request's body have come."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a further request has come."""
 
     @property
     def unread(self) -> int:

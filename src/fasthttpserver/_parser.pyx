@@ -62,6 +62,14 @@ from fasthttpserver._llhttp cimport (
 
 from types import GenericAlias
 
+cdef extern from "time.h" nogil:
+    # Of C11, unlike clock_gettime(), so that Windows has it too.
+    ctypedef struct timespec "struct timespec":
+        long long tv_sec
+        long tv_nsec
+    int TIME_UTC
+    int timespec_get(timespec*, int)
+
 from fasthttpserver._limits import Limits
 from fasthttpserver.errors import HTTPInputError
 
@@ -923,6 +931,7 @@ cdef class RequestMessage:
     cdef public str method
     cdef public str version
     cdef public object body
+    cdef public double start_time
     cdef readonly bint keep_alive
     cdef readonly bint upgrade
     cdef readonly bint expect_continue
@@ -1169,6 +1178,15 @@ cdef class RequestParser:
         return self._stage == CLOSED or self._stage == REFUSED
 
     @property
+    def idle(self):
+        return (
+            self._data is None
+            and self._stage == START
+            and self._head_size == 0
+            and not self._after_cr
+        )
+
+    @property
     def unread(self):
         if self._data is None:
             return 0
@@ -1373,6 +1391,7 @@ cdef class RequestParser:
     cdef int _finish_head(self, uint32_t head_size) except -1:
         """Make the message object; the only place that does."""
         cdef Reading* reading = &self._reading
+        cdef timespec now
         # Not the subclass's own __new__, which may return anything.
         cdef RequestMessage message = (<PyTypeObject*>RequestMessage).tp_new(
             self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
@@ -1380,6 +1399,8 @@ cdef class RequestParser:
         message.method = _method_name(reading.base, reading.method_size)
         message.version = "HTTP/1.1" if reading.llhttp.http_minor == 1 else "HTTP/1.0"
         message.body = b""
+        timespec_get(&now, TIME_UTC)
+        message.start_time = now.tv_sec + now.tv_nsec * 1e-9
         message.keep_alive = reading.keep_alive
         message.upgrade = reading.upgrade
         message.expect_continue = reading.expect_continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from http import HTTPStatus
 
-__all__ = ["CONTINUE", "error_reply"]
+__all__ = ["CONTINUE", "error_reply", "one_line"]
 
 # RFC 9110 section 15.2.1.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -30,13 +31,13 @@ def error_reply(status: int, reason: str, head_only: bool = False) -> bytes:
     """Build the answer to a request that is refused.
 
     Args:
-        status: The HTTP status code, one of those that this server sends by itself.
-        reason: One line of text made by this library, never by the peer.
+        status: The HTTP status code.
+        reason: Some text made by this library or the application, never by the peer.
         head_only: Leave out the text: it answers HEAD.
     """
-    text = reason.encode("ascii", "backslashreplace")
+    text = one_line(reason).encode("ascii")
     head = (
-        f"HTTP/1.1 {status} {_PHRASES[status]}\r\n"
+        f"HTTP/1.1 {status} {_phrase(status)}\r\n"
         f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(text)}\r\n"
@@ -44,3 +45,16 @@ def error_reply(status: int, reason: str, head_only: bool = False) -> bytes:
         "\r\n"
     ).encode("ascii")
     return head if head_only else head + text
+
+
+def _phrase(status: int) -> str:
+    if status in _PHRASES:
+        return _PHRASES[status]
+    return HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
+
+
+def one_line(text: str) -> str:
+    """Escape what would break a line, of a log or of a terminal."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")

@@ -64,7 +64,7 @@ class HTTPRequest(RequestMessage):
 
     _framed = False  # whether the connection frames the response, see write_headers()
 
-    __slots__ = ("__dict__", "__weakref__", "_finish_time", "_start_time", "connection")
+    __slots__ = ("__dict__", "__weakref__", "_finish_time", "connection")
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class HTTPRequest(RequestMessage):
     ) -> None:
         super().__init__(method, uri, version, body or b"")
         self.connection = connection
-        self._start_time = time.time()
+        self.start_time = time.time()
         self._finish_time: float | None = None
         self.headers = headers or httputil.HTTPHeaders()
         if remote_ip is not None:
@@ -91,12 +91,6 @@ class HTTPRequest(RequestMessage):
         self.host = host or self.headers.get("Host") or "127.0.0.1"
         if files:
             self.files = files
-
-    def _begin(self, connection: Any) -> None:
-        """Complete what the parser made, without ``__init__``, as the current request."""
-        self.connection = connection
-        self._start_time = time.time()
-        self._finish_time = None
 
     # --- Attributes, computed when first asked for -------------------------------------
 
@@ -238,7 +232,7 @@ class HTTPRequest(RequestMessage):
     def request_time(self) -> float:
         """Return the seconds from the end of the headers to ``finish()``, or until now."""
         end = time.time() if self._finish_time is None else self._finish_time
-        return end - self._start_time
+        return end - self.start_time
 
     def get_ssl_certificate(self, binary_form: bool = False) -> Any:
         """Return the client's TLS certificate.

@@ -68,18 +68,18 @@ class IOStream(asyncio.Protocol):
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
-        "_chunks",
         "_close_callback",
         "_drain_callback",
         "_drain_futures",
         "_closed",
         "_connected",
-        "_corked",
         "_receiver",
         "_resume",
         "_transport",
+        "_written_waiting",
         "address",
-        "bytes_written",
+        "chunks",
+        "corked",
         "error",
         "io_loop",
         "loop",
@@ -98,7 +98,7 @@ class IOStream(asyncio.Protocol):
         self.loop = loop
         self.address = address
         self.io_loop = loop if io_loop is None else io_loop
-        self.bytes_written = 0  # handed to the transport
+        self._written_waiting = 0
         self.error: BaseException | None = None
         self._connected = connected
         self._receiver: Receiver | None = None
@@ -107,12 +107,22 @@ class IOStream(asyncio.Protocol):
         self._drain_callback: Callable[[], object] | None = None
         self._drain_futures: list[asyncio.Future[None]] = []
         self.max_buffer_size = max_buffer_size
-        self._chunks: list[bytes] = []
-        self._corked = False
+        # What was written and not handed to the transport yet. While a read is dealt with, it
+        # is corked: a receiver may append to it, and it leaves when the read has been.
+        self.chunks: list[bytes] = []
+        self.corked = False
         # The kernel takes no more for now; Receiver.drained tells when it has taken all.
         self.waiting = False
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._closed = True
+
+    def wake_receiver(self) -> None:
+        """Have the receiver deal, in a later turn of the loop, with a read of no bytes."""
+        self.loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        if not self._closed:
+            self.data_received(b"")
 
     def set_receiver(self, receiver: Receiver | None) -> None:
         """Say who is told from now on; of what came before too, once this has returned."""
@@ -133,24 +143,26 @@ class IOStream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         # Without a receiver yet: a handle_stream() that takes its time.
         receiver = self._receiver or self._buffered()
-        self._corked = True
+        self.corked = True
         try:
             receiver.data_received(data)
         finally:
-            self._corked = False
-            if self._chunks:
+            self.corked = False
+            if self.chunks:
                 self.flush()
 
     def eof_received(self) -> bool:
         keep_open = self._receiver is not None and self._receiver.eof_received()
         # TLS has no half-closed state (and asyncio warns when one is asked for).
-        return keep_open and not self.is_tls
+        if not keep_open or self.is_tls:
+            self.close()  # as the transport will be, so that closed() tells
+        return not self._closed
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
         self.waiting = False
         self._cancel_resume()
-        self._chunks.clear()
+        self.chunks.clear()
         if self.error is None:
             self.error = exc
         receiver = self._receiver
@@ -202,10 +214,16 @@ class IOStream(asyncio.Protocol):
 
         Raises:
             StreamClosedError: The stream is closed.
+            TypeError: It is no bytes.
         """
+        if type(data) is not bytes:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(f"write() takes bytes, not {type(data).__name__}")
+            data = bytes(data)  # the caller may change it
         if self._closed:
             raise StreamClosedError(self.error)
-        self.send(data)
+        if data:
+            self.send(data)
         self._drain_callback = callback
         if callback is None:
             return self.drained_future()
@@ -251,43 +269,44 @@ class IOStream(asyncio.Protocol):
             StreamClosedError: The stream is closed. While a read is dealt with, the bytes
                 may be dropped without it.
         """
-        chunks = self._chunks
+        chunks = self.chunks
         chunks.append(data)
-        if not self._corked or len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
+        if not self.corked or len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
             self._send_soon()
 
     def _send_soon(self) -> None:
         if self._closed:
-            self._chunks.clear()
+            self.chunks.clear()
             raise StreamClosedError(self.error)
-        if len(self._chunks[-1]) > _LARGE_CHUNK or len(self._chunks) > _MANY_CHUNKS:
+        if len(self.chunks[-1]) > _LARGE_CHUNK or len(self.chunks) > _MANY_CHUNKS:
             self.flush()
-        elif len(self._chunks) == 1:
+        elif len(self.chunks) == 1:
             self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand what is corked to the transport now."""
-        chunks = self._chunks
+        chunks = self.chunks
         if chunks and not self._closed:
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.clear()
-            self.bytes_written += len(data)
+            if self.waiting:
+                self._written_waiting += len(data)
             self._transport.write(data)
 
     @property
     def bytes_taken(self) -> int:
-        """How many bytes the kernel has taken so far."""
-        return self.bytes_written - self.write_buffer_size + sum(map(len, self._chunks))
+        """A number that grows by each byte that the kernel takes while the stream waits."""
+        return self._written_waiting - self.write_buffer_size + sum(map(len, self.chunks))
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
-        return self.waiting or bool(self._chunks)
+        return self.waiting or bool(self.chunks)
 
     @property
     def write_buffer_size(self) -> int:
         """Bytes that wait to be taken by the kernel."""
         size: int = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        return size + sum(map(len, self._chunks))
+        return size + sum(map(len, self.chunks))
 
     # --- Reading ------------------------------------------------------------------------
 
@@ -368,7 +387,16 @@ class IOStream(asyncio.Protocol):
     # --- Closing ------------------------------------------------------------------------
 
     def close(self, exc_info: Any = False) -> None:
-        """Send what was written, then close. The close callback runs from the loop."""
+        """Send what was written, then close. The close callback runs from the loop.
+
+        Args:
+            exc_info: Why, for ``error``: an exception, what ``sys.exc_info()`` returns, or
+                True for the exception that is being handled.
+        """
+        if exc_info is True:
+            exc_info = sys.exception()
+        elif isinstance(exc_info, tuple):
+            exc_info = exc_info[1]
         if isinstance(exc_info, BaseException):
             self.error = exc_info
         if not self._closed:
@@ -378,7 +406,7 @@ class IOStream(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: what was not handed to the kernel is dropped."""
         if self._transport is not None:
-            self._chunks.clear()
+            self.chunks.clear()
             self._close(self._transport.abort)
 
     def reset(self) -> None:

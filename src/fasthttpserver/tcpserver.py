@@ -7,12 +7,12 @@ import contextlib
 import inspect
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fasthttpserver import ioloop, process
 from fasthttpserver._limits import Limits
-from fasthttpserver.iostream import IOStream
+from fasthttpserver.iostream import IOStream, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
 from fasthttpserver.netutil import (
     add_accept_handler,
@@ -235,7 +235,19 @@ class TCPServer:
             stream.close()
             return
         if result is not None and inspect.isawaitable(result):
-            self._spawn(result)
+            self._spawn(self._watch(stream, result))
+
+    async def _watch(self, stream: IOStream, result: Awaitable[Any]) -> None:
+        """Await what ``handle_stream`` returned; a failure ends the connection."""
+        try:
+            await result
+        except StreamClosedError:
+            if not stream.closed():
+                raise
+            # The peer left; that it was read from or written to then is no mistake.
+        except Exception:
+            app_log.error("Error in connection callback", exc_info=True)
+            stream.close()
 
     def _spawn(self, awaitable: Any) -> asyncio.Future[Any]:
         task: asyncio.Future[Any] = asyncio.ensure_future(awaitable, loop=self._loop)

@@ -1,0 +1,121 @@
+"""Hypothesis profiles; loops and servers that tests use, and that must leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import threading
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import TIMEOUT, Logs, Served, Wire
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
+# --hypothesis-profile=NAME goes over this.
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_finish() -> None:
+    # The fixtures below collect garbage, so that what leaks warns in the test that leaked
+    # it. What exists now is left out of that, or each collection would take 10 ms.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """What is logged. A warning or an error that the test does not take fails it."""
+    handler = Logs()
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield handler
+    root.setLevel(level)
+    root.removeHandler(handler)
+    unexpected = [record for record in handler.records if record.levelno >= logging.WARNING]
+    assert not unexpected, "\n".join(map(logging.Formatter().format, unexpected))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_kind(request: pytest.FixtureRequest) -> str:
+    """The name of a kind of loop; a test that asks for it runs on each."""
+    kind: str = request.param
+    if kind == "uvloop":
+        uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+        uvloop.new_event_loop().close()  # the first one opens a pipe for the whole process
+    return kind
+
+
+@pytest.fixture
+def new_loop(loop_kind: str) -> Callable[[], AbstractEventLoop]:
+    """Make a loop of this kind."""
+    function: Callable[[], AbstractEventLoop] = importlib.import_module(loop_kind).new_event_loop
+    return function
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail if descriptors or threads are left, or if what is thrown away warns."""
+    before, threads = open_descriptors(), threading.enumerate()
+    yield
+    gc.collect()
+    after = open_descriptors()
+    assert after == before, f"{after - before} descriptors left open"
+    assert threading.enumerate() == threads
+
+
+def open_descriptors() -> int:
+    path = Path("/proc/self/fd")
+    return len(list(path.iterdir())) if path.exists() else 0
+
+
+@pytest.fixture
+def serve(
+    new_loop: Callable[[], AbstractEventLoop], logs: Logs, nothing_left: None
+) -> Iterator[Callable[..., Served]]:
+    """Serve a callback on 127.0.0.1, in a thread with a loop of its own.
+
+    Arguments are those of ``Served`` behind the first.
+    """
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(Served(new_loop, *args, **kwargs))
+
+
+@pytest.fixture
+def run(
+    new_loop: Callable[[], AbstractEventLoop], logs: Logs, nothing_left: None
+) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine in a loop of its own in this thread, as ``asyncio.run`` does."""
+
+    async def bounded(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        async with asyncio.timeout(TIMEOUT):
+            result = await coroutine
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks left: {left}"
+        return result
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(bounded(coroutine))
+
+    return run
+
+
+@pytest.fixture
+def wire(logs: Logs, nothing_left: None) -> Iterator[Callable[..., Wire]]:
+    """Make one connection of a server without a socket; arguments are those of ``Wire``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(Wire(*args, **kwargs))

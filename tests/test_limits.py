@@ -1,0 +1,521 @@
+"""Deadlines and bounds: when a client is too slow, takes too much, or sends too much."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from helpers import Client, Logs, Served, Wire, answer, echo, eventually, framed, get, post
+
+from fasthttpserver._limits import Limits
+from fasthttpserver._sweep import Sweep
+from fasthttpserver.httpserver import HTTPRequest, HTTPServer
+
+Serve = Callable[..., Served]
+Wired = Callable[..., Wire]
+
+OK = framed(b"ok")
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def status_of(reply: bytes) -> int:
+    assert b"\r\nConnection: close\r\n" in reply
+    return int(reply[9:12])
+
+
+# --- The arguments ----------------------------------------------------------------------
+
+
+def test_limits_are_those_that_are_promised() -> None:
+    assert (
+        dataclasses.asdict(Limits()).items()
+        >= {
+            "max_header_size": 65_536,
+            "max_request_line": 8190,
+            "max_field_size": 16_384,
+            "max_header_count": 100,
+            "max_body_size": 104_857_600,
+            "header_timeout": 60.0,
+            "body_stall_timeout": 60.0,
+            "body_min_rate": 240.0,
+            "body_grace": 10.0,
+            "idle_connection_timeout": 75.0,
+            "write_timeout": 60.0,
+            "tls_handshake_timeout": 10.0,
+            "read_ahead": 65_536,
+            "linger_silence": 2.0,
+            "linger_timeout": 10.0,
+        }.items()
+    )
+
+
+def test_each_limit_is_a_keyword_of_the_server() -> None:
+    for field in dataclasses.fields(Limits):
+        value = field.default if field.default is not None else 1.0
+        server = HTTPServer(echo, **{field.name: value})
+        assert getattr(server.limits, field.name) == value
+
+
+def test_max_buffer_size_is_the_old_name_of_max_body_size() -> None:
+    assert HTTPServer(echo, max_buffer_size=1000).limits.max_body_size == 1000
+    assert HTTPServer(echo, max_buffer_size=1000, max_body_size=50).limits.max_body_size == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("max_header_sise", 1, TypeError),
+        ("header_timeouts", 1.0, TypeError),
+        ("max_header_size", "1000", TypeError),
+        ("max_header_size", -1, ValueError),
+        ("max_body_size", -1, ValueError),
+        ("max_header_count", 0, ValueError),
+    ],
+)
+def test_wrong_limits_are_refused_at_once(name: str, value: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        HTTPServer(echo, **{name: value})
+
+
+# --- Sizes ------------------------------------------------------------------------------
+
+
+def head_of(size: int) -> bytes:
+    """A request whose head has so many bytes."""
+    return get("/", "X: " + "x" * (size - len(get("/", "X: "))))
+
+
+def line_of(size: int) -> bytes:
+    """A request whose request line has so many bytes, its line end not counted."""
+    return get("/" + "x" * (size - len("GET / HTTP/1.1")))
+
+
+SIZES: list[tuple[str, int, bytes, bytes, int]] = [
+    ("max_header_size", 200, head_of(200), head_of(201), 431),
+    ("max_request_line", 100, line_of(100), line_of(101), 414),
+    ("max_field_size", 50, get("/", "X: " + "x" * 49), get("/", "X: " + "x" * 50), 431),
+    ("max_header_count", 3, get("/", "X: y", "X: y"), get("/", "X: y", "X: y", "X: y"), 431),
+    ("max_body_size", 10, post(b"x" * 10), post(b"x" * 11), 413),
+    (
+        "max_body_size",
+        10,
+        CHUNKED + b"9\r\n012345678\r\n1\r\nx\r\n0\r\n\r\n",
+        CHUNKED + b"9\r\n012345678\r\n2\r\n",
+        413,
+    ),
+    ("max_body_size", 0, post(b""), post(b"x"), 413),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "good", "bad", "status"), SIZES)
+def test_limit_is_exact(
+    wire: Wired, logs: Logs, name: str, value: int, good: bytes, bad: bytes, status: int
+) -> None:
+    for cut in (False, True):
+        end = wire(lambda request: answer(request), **{name: value})
+        end.send(*([good[i : i + 1] for i in range(len(good))] if cut else [good]))
+        assert end.sent() == OK
+        end.send(*([bad[i : i + 1] for i in range(len(bad))] if cut else [bad]))
+        assert status_of(end.sent()) == status
+        assert len(logs.refusals()) == 1
+
+
+# --- The header deadline ----------------------------------------------------------------
+
+
+def test_slow_head_is_answered_408(serve: Serve, logs: Logs) -> None:
+    served = serve(echo, header_timeout=0.2)
+    client = served.connect()
+    begin = time.monotonic()
+    client.send(b"GET / HT")
+    assert status_of(client.read_to_end()) == 408
+    assert 0.15 < time.monotonic() - begin < 2
+    assert len(logs.refusals()) == 1
+
+
+def test_client_that_says_nothing_is_closed_in_silence(serve: Serve, logs: Logs) -> None:
+    client = serve(echo, header_timeout=0.2).connect()
+    assert client.read_to_end() == b""
+    assert logs.records == []
+
+
+def test_head_that_trickles_is_answered_408_although_bytes_come(wire: Wired, logs: Logs) -> None:
+    end = wire(echo, header_timeout=60)
+    end.send(b"GET / HTTP/1.1\r\n")
+    for i in range(59):
+        end.send(b"%d" % (i % 10))
+        end.pass_time(1)
+        assert end.sent() == b""
+    end.pass_time(3)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_second_head_has_its_own_deadline(wire: Wired, logs: Logs) -> None:
+    end = wire(echo, header_timeout=10, idle_connection_timeout=1000)
+    end.send(get())
+    end.pass_time(500)
+    assert end.sent() == framed(b"/ ")
+    end.send(b"GET /")
+    end.pass_time(8)
+    assert end.sent() == b""
+    end.pass_time(4)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_heads_that_are_slow_each_on_its_own_are_not_added_up(wire: Wired) -> None:
+    end = wire(echo, header_timeout=10)
+    for _ in range(5):
+        end.send(get()[:5])
+        end.pass_time(7)
+        end.send(get()[5:])
+        assert end.sent() == framed(b"/ ")
+
+
+def test_blank_lines_do_not_put_the_deadline_off(wire: Wired) -> None:
+    end = wire(echo, header_timeout=10)
+    for _ in range(12):
+        end.send(b"\r\n")
+        end.pass_time(1)
+    assert end.transport.closing
+    assert end.sent() == b""
+
+
+def test_408_to_a_client_that_shut_its_side_is_not_needed(wire: Wired) -> None:
+    end = wire(echo, header_timeout=10)
+    end.send(b"GET / HT")
+    end.half_close()
+    assert end.transport.closing
+    assert end.sent() == b""
+
+
+# --- Bodies -----------------------------------------------------------------------------
+
+BODY_BEGUN = post(bytes(100_000))[:-99_000]
+
+
+def test_body_that_stalls_is_answered_408(serve: Serve, logs: Logs) -> None:
+    client = serve(echo, body_stall_timeout=0.2).connect()
+    client.send(BODY_BEGUN)
+    assert status_of(client.read_to_end()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_body_that_never_begins_is_answered_408(wire: Wired, logs: Logs) -> None:
+    end = wire(echo, body_stall_timeout=10, body_min_rate=0)
+    end.send(post(b"x")[:-1])
+    end.pass_time(9)
+    assert end.sent() == b""
+    end.pass_time(3)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_body_that_goes_on_is_not_stalled(wire: Wired) -> None:
+    end = wire(echo, body_stall_timeout=10, body_min_rate=0)
+    data = post(bytes(20))
+    end.send(data[:-20])
+    for _ in range(20):
+        end.pass_time(8)
+        end.send(b"x")
+    assert end.sent() == framed(b"/ " + b"x" * 20)
+
+
+@pytest.mark.parametrize("kind", ["length", "chunked"])
+def test_body_that_is_too_slow_is_answered_408(wire: Wired, logs: Logs, kind: str) -> None:
+    end = wire(echo)
+    end.send(BODY_BEGUN[:-1000] if kind == "length" else CHUNKED + b"fffff\r\n")
+    for _ in range(9):
+        end.send(b"x")
+        end.pass_time(1)
+    assert end.sent() == b""
+    end.send(b"x")
+    end.pass_time(3)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_body_that_is_fast_enough_is_waited_for(wire: Wired) -> None:
+    end = wire(echo)
+    end.send(BODY_BEGUN)
+    for _ in range(50):
+        end.send(bytes(1000))
+        end.pass_time(3)
+    end.send(bytes(49_000))
+    assert end.sent() == framed(b"/ " + bytes(100_000))
+
+
+def test_each_body_is_judged_on_its_own(wire: Wired) -> None:
+    # A client that uploads without a pause: whenever it is looked at, a body is begun.
+    end = wire(echo, body_stall_timeout=5)
+    data = post(bytes(1000))
+    end.send(data[:-999])
+    for _ in range(60):
+        end.pass_time(0.5)
+        end.send(bytes(999) + data[:-999])
+        assert end.sent() == framed(b"/ " + bytes(1000))
+
+
+def test_average_counts_from_the_begin_of_the_body(wire: Wired, logs: Logs) -> None:
+    end = wire(echo, idle_connection_timeout=1000)
+    for _ in range(3):
+        end.send(post(bytes(1000)))
+        end.pass_time(50)
+    assert end.sent() == framed(b"/ " + bytes(1000)) * 3
+    end.send(BODY_BEGUN[:-1000])
+    end.pass_time(9)
+    assert end.sent() == b""
+    end.pass_time(3)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_request_that_is_refused_for_its_slow_body_is_never_run(serve: Serve, logs: Logs) -> None:
+    served = serve(lambda request: pytest.fail("it was called"), body_grace=0.1, body_min_rate=1e9)
+    client = served.connect()
+    client.send(BODY_BEGUN)
+    assert status_of(client.read_to_end()) == 408
+    client.send(bytes(99_000))
+    client.close()
+    served.all_closed()
+    assert len(logs.refusals()) == 1
+
+
+# --- Between requests -------------------------------------------------------------------
+
+
+def test_idle_connection_is_closed_in_silence(serve: Serve, logs: Logs) -> None:
+    client = serve(echo, idle_connection_timeout=0.2).connect()
+    assert client.ask(get()) == b"/ "
+    assert client.read_to_end() == b""
+    assert logs.records == []
+
+
+def test_idle_time_begins_anew_with_each_request(wire: Wired) -> None:
+    end = wire(echo, idle_connection_timeout=10)
+    for _ in range(5):
+        end.send(get())
+        assert end.sent() == framed(b"/ ")
+        end.pass_time(8)
+    assert not end.ended
+    end.pass_time(3)
+    assert end.transport.closing
+    assert not end.transport.aborted
+
+
+def test_idle_time_does_not_count_the_time_of_a_request(wire: Wired) -> None:
+    requests: list[HTTPRequest] = []
+    end = wire(requests.append, idle_connection_timeout=10)
+    end.send(get())
+    end.pass_time(1000)
+    end.call(answer, requests[0])
+    assert end.sent() == OK
+    end.pass_time(8)
+    assert not end.ended
+
+
+# --- A client that does not read --------------------------------------------------------
+
+
+def test_client_that_never_reads_is_reset(serve: Serve) -> None:
+    events: list[str] = []
+
+    def callback(request: HTTPRequest) -> None:
+        request.connection.set_close_callback(lambda: events.append("closed"))
+        request.write(framed(bytes(50_000_000)))
+        request.finish()
+
+    served = serve(callback, write_timeout=0.3)
+    client = served.connect(receive_buffer=4096)
+    client.send(get())
+    eventually(lambda: events == ["closed"])
+    served.all_closed()
+    # Not an end that looks like the end of the response.
+    with pytest.raises(ConnectionResetError):
+        client.read_to_end()
+
+
+def test_client_that_reads_a_little_now_and_then_is_waited_for(wire: Wired) -> None:
+    end = wire(lambda request: answer(request, bytes(10_000)), window=0, write_timeout=10)
+    end.send(get())
+    for _ in range(50):
+        end.pass_time(8)
+        end.take(1)
+    assert not end.ended
+    end.pass_time(11)
+    assert end.transport.aborted
+
+
+def test_client_that_takes_nothing_is_reset_although_more_is_written(wire: Wired) -> None:
+    requests: list[HTTPRequest] = []
+    end = wire(requests.append, window=0, write_timeout=10)
+    end.send(get())
+    for _ in range(12):
+        end.call(requests[0].write, b"tick")
+        end.pass_time(1)
+    assert end.transport.aborted
+
+
+def test_client_that_reads_the_rest_of_a_closed_connection_is_waited_for(wire: Wired) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.write(bytes(10_000))
+        request.connection.close()
+
+    end = wire(callback, window=0, write_timeout=10)
+    end.send(get())
+    for _ in range(10):
+        end.pass_time(8)
+        end.take(1000)
+    assert not end.transport.aborted
+    assert end.sent() == bytes(10_000)
+
+
+def test_application_may_take_all_the_time_it_wants(wire: Wired) -> None:
+    requests: list[HTTPRequest] = []
+    end = wire(requests.append)
+    end.send(get())
+    end.pass_time(1000, step=1)
+    end.call(answer, requests[0])
+    assert end.sent() == OK
+
+
+def test_application_that_does_not_finish_what_the_client_gave_up_is_not_waited_for(
+    wire: Wired,
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.connection.set_close_callback(lambda: None)
+
+    end = wire(callback, idle_connection_timeout=10)
+    end.send(get())
+    end.half_close()
+    end.pass_time(8)
+    assert not end.ended
+    end.pass_time(4)
+    assert end.transport.closing
+
+
+def test_next_request_is_not_held_to_what_the_one_before_was_told(wire: Wired) -> None:
+    # The first was told that its client left, and answered; the second takes its time.
+    requests: list[HTTPRequest] = []
+
+    def callback(request: HTTPRequest) -> None:
+        requests.append(request)
+        if len(requests) == 1:
+            request.connection.set_close_callback(lambda: answer(request))
+
+    end = wire(callback, idle_connection_timeout=10)
+    end.send(get() * 2)
+    end.half_close()
+    assert len(requests) == 2
+    end.pass_time(100)
+    end.call(answer, requests[1])
+    assert end.sent() == OK * 2
+
+
+# --- Lingering --------------------------------------------------------------------------
+
+
+def test_silent_client_lingers_for_a_moment(wire: Wired, logs: Logs) -> None:
+    end = wire(echo)
+    end.send(b"bad\r\n\r\n")
+    end.pass_time(1.5)
+    assert end.transport.eof_written
+    assert not end.transport.closing
+    end.pass_time(1)
+    assert end.transport.closing
+    assert len(logs.refusals()) == 1
+
+
+def test_client_that_goes_on_sending_lingers_a_little_longer(wire: Wired, logs: Logs) -> None:
+    end = wire(echo)
+    end.send(b"bad\r\n\r\n")
+    for _ in range(9):
+        end.send(bytes(1000))
+        end.pass_time(1)
+        assert not end.transport.closing
+    end.send(bytes(1000))
+    end.pass_time(2)
+    assert end.transport.closing
+    assert len(logs.refusals()) == 1
+
+
+def test_lingering_ends_by_itself(serve: Serve, logs: Logs) -> None:
+    served = serve(echo, linger_silence=0.1)
+    client = served.connect()
+    client.send(b"bad\r\n\r\n")
+    assert status_of(client.read_to_end()) == 400
+    served.all_closed()
+    assert len(logs.refusals()) == 1
+
+
+def test_lingering_of_a_client_that_never_stops_ends_by_itself(serve: Serve, logs: Logs) -> None:
+    served = serve(echo, linger_silence=0.2, linger_timeout=0.4)
+    client = served.connect()
+    client.send(b"bad\r\n\r\n")
+    assert status_of(client.read_to_end()) == 400
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        while True:
+            client.send(b"more")
+            time.sleep(0.01)
+    served.all_closed()
+    assert len(logs.refusals()) == 1
+
+
+# --- The sweep --------------------------------------------------------------------------
+
+
+class Swept:
+    """Notes when it is asked."""
+
+    requests = 0
+    idle_since = None
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.asked = asyncio.Event()
+
+    def check_deadlines(self, now: float) -> None:
+        self.times.append(now)
+        self.asked.set()
+
+
+def test_sweep_asks_every_connection_and_sleeps_without_any(
+    run: Callable[[Any], Any],
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        sweep: Sweep[Swept] = Sweep(loop, Limits(header_timeout=0.02))
+        first, second = Swept(), Swept()
+        sweep.add(first)
+        sweep.add(second)
+        await first.asked.wait()
+        await second.asked.wait()
+        assert first.times == second.times
+        sweep.discard(first)
+        first.asked.clear()
+        second.asked.clear()
+        await second.asked.wait()
+        assert not first.asked.is_set()
+        sweep.discard(second)
+        sweep.discard(second)
+        assert sweep._timer is None
+        third = Swept()
+        sweep.add(third)
+        await third.asked.wait()
+        sweep.discard(third)
+
+    run(main())
+
+
+def test_server_without_connections_has_no_timer(serve: Serve) -> None:
+    served = serve(echo)
+    with Client(served.address) as client:
+        client.ask(get())
+        assert served.call(lambda: served.server._sweep._timer) is not None  # type: ignore[union-attr]
+    served.all_closed()
+    assert served.call(lambda: served.server._sweep._timer) is None  # type: ignore[union-attr]
