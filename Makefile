@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*.pxd)
 
-.PHONY: help run test build lint annotate dist clean distclean
+.PHONY: help run test conformance build lint annotate dist clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
 	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
+	@echo 'make conformance  run the tests of Tornado 3.2.2 against it (Python 3.11 only)'
 	@echo 'make build     compile the extension after an edit'
 	@echo 'make lint      ruff, mypy --strict, cython-lint'
 	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'
@@ -29,6 +30,9 @@ run: build
 
 test: build $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+conformance: build $(VENV)/test.stamp
+	$(BIN)/python conformance/run.py
 
 build: $(VENV)/build.stamp
 

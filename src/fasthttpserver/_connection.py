@@ -370,6 +370,8 @@ class HTTPConnection:
             start_line,
             headers,
         )
+        if framing.informational and request.version == "HTTP/1.0":
+            return self._flushed  # RFC 9110 section 15.2: it does not know them
         self.stream.send(framing.head)
         if not framing.informational:
             self._plain = False
@@ -487,7 +489,8 @@ class HTTPConnection:
             # The client knows, so it is not sending unless it has done so already.
             return self._parser.unread > 0
         if self._framing is not None:
-            return None if self._framing.keep_alive else True
+            goes_on = self._framing.keep_alive and not self._framing.switches
+            return None if goes_on else True
         if self._draining == _ANNOUNCING and not self._announced:
             return None  # a close would meet the client's next request on the way
         return True if self.no_keep_alive else None

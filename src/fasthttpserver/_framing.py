@@ -34,7 +34,15 @@ class ResponseFraming:
             code is none, or Content-Length is no number (CVE-2025-67724).
     """
 
-    __slots__ = ("_remaining", "_silent", "chunked", "head", "informational", "keep_alive")
+    __slots__ = (
+        "_remaining",
+        "_silent",
+        "chunked",
+        "head",
+        "informational",
+        "keep_alive",
+        "switches",
+    )
 
     def __init__(
         self, method: str, version: str, keep_alive: bool, start_line: Any, headers: Any
@@ -43,12 +51,16 @@ class ResponseFraming:
         if not 100 <= code <= 999:
             raise ValueError(f"Illegal status code {code!r}")
         http_1_1 = version == "HTTP/1.1"
-        bodiless = code < 200 or code == 204
+        # What follows are another protocol's bytes (RFC 9110 sections 9.3.6 and 15.2.2).
+        self.switches = code == 101 or (method == "CONNECT" and 200 <= code < 300)
+        bodiless = code < 200 or code == 204 or self.switches
         # 1xx but 101: the response itself is still to come.
         self.informational = code < 200 and code != 101
         self._silent = bodiless or code == 304 or method == "HEAD"
         self._remaining: int | None = None
         self.chunked = False
+        if not http_1_1 and "Transfer-Encoding" in headers:
+            del headers["Transfer-Encoding"]  # RFC 9112 section 6.1: it is not understood
         if bodiless:
             # RFC 9110 section 8.6 and RFC 9112 section 6.1.
             for name in ("Content-Length", "Transfer-Encoding"):
@@ -63,8 +75,10 @@ class ResponseFraming:
             self.chunked = True
         elif not self._silent:
             keep_alive = False  # nothing but the end of the connection ends this body
+        if "Connection" in headers and "close" in _options(headers["Connection"]):
+            keep_alive = False  # as announced: RFC 9112 section 9.6
         self.keep_alive = keep_alive
-        if code >= 200:
+        if code >= 200 and not self.switches:
             if http_1_1 and not keep_alive:
                 headers["Connection"] = "close"
             elif not http_1_1 and keep_alive:
@@ -98,6 +112,10 @@ class ResponseFraming:
                 f"Tried to write {self._remaining} bytes less than Content-Length"
             )
         return b"0\r\n\r\n" if self.chunked else b""
+
+
+def _options(connection: str) -> list[str]:
+    return [option.strip() for option in connection.lower().split(",")]
 
 
 def _content_length(value: str) -> int:

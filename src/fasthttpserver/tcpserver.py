@@ -54,6 +54,8 @@ class TCPServer:
         self.max_buffer_size = max_buffer_size or Limits().max_body_size
         self.limits = Limits()
         self._ssl_context: ssl.SSLContext | None = None
+        if io_loop is not None:
+            ioloop.to_asyncio(io_loop)  # says now that it is none
         if ssl_options is not None:
             check_ssl_options(ssl_options)
         self._loop: asyncio.AbstractEventLoop | None = None
