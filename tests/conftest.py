@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, Logs, Served, Wire
+from helpers import TIMEOUT, Logs, Served
 from hypothesis import HealthCheck, settings
+from wire import Wire
 
 settings.register_profile("dev", deadline=None)
 settings.register_profile(

@@ -1,10 +1,9 @@
-"""A raw client, a server in a thread, and a connection without a socket."""
+"""A raw client, a server in a thread, processes, and what tests say to each other."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import inspect
 import logging
 import os
@@ -17,18 +16,18 @@ import sys
 import threading
 import time
 from asyncio import AbstractEventLoop
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import trustme
+from wire import FakeTransport as FakeTransport
+from wire import Wire as Wire
 
 import fasthttpserver
 from fasthttpserver._connection import HTTPConnection
 from fasthttpserver._request import HTTPRequest
 from fasthttpserver._server import HTTPServer
-from fasthttpserver.iostream import IOStream
 from fasthttpserver.tcpserver import TCPServer
 
 # The longest that a test waits for anything; it is over only when something is wrong.
@@ -78,6 +77,41 @@ def answer(request: HTTPRequest, body: bytes | str = b"ok") -> None:
 def echo(request: HTTPRequest) -> None:
     """Answer with the URI and the body."""
     answer(request, request.uri.encode("latin-1") + b" " + request.body)
+
+
+OK = framed(b"ok")
+
+
+class Slow:
+    """A callback that keeps its requests; the test answers them."""
+
+    def __init__(self) -> None:
+        self.requests: list[HTTPRequest] = []
+        self.events: list[str] = []
+
+    def __call__(self, request: HTTPRequest) -> None:
+        self.requests.append(request)
+        request.connection.set_close_callback(lambda: self.events.append("closed"))
+
+    @property
+    def request(self) -> HTTPRequest:
+        """The latest one."""
+        return self.requests[-1]
+
+
+def status_of(reply: bytes) -> int:
+    """The status of what must be exactly one whole response that closes."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    fields = dict(line.split(": ") for line in lines)
+    assert fields["Connection"] == "close"
+    assert int(fields["Content-Length"]) == len(body)
+    return int(first.split(" ")[1])
+
+
+def fail(*_: object) -> None:
+    """Be wrong, as a callback of any kind."""
+    raise ZeroDivisionError("of the application")
 
 
 class Response(NamedTuple):
@@ -354,7 +388,7 @@ class Served(LoopThread):
     def connections(self) -> list[HTTPConnection]:
         """The open connections."""
         sweep = self.server._sweep
-        return [] if sweep is None else list(sweep.connections)  # type: ignore[arg-type]
+        return [] if sweep is None else list(sweep.connections)
 
     @property
     def connection(self) -> HTTPConnection:
@@ -365,262 +399,6 @@ class Served(LoopThread):
     def all_closed(self) -> None:
         """Wait until no connection is open."""
         eventually(lambda: not self.connections)
-
-
-# --- A connection without a socket ------------------------------------------------------
-
-
-class FakeSocket:
-    """What a connection wants of its socket.
-
-    Args:
-        family: The kind of socket.
-    """
-
-    def __init__(self, family: int) -> None:
-        self.family = family
-        self.options: list[tuple[Any, ...]] = []
-
-    def fileno(self) -> int:
-        return 99
-
-    def setsockopt(self, *option: Any) -> None:
-        self.options.append(option)
-
-
-class FakeTransport(asyncio.Transport):
-    """A transport whose peer is the test; it keeps count of what it is told to do.
-
-    Args:
-        loop: Calls the protocol.
-        protocol: Whose transport it is.
-        window: Bytes that the peer takes before it has to be told to take more; None is
-            all.
-        family: The kind of socket.
-    """
-
-    def __init__(
-        self,
-        loop: AbstractEventLoop,
-        protocol: asyncio.Protocol,
-        window: int | None = None,
-        family: int = socket.AF_INET,
-    ) -> None:
-        self.socket = FakeSocket(family)
-        super().__init__({"socket": self.socket})
-        self._loop = loop
-        self._protocol = protocol
-        self._waiting = b""  # written, and not taken by the peer
-        self._unread: deque[bytes] = deque()  # sent by the peer, and not read; b"" is EOF
-        self._lost = False
-        self.window = window
-        self.writes: list[bytes] = []
-        self.taken = b""
-        self.paused = False
-        self.closing = False
-        self.aborted = False
-        self.eof_written = False
-        self.reset_unseen = False  # the peer has reset it, and nothing was read since
-
-    # What the protocol does
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high == 0
-
-    def get_write_buffer_size(self) -> int:
-        return len(self._waiting)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.eof_written
-        if self.closing or not data:
-            return
-        self.writes.append(bytes(data))
-        was_empty = not self._waiting
-        self._waiting += data
-        self._push()
-        if was_empty and self._waiting:
-            self._protocol.pause_writing()
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        if self.reset_unseen:
-            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
-        self.eof_written = True
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-        self._loop.call_soon(self._deliver)
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        if not self.closing:
-            self.closing = True
-            self._push()
-
-    def abort(self) -> None:
-        self.aborted = True
-        self.lose(None)
-
-    # What the peer does
-
-    def peer_sends(self, data: bytes) -> None:
-        """Send bytes; ``b""`` ends the stream."""
-        self._unread.append(data)
-        self._loop.call_soon(self._deliver)
-
-    def peer_takes(self, size: int) -> None:
-        """Take so many bytes more than before."""
-        assert self.window is not None
-        self.window += size
-        was_waiting = bool(self._waiting)
-        self._push()
-        if was_waiting and not self._waiting:
-            self._loop.call_soon(self._protocol.resume_writing)
-
-    def lose(self, error: Exception | None) -> None:
-        """End it: by the peer's RST, by an abort or by a close that is through."""
-        if not self._lost:
-            self.closing = self._lost = True
-            self._waiting = b""
-            self._loop.call_soon(self._protocol.connection_lost, error)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the peer has sent and that were not read, as it is paused."""
-        return sum(map(len, self._unread))
-
-    def _push(self) -> None:
-        size = len(self._waiting) if self.window is None else self.window
-        taken, self._waiting = self._waiting[:size], self._waiting[size:]
-        self.taken += taken
-        if self.window is not None:
-            self.window -= len(taken)
-        if self.closing and not self._waiting:
-            self.lose(None)
-
-    def _deliver(self) -> None:
-        while self._unread and not self.paused and not self.closing:
-            data = self._unread.popleft()
-            if data:
-                self._protocol.data_received(data)
-            elif not self._protocol.eof_received():
-                self.close()
-
-
-class SetClock(asyncio.SelectorEventLoop):
-    """A loop whose clock goes on when it is told to."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-
-class Wire:
-    """One connection of a server whose other end is the test.
-
-    Args:
-        callback: The application.
-        window: As for ``FakeTransport``.
-        address: The peer's.
-        family: The kind of socket.
-        options: Of ``HTTPServer``.
-    """
-
-    def __init__(
-        self,
-        callback: Callable[[HTTPRequest], object],
-        *,
-        window: int | None = None,
-        address: Any = ("192.0.2.7", 4711),
-        family: int = socket.AF_INET,
-        **options: Any,
-    ) -> None:
-        self.loop = SetClock()
-        self.server = HTTPServer(callback, io_loop=self.loop, **options)
-        self.stream = IOStream(self.loop, address, self._connected)
-        self.transport = FakeTransport(self.loop, self.stream, window, family)
-        self.stream.connection_made(self.transport)
-        assert self.server._sweep is not None
-        (self.connection,) = self.server._sweep.connections
-
-    def _connected(self, stream: IOStream) -> None:
-        self.server.handle_stream(stream, stream.address)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.transport.lose(None)
-        self.turn()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        self.turn()
-        self.loop.close()
-        assert self.connections == 0
-
-    @property
-    def connections(self) -> int:
-        """How many connections the server has."""
-        assert self.server._sweep is not None
-        return len(self.server._sweep.connections)
-
-    def turn(self, times: int = 10) -> None:
-        """Let the loop go round."""
-        for _ in range(times):
-            self.loop.call_soon(self.loop.stop)
-            self.loop.run_forever()
-
-    def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the loop, and let it go round."""
-        self.loop.call_soon(function, *args)
-        self.turn()
-
-    def send(self, *pieces: bytes) -> None:
-        """Be a client that sends these, each of them one read."""
-        for piece in pieces:
-            self.transport.peer_sends(piece)
-        self.turn()
-
-    def half_close(self) -> None:
-        """Be a client that sends nothing more."""
-        self.transport.peer_sends(b"")
-        self.turn()
-
-    def reset(self) -> None:
-        """Be a client that is gone."""
-        self.transport.lose(ConnectionResetError("reset by the test"))
-        self.turn()
-
-    def take(self, size: int) -> None:
-        """Be a client that reads so many bytes more."""
-        self.transport.peer_takes(size)
-        self.turn()
-
-    def sent(self) -> bytes:
-        """What the client has got since it was asked last."""
-        taken, self.transport.taken = self.transport.taken, b""
-        return taken
-
-    def pass_time(self, seconds: float, step: float = 0.25) -> None:
-        """Let time go on; the server looks at its deadlines by its own clock."""
-        end = self.loop.now + seconds
-        while self.loop.now < end:
-            self.loop.now = min(self.loop.now + step, end)
-            self.turn(3)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the client sees the end of the stream."""
-        return self.transport.eof_written or self.transport.closing
 
 
 # --- Certificates and processes ---------------------------------------------------------

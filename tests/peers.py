@@ -6,12 +6,14 @@ at once, and is answered 200 where it wants an answer before it reads on.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import h11
 
-from fasthttpserver._parser import RequestParser
+from fasthttpserver._parser import RequestMessage, RequestParser
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["Read", "Request", "read_aiohttp", "read_h11", "read_httptools", "read_ours"]
@@ -36,8 +38,7 @@ class Read:
     requests: list[Request] = field(default_factory=list)
     end: str = "waiting"
     reason: str = ""
-    partial: bool = False
-    """Whether it waits inside a request whose head it has accepted."""
+    heads: list[RequestMessage] = field(default_factory=list)  # only from our parser
 
 
 def read_ours(data: bytes, **limits: Any) -> Read:
@@ -49,16 +50,16 @@ def read_ours(data: bytes, **limits: Any) -> Read:
         while (message := parser.next_request()) is not None:
             method, uri = message.method.encode("latin-1"), message.uri.encode("latin-1")
             read.requests.append(Request(method, uri, message.body))
+            read.heads.append(message)
     except HTTPInputError as error:
         read.end, read.reason = "refused", error.reason
     else:
         read.end = "closed" if parser.closed else "waiting"
-        read.partial = parser.receiving_body
     return read
 
 
 def read_h11(data: bytes) -> Read:
-    """Read with h11: no lenient rule but those of RFC 9112, written without a C parser."""
+    """Read with h11: RFC 9112 as regular expressions, in Python."""
     peer = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 30)
     peer.receive_data(data)
     read = Read()
@@ -71,7 +72,6 @@ def read_h11(data: bytes) -> Read:
             read.end, read.reason = "refused", str(error)
             return read
         if event is h11.NEED_DATA:
-            read.partial = request is not None
             return read
         if event is h11.PAUSED:
             # For the answer, or because the connection is the application's from now on.
@@ -98,24 +98,19 @@ def read_h11(data: bytes) -> Read:
 
 class _HttptoolsProtocol:
     def __init__(self) -> None:
-        self.read = Read()
+        self.requests: list[Request] = []
         self.target = self.body = b""
-        self.begun = False
         self.parser: Any = None
 
     def on_url(self, url: bytes) -> None:
         self.target += url
 
-    def on_headers_complete(self) -> None:
-        self.begun = True
-
     def on_body(self, body: bytes) -> None:
         self.body += body
 
     def on_message_complete(self) -> None:
-        self.read.requests.append(Request(self.parser.get_method(), self.target, self.body))
+        self.requests.append(Request(self.parser.get_method(), self.target, self.body))
         self.target = self.body = b""
-        self.begun = False
 
 
 def read_httptools(data: bytes) -> Read:
@@ -124,47 +119,50 @@ def read_httptools(data: bytes) -> Read:
 
     protocol = _HttptoolsProtocol()
     protocol.parser = httptools.HttpRequestParser(protocol)
-    read = protocol.read
+    read = Read(protocol.requests)
     try:
         protocol.parser.feed_data(data)
     except httptools.HttpParserUpgrade:
         read.end = "closed"
     except httptools.HttpParserError as error:
         read.end, read.reason = "refused", str(error)
-    read.partial = protocol.begun
     return read
 
 
 def read_aiohttp(data: bytes) -> Read:
-    """Read with the compiled parser of aiohttp: strict llhttp and checks in Cython."""
-    import asyncio
-    from unittest.mock import Mock
-
-    from aiohttp import http_exceptions
+    """Read with the compiled parser of aiohttp: strict llhttp, and checks around it."""
     from aiohttp.base_protocol import BaseProtocol
+    from aiohttp.http_exceptions import HttpProcessingError
     from aiohttp.http_parser import HttpRequestParser
 
     loop = Mock(spec=asyncio.AbstractEventLoop)
-    protocol = BaseProtocol(loop)
     parser = HttpRequestParser(
-        protocol, loop, 2**16, max_line_size=8190, max_headers=100, max_field_size=16_384
+        BaseProtocol(loop),
+        loop,
+        limit=1 << 30,
+        max_line_size=8190,
+        max_headers=100,
+        max_field_size=16_384,
+        auto_decompress=False,
     )
     read = Read()
-    pairs: list[Any] = []
+    messages: list[Any] = []
     try:
-        pairs, upgraded, _ = parser.feed_data(data)
-        read.end = "closed" if upgraded else "waiting"
-    except http_exceptions.HttpProcessingError as error:
+        # An error takes the requests of its own piece with it, so byte by byte.
+        for i in range(len(data)):
+            more, upgraded, _ = parser.feed_data(data[i : i + 1])
+            messages += more
+            if upgraded:
+                read.end = "closed"
+                break
+    except HttpProcessingError as error:
         read.end, read.reason = "refused", str(error)
-    for message, payload in pairs:
-        exception = payload.exception()
-        if exception is not None:
-            read.end, read.reason = "refused", str(exception)
+    for message, payload in messages:
+        if payload.exception() is not None:
+            read.end, read.reason = "refused", str(payload.exception())
             break
         if not payload.is_eof():
-            read.partial = True
-            break
-        body = b"".join(payload._buffer) if hasattr(payload, "_buffer") else b""
+            break  # more of its body is to come
         method, target = message.method.encode("latin-1"), message.path.encode("latin-1")
-        read.requests.append(Request(method, target, body))
+        read.requests.append(Request(method, target, payload.read_nowait()))
     return read

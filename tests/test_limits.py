@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import Client, Logs, Served, Wire, answer, echo, eventually, framed, get, post
+from helpers import OK, Client, Logs, Served, answer, echo, eventually, framed, get, post, status_of
+from wire import Wire
 
 from fasthttpserver._limits import Limits
 from fasthttpserver._sweep import Sweep
@@ -18,13 +19,7 @@ from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 Serve = Callable[..., Served]
 Wired = Callable[..., Wire]
 
-OK = framed(b"ok")
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def status_of(reply: bytes) -> int:
-    assert b"\r\nConnection: close\r\n" in reply
-    return int(reply[9:12])
 
 
 # --- The arguments ----------------------------------------------------------------------
@@ -516,6 +511,6 @@ def test_server_without_connections_has_no_timer(serve: Serve) -> None:
     served = serve(echo)
     with Client(served.address) as client:
         client.ask(get())
-        assert served.call(lambda: served.server._sweep._timer) is not None  # type: ignore[union-attr]
+        assert served.call(lambda: served.server._sweep._timer) is not None
     served.all_closed()
-    assert served.call(lambda: served.server._sweep._timer) is None  # type: ignore[union-attr]
+    assert served.call(lambda: served.server._sweep._timer) is None

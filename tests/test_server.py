@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from helpers import (
+    OK,
     Client,
     Logs,
     Served,
@@ -37,7 +38,6 @@ Serve = Callable[..., Served]
 Run = Callable[[Any], Any]
 NewLoop = Callable[[], AbstractEventLoop]
 
-OK = framed(b"ok")
 HERE = "127.0.0.1"
 
 
@@ -151,14 +151,14 @@ def test_subclass_may_make_its_own_connections(serve: Serve, logs: Logs) -> None
     served = serve(echo)
 
     def listen() -> Any:
-        served.mine = Mine()  # type: ignore[attr-defined]
-        served.mine.listen(0, HERE)  # type: ignore[attr-defined]
-        return address_of(served.mine)  # type: ignore[attr-defined]
+        served.mine = Mine()
+        served.mine.listen(0, HERE)
+        return address_of(served.mine)
 
     with Client(served.call(listen)) as client:
         client.send(get("/mine"))
         assert client.read_to_end() == framed(b"/mine ")
-    served.call(served.mine.stop)  # type: ignore[attr-defined]
+    served.call(served.mine.stop)
 
 
 def test_request_without_host_may_be_allowed(serve: Serve, logs: Logs) -> None:

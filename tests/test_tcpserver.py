@@ -58,7 +58,7 @@ def test_handle_stream_has_to_be_defined(run: Run, logs: Logs) -> None:
     async def main() -> None:
         server = TCPServer()
         with pytest.raises(NotImplementedError):
-            server.handle_stream(None, None)  # type: ignore[arg-type]
+            server.handle_stream(None, None)
         server.listen(0, HERE)
         assert await ask(address_of(server), b"") == b""
         server.stop()
@@ -120,7 +120,7 @@ def test_handle_stream_may_be_a_coroutine(run: Run) -> None:
 
 def test_exception_of_a_coroutine_is_logged(run: Run, logs: Logs) -> None:
     class Failing(Greeter):
-        async def handle_stream(self, stream: IOStream, address: Any) -> None:  # type: ignore[override]
+        async def handle_stream(self, stream: IOStream, address: Any) -> None:
             super().handle_stream(stream, address)
             await asyncio.sleep(0)
             raise ZeroDivisionError

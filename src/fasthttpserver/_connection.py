@@ -37,7 +37,7 @@ from fasthttpserver._framing import ResponseFraming
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._replies import CONTINUE, error_reply, one_line
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._request import HTTPRequest, encode_chunk
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError, StreamClosedError
 from fasthttpserver.iostream import IOStream
@@ -45,13 +45,8 @@ from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["HTTPConnection"]
 
-# For each request that is served in one turn of the loop, before others get theirs.
-_FAIR_SHARE = range(100)
-
-# Chunks of responses that may be corked before they are sent, and bytes from which on one
-# leaves at once: joining large chunks costs a copy of them.
+# Chunks of responses that may be corked before they are sent and other clients get a turn.
 _MANY_CHUNKS = 64
-_LARGE = 65_536
 
 _OPEN, _LINGERING, _DETACHED, _CLOSED = range(4)
 
@@ -85,14 +80,12 @@ class HTTPConnection:
         "_flushed",
         "_framing",
         "_left",
+        "_mark",
         "_next_request",
         "_parser",
         "_paused",
-        "_plain",
-        "_receive_data",
         "_request",
-        "_chunks",
-        "_serving",
+        "_send",
         "_simple",
         "_state",
         "_sweep",
@@ -135,22 +128,19 @@ class HTTPConnection:
         self._sweep = Sweep[HTTPConnection](loop, Limits()) if _sweep is None else _sweep
         self._parser = RequestParser(message_class=HTTPRequest) if _parser is None else _parser
         # Bound once, for every read and write to come.
-        self._receive_data = self._parser.receive_data
         self._next_request = self._parser.next_request
-        self._chunks = stream.chunks
+        self._send = stream.transport_write
         self._request: HTTPRequest | None = None
         self._task: asyncio.Task[Any] | None = None
         self._write_callback: Callable[[], object] | None = None
         self._close_callback: Callable[[], object] | None = None
-        # In the callback of a request of which nothing but writes of bytes is known; and
-        # whether a request can be such a one at all.
-        self._plain = False
+        # Nothing special is known of this connection and its current exchange.
         self._simple = not no_keep_alive
+        self._mark = 0  # how many chunks there were before the current exchange
         self._wrote = False  # in the current exchange
         self._flushed = _Flushed(stream)
         self._framing: ResponseFraming | None = None  # of the latest exchange, if any
         self._ending = False  # finish() was called, something has to leave first
-        self._serving = False  # inside data_received()
         self._eof = False
         self._paused = False  # reading, until what is here has been parsed
         self._left = False  # the application was told that the client has gone
@@ -168,31 +158,29 @@ class HTTPConnection:
     def data_received(self, data: bytes) -> None:
         """Run the callback for every request that is here, until one stays unfinished.
 
-        The stream is corked meanwhile. A request that does nothing but write bytes and
-        finish, inside its callback, has ``_plain`` set throughout: its writes are appended
-        to what is corked, and its finish forgets it.
+        What is written meanwhile is corked in ``stream.chunks`` and leaves at the end. While
+        its callback runs, a request of which nothing special is known has that list itself:
+        it appends what it writes, and drops the list when it finishes. ``_demote`` takes it
+        away as soon as something else is asked for, and the careful way is gone from there.
         """
         if self._state != _OPEN:
             self._dropped += len(data)
             return
-        self._receive_data(data)
         stream = self.stream
-        if self._request is not None or stream.waiting or self._serving:
+        if self._request is not None or stream.waiting:
+            self._parser.receive_data(data)
             self._hold_back()
             return
-        self._serving = True
+        chunks = stream.chunks
+        stream.corked = True
         try:
-            for _ in _FAIR_SHARE:
-                request = self._next_request()
-                if request is None:
-                    self._wait_for_more()
-                    return
+            request = self._next_request(data)
+            while request is not None:
                 request.connection = self
                 request._finish_time = None
+                request._chunks = chunks if self._simple else self._begin()
                 self._request = request
-                self._framing = None
-                self._wrote = False
-                self._plain = self._simple
+                self._mark = len(chunks)
                 try:
                     result = self.request_callback(request)
                 except Exception as error:
@@ -200,30 +188,72 @@ class HTTPConnection:
                     return
                 if result is not None and inspect.iscoroutine(result):
                     self._start_task(result, request)
-                if self._request is not None:
-                    self._plain = False
-                    break  # its finish() goes on from here
-                if self._framing is not None or not (self._simple and request.keep_alive):
-                    if self._state == _OPEN:
-                        self._end_connection(request)
-                if len(stream.chunks) > _MANY_CHUNKS:
-                    stream.flush()
-                if self._state != _OPEN or stream.waiting:
-                    break  # closed, or the client has to take what it asked for first
-                if self._parser.idle:
-                    if self._eof or self._paused:
-                        self._wait_for_more()
+                if request._finish_time is None:
+                    self._demote()
+                    self._hold_back()
+                    return  # its finish() goes on from here
+                if self._simple and request.keep_alive:
+                    self._request = None
+                elif not self._may_go_on(request):
                     return
-            else:
-                stream.wake_receiver()
-            self._hold_back()
+                if len(chunks) > _MANY_CHUNKS:
+                    # Others get their turn, and the client has to take this first.
+                    stream.flush()
+                    stream.wake_receiver()
+                    self._hold_back()
+                    return
+                if self._parser.idle:
+                    break
+                request = self._next_request()
+            if request is None or not self._simple:
+                self._wait_for_more()
         except HTTPInputError as error:
             self._refuse(error)
         finally:
-            self._serving = False
+            stream.corked = False
+            if len(chunks) == 1 and self._simple:
+                self._send(chunks.pop())
+            elif chunks:
+                stream.flush()
+
+    def _begin(self) -> list[bytes] | None:
+        """Prepare for an exchange behind, or in the midst of, something special."""
+        self._framing = None
+        self._wrote = False
+        self._simple = not (
+            self._close_callback is not None
+            or self._draining
+            or self._eof
+            or self._paused
+            or self.no_keep_alive
+        )
+        return self.stream.chunks if self._simple else None
+
+    def _demote(self) -> None:
+        """Have the current request, if any, go the careful way from here."""
+        self._simple = False
+        request = self._request
+        if request is not None and request._chunks is not None:
+            request._chunks = None
+            if any(self.stream.chunks[self._mark :]):
+                self._wrote = True
+
+    def _may_go_on(self, request: HTTPRequest) -> bool:
+        """Whether the loop in ``data_received`` may, behind a finished `request`."""
+        if self._ending:
+            self._hold_back()
+            return False  # _written() goes on
+        self._request = None
+        if self._state == _OPEN:
+            self._end_connection(request)
+        if self.stream.waiting:
+            self._hold_back()
+            return False  # drained() goes on
+        return self._state == _OPEN
 
     def eof_received(self) -> bool:
         self._eof = True
+        self._demote()
         if self._request is not None and self._state == _OPEN:
             # Long-polling applications want to know; the answer may still be written.
             self._tell_left()
@@ -238,10 +268,14 @@ class HTTPConnection:
         return False
 
     def blocked(self) -> None:
-        self._plain = False
+        self.bypassed()
+
+    def bypassed(self) -> None:
+        self._demote()
+        self._wrote = True
 
     def closing(self) -> None:
-        self._plain = False
+        self._demote()
         self._state = _CLOSED
 
     def drained(self) -> None:
@@ -253,7 +287,7 @@ class HTTPConnection:
     def release(self) -> bytes:
         """Let the application have the stream, and what was not parsed yet."""
         self._sweep.discard(self)
-        self._plain = False
+        self._demote()
         self._state = _DETACHED
         self.stream.set_default_close_callback(self._close_callback)
         self._close_callback = None
@@ -280,6 +314,8 @@ class HTTPConnection:
         elif parser.awaiting_continue and self._continued != parser.messages:
             self._continued = parser.messages
             self.stream.send(CONTINUE)
+        elif self._draining == _LAST_CALL and self.idle_since is not None:
+            self.close()
 
     def _hold_back(self) -> None:
         """Let the client wait if more of it is here than can be dealt with now (BE05)."""
@@ -287,6 +323,7 @@ class HTTPConnection:
             return
         if self._parser.unread > self._sweep.limits.read_ahead:
             self._paused = True
+            self._simple = False
             self.stream.pause_reading()
 
     def _start_task(self, coroutine: Coroutine[Any, Any, Any], request: HTTPRequest) -> None:
@@ -317,15 +354,16 @@ class HTTPConnection:
             RuntimeError: The exchange is over, and had ``write_headers``.
             HTTPOutputError: It is more than Content-Length announced.
         """
-        if self._plain and callback is None and type(chunk) is bytes and 0 < len(chunk) < _LARGE:
-            self._wrote = True
-            self._chunks.append(chunk)
-            return self._flushed
         if type(chunk) is not bytes:
-            chunk = _encode(chunk)
+            chunk = encode_chunk(chunk)
+        request = self._request
+        if request is not None and request._chunks is not None and callback is None:
+            request._chunks.append(chunk)
+            return self._flushed
+        self._demote()
         if self.stream.closed() or self._state in (_LINGERING, _CLOSED):
             return self._flushed
-        if (self._request is None and self._state in (_OPEN, _DETACHED)) or self._ending:
+        if request is None or request._finish_time is not None:
             self._too_late("write")
             return self._flushed
         if self._state == _DETACHED:
@@ -358,10 +396,11 @@ class HTTPConnection:
             ValueError: Something in the head would end it early.
             RuntimeError: The exchange is over, or has begun otherwise.
         """
+        self._demote()
         request = self._request
         if self.stream.closed() or self._state in (_LINGERING, _CLOSED):
             return self.stream.drained_future()
-        if request is None or self._wrote:
+        if request is None or request._finish_time is not None or self._wrote:
             raise RuntimeError("write_headers() after the response was begun or finished")
         framing = ResponseFraming(
             request.method,
@@ -374,7 +413,6 @@ class HTTPConnection:
             return self._flushed  # RFC 9110 section 15.2: it does not know them
         self.stream.send(framing.head)
         if not framing.informational:
-            self._plain = False
             self._framing = framing
             self._wrote = request._framed = True
         return self._write_framed(chunk or b"", None)
@@ -398,13 +436,12 @@ class HTTPConnection:
             HTTPOutputError: The body is shorter than Content-Length announced.
         """
         request = self._request
-        if self._plain and request is not None:
+        if request is not None and request._chunks is not None:
             # The loop in data_received() goes on with the next request.
-            self._plain = False
-            self._request = None
+            request._chunks = None
             request._finish_time = time()
             return
-        if request is None or self._ending:
+        if request is None or request._finish_time is not None:
             if self._state == _OPEN and not self.stream.closed():
                 self._too_late("finish")
             return
@@ -417,7 +454,7 @@ class HTTPConnection:
         request._finish_time = time()
         if self._write_callback is not None or self.stream.waiting:
             self._ending = True  # _written() ends the exchange
-        elif self._serving:
+        elif self.stream.corked:
             self._clear()  # the loop in data_received() goes on
         else:
             # From a task or a timer. What is left to do waits for the next turn of the event
@@ -450,7 +487,6 @@ class HTTPConnection:
         """Take a write's callback, in the place of an earlier one's."""
         self._write_callback = callback
         if callback is not None:
-            self._plain = False
             self.stream.loop.call_soon(self._written)
 
     def _written(self) -> None:
@@ -459,8 +495,8 @@ class HTTPConnection:
         if self.stream.waiting:
             return  # drained() comes here again
         callback, self._write_callback = self._write_callback, None
-        if callback is not None and self._state == _OPEN:
-            request = self._request
+        request = self._request
+        if callback is not None and request is not None and self._state == _OPEN:
             try:
                 callback()
             except Exception as error:
@@ -490,7 +526,7 @@ class HTTPConnection:
             return self._parser.unread > 0
         if self._framing is not None:
             goes_on = self._framing.keep_alive and not self._framing.switches
-            return None if goes_on else True
+            return None if goes_on and self._draining != _LAST_CALL else True
         if self._draining == _ANNOUNCING and not self._announced:
             return None  # a close would meet the client's next request on the way
         return True if self.no_keep_alive else None
@@ -499,10 +535,8 @@ class HTTPConnection:
         self._request = None
         self._write_callback = None
         self._close_callback = None
-        self._simple = not (self.no_keep_alive or self._draining)
         self._ending = False
         self._left = False
-        self._plain = False
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run when the client has gone before the response was finished.
@@ -510,7 +544,7 @@ class HTTPConnection:
         Args:
             callback: Called without arguments, once, from the loop; None takes it back.
         """
-        self._plain = self._simple = False
+        self._demote()
         self._close_callback = callback
         if self._eof and callback is not None:
             self.stream.loop.call_soon(self._tell_left)
@@ -518,7 +552,7 @@ class HTTPConnection:
     def _tell_left(self) -> None:
         request = self._request
         if request is not None and self._state == _OPEN:
-            self._plain = False
+            self._demote()
             told = self._run_close_callback() | self.stream.run_close_callback()
             if self._request is request:  # not finished by what was just told
                 self._left = told
@@ -563,10 +597,14 @@ class HTTPConnection:
         )
         self._reply_and_close(error.status, error.reason, self._parser.is_head)
 
-    def _callback_failed(self, error: BaseException, request: HTTPRequest | None) -> None:
+    def _callback_failed(self, error: BaseException, request: HTTPRequest) -> None:
         """Log what the application let escape; end its exchange and the connection."""
-        current = self._request is not None and self._request is request
-        if isinstance(error, HTTPInputError) and current and not self._wrote:
+        self._demote()
+        if self._request is request and not self._ending and request._finish_time is not None:
+            self._request = None
+        current = self._request is request
+        unanswered = current and not self._wrote and not self._ending
+        if isinstance(error, HTTPInputError) and unanswered:
             self._refuse(error)  # for instance too many arguments: the client's fault
             return
         if isinstance(error, StreamClosedError) and self.stream.closed():
@@ -579,7 +617,7 @@ class HTTPConnection:
             self.stream.close()  # nobody else will
         if self._state != _OPEN:
             return
-        if current and not self._wrote and request is not None:
+        if unanswered:
             self._reply_and_close(500, "Internal server error", request.method == "HEAD")
         elif current or self._request is None:
             self._clear()
@@ -626,8 +664,8 @@ class HTTPConnection:
 
     @property
     def requests(self) -> int:
-        """How many whole requests it has received."""
-        return self._parser.messages
+        """How many whole requests it has received and answered."""
+        return self._parser.messages - (self._request is not None)
 
     @property
     def idle_since(self) -> float | None:
@@ -662,9 +700,26 @@ class HTTPConnection:
         """
         self.no_keep_alive = True
         self._draining = _LAST_CALL if last_call else _ANNOUNCING
-        self._plain = self._simple = False
+        self._demote()
         if last_call and self.idle_since is not None:
             self.close()
+
+    def cut_off(self) -> bool:
+        """End it at once, as the server does not wait any longer; tell whether that hurts.
+
+        A half-sent request is answered 408. An answer that is under way must not look
+        complete.
+        """
+        parser = self._parser
+        if self._state == _OPEN and (self._request is not None or self.stream.waiting):
+            self.stream.reset()
+        elif self._state == _OPEN and (parser.receiving_head or parser.receiving_body):
+            self._refuse(HTTPInputError("Timeout reading the request", 408))
+            self.stream.abort()
+        else:
+            self.stream.abort()
+            return False
+        return True
 
     # --- What a request asks of its connection ----------------------------------------------
 
@@ -706,13 +761,3 @@ def _announces_close(chunk: bytes) -> bool:
     """Whether the head that an application writes by itself says ``Connection: close``."""
     head = chunk.partition(b"\r\n\r\n")[0].lower().replace(b" ", b"")
     return b"\r\nconnection:close" in head
-
-
-def _encode(chunk: object) -> bytes:
-    """Bytes of anything that ``write`` takes."""
-    if isinstance(chunk, str):
-        # The wire's charset, so that len(text) is the number of bytes.
-        return chunk.encode("latin-1")
-    if isinstance(chunk, (bytes, bytearray, memoryview)):
-        return bytes(chunk)
-    raise TypeError(f"write() takes bytes or str, not {type(chunk).__name__}")

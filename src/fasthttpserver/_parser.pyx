@@ -1107,7 +1107,9 @@ cdef class RequestParser:
                 self._pending.append(data)
             self._pending_size += PyBytes_GET_SIZE(data)
 
-    def next_request(self):
+    def next_request(self, data=None):
+        if data is not None:
+            self.receive_data(data)
         if self._streaming:
             raise RuntimeError("next_event() has begun this message; go on with it")
         cdef RequestMessage message = None

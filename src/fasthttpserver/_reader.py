@@ -66,6 +66,9 @@ class BufferedReader:
     def blocked(self) -> None:
         """Reading goes on while writing waits."""
 
+    def bypassed(self) -> None:
+        """All that is written is written there."""
+
     def drained(self) -> None:
         """The stream runs its own write callbacks."""
 

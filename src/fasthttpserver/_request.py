@@ -6,9 +6,9 @@ that may be assigned to.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from http.cookies import Morsel
+from time import time
 from typing import Any, Generic, TypeVar, overload
 
 from fasthttpserver import httputil
@@ -64,7 +64,7 @@ class HTTPRequest(RequestMessage):
 
     _framed = False  # whether the connection frames the response, see write_headers()
 
-    __slots__ = ("__dict__", "__weakref__", "_finish_time", "connection")
+    __slots__ = ("__dict__", "__weakref__", "_chunks", "_finish_time", "connection")
 
     def __init__(
         self,
@@ -81,8 +81,11 @@ class HTTPRequest(RequestMessage):
     ) -> None:
         super().__init__(method, uri, version, body or b"")
         self.connection = connection
-        self.start_time = time.time()
+        self.start_time = time()
         self._finish_time: float | None = None
+        # What the connection has corked, while its loop runs and all this request does is
+        # write and finish. See HTTPConnection.data_received.
+        self._chunks: list[bytes] | None = None
         self.headers = headers or httputil.HTTPHeaders()
         if remote_ip is not None:
             self.remote_ip = remote_ip
@@ -187,7 +190,7 @@ class HTTPRequest(RequestMessage):
 
     def write(
         self, chunk: bytes | str, callback: Callable[[], object] | None = None
-    ) -> Awaitable[None] | None:
+    ) -> Awaitable[None]:
         """Write a part of the response, exactly as it goes on the wire.
 
         Args:
@@ -203,20 +206,27 @@ class HTTPRequest(RequestMessage):
             TypeError: ``chunk`` is neither.
             UnicodeEncodeError: A character is beyond U+00FF.
         """
+        if self._chunks is not None and callback is None:
+            self._chunks.append(chunk if type(chunk) is bytes else encode_chunk(chunk))
+            flushed: Awaitable[None] = self.connection._flushed
+            return flushed
         if self._finish_time is not None:
             self._too_late("write")
-            return None
+            return _NOTHING
         written: Awaitable[None] = self.connection.write(chunk, callback)
         return written
 
     def finish(self) -> None:
         """End the response. What was written is all of it."""
-        if self._finish_time is not None:
+        if self._chunks is not None:
+            self._chunks = None
+            self._finish_time = time()
+        elif self._finish_time is not None:
             self._too_late("finish")
         else:
             self.connection.finish()
             if self._finish_time is None:  # not one of our connections
-                self._finish_time = time.time()
+                self._finish_time = time()
 
     def _too_late(self, what: str) -> None:
         # The bytes would land in another request's answer (CVE-2023-46137's family).
@@ -231,7 +241,7 @@ class HTTPRequest(RequestMessage):
 
     def request_time(self) -> float:
         """Return the seconds from the end of the headers to ``finish()``, or until now."""
-        end = time.time() if self._finish_time is None else self._finish_time
+        end = time() if self._finish_time is None else self._finish_time
         return end - self.start_time
 
     def get_ssl_certificate(self, binary_form: bool = False) -> Any:
@@ -251,3 +261,28 @@ class HTTPRequest(RequestMessage):
         names = ("protocol", "host", "method", "uri", "version", "remote_ip")
         attributes = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({attributes}, headers={dict(self.headers)!r})"
+
+
+def encode_chunk(chunk: object) -> bytes:
+    """Return the bytes of anything that ``write`` takes.
+
+    Raises:
+        TypeError: It is neither bytes-like nor a string.
+        UnicodeEncodeError: A character is beyond U+00FF.
+    """
+    if isinstance(chunk, str):
+        # The wire's charset, so that len(text) is the number of bytes.
+        return chunk.encode("latin-1")
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(chunk)
+    raise TypeError(f"write() takes bytes or str, not {type(chunk).__name__}")
+
+
+class _Nothing:
+    """What a write returns that came too late: awaiting it lets others have a turn."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield  # what asyncio takes for "one turn"
+
+
+_NOTHING = _Nothing()

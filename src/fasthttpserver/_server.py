@@ -182,21 +182,40 @@ class HTTPServer(TCPServer):
         self._draining = True
         self.accept_waiting()
         self.stop()
-        await asyncio.sleep(0)  # streams of what was just accepted are made
+        if self._sweep is None:
+            if not self._connecting:
+                return {"served": 0, "closed": 0, "aborted": 0}
+            self._sweep = Sweep(asyncio.get_running_loop(), self.limits)
         sweep = self._sweep
-        if sweep is None:
-            return {"served": 0, "closed": 0, "aborted": 0}
         requests = sweep.requests
         connections = sweep.closed
-        for last_call, seconds in ((False, min(grace, timeout)), (True, timeout - grace)):
-            for connection in list(sweep.connections):
-                connection.drain(last_call)
-            await sweep.wait_empty(max(0, seconds))
-        aborted = len(sweep.connections)
-        closed = sweep.closed - connections
-        await self.close_all_connections()
+        for connection in list(sweep.connections):
+            connection.drain(last_call=False)
+        await self._wait_gone(min(grace, timeout))
+        for _ in range(3):  # what came while the loop was busy is read first
+            await asyncio.sleep(0)
+        await self._stop_connecting()  # handshakes that take longer
+        for connection in list(sweep.connections):
+            connection.drain(last_call=True)
+        await self._wait_gone(timeout - grace)
+        aborted = sum([connection.cut_off() for connection in list(sweep.connections)])
+        await sweep.wait_empty()
         return {
             "served": sweep.requests - requests,
-            "closed": closed,
+            "closed": sweep.closed - connections - aborted,
             "aborted": aborted,
         }
+
+    async def _wait_gone(self, timeout: float) -> None:
+        """Wait until no connection is left or being made, or for `timeout` seconds."""
+        assert self._sweep is not None
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while self._connecting or self._sweep.connections:
+            left = end - loop.time()
+            if left <= 0:
+                return
+            if self._connecting:
+                await asyncio.wait(self._connecting, timeout=left)
+            else:
+                await self._sweep.wait_empty(left)

@@ -20,7 +20,7 @@ class Swept(Protocol):
 
     @property
     def requests(self) -> int:
-        """How many whole requests it has received."""
+        """How many whole requests it has received and answered."""
 
     @property
     def idle_since(self) -> float | None:
@@ -92,7 +92,7 @@ class Sweep(Generic[C]):
 
     @property
     def requests(self) -> int:
-        """How many whole requests were received."""
+        """How many whole requests were received and answered."""
         return self._past_requests + sum(each.requests for each in self.connections)
 
     def longest_idle(self) -> C | None:

@@ -42,6 +42,9 @@ class Receiver(Protocol):
     def blocked(self) -> None:
         """The kernel takes no more of what was written for now."""
 
+    def bypassed(self) -> None:
+        """The application is about to write to the stream itself."""
+
     def closing(self) -> None:
         """The stream was closed from our side; ``connection_lost`` follows."""
 
@@ -84,6 +87,7 @@ class IOStream(asyncio.Protocol):
         "io_loop",
         "loop",
         "max_buffer_size",
+        "transport_write",
         "waiting",
     )
 
@@ -103,12 +107,14 @@ class IOStream(asyncio.Protocol):
         self._connected = connected
         self._receiver: Receiver | None = None
         self._transport: Any = None
+        # Takes bytes, while the stream is open, nothing waits and nothing is in `chunks`.
+        self.transport_write: Callable[[bytes], None] = _not_connected
         self._close_callback: Callable[[], object] | None = None
         self._drain_callback: Callable[[], object] | None = None
         self._drain_futures: list[asyncio.Future[None]] = []
         self.max_buffer_size = max_buffer_size
-        # What was written and not handed to the transport yet. While a read is dealt with, it
-        # is corked: a receiver may append to it, and it leaves when the read has been.
+        # What was written and not handed to the transport yet. A receiver may cork it, append
+        # to it, and flush it.
         self.chunks: list[bytes] = []
         self.corked = False
         # The kernel takes no more for now; Receiver.drained tells when it has taken all.
@@ -134,6 +140,7 @@ class IOStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self.transport_write = self._transport.write
         self._closed = False
         # Low: asyncio tells when the last byte has left, not when some have. High: at once;
         # but a TLS transport takes 0 for "always full", and its own records for our bytes.
@@ -143,13 +150,7 @@ class IOStream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         # Without a receiver yet: a handle_stream() that takes its time.
         receiver = self._receiver or self._buffered()
-        self.corked = True
-        try:
-            receiver.data_received(data)
-        finally:
-            self.corked = False
-            if self.chunks:
-                self.flush()
+        receiver.data_received(data)
 
     def eof_received(self) -> bool:
         keep_open = self._receiver is not None and self._receiver.eof_received()
@@ -223,6 +224,8 @@ class IOStream(asyncio.Protocol):
         if self._closed:
             raise StreamClosedError(self.error)
         if data:
+            if self._receiver is not None:
+                self._receiver.bypassed()
             self.send(data)
         self._drain_callback = callback
         if callback is None:
@@ -498,3 +501,7 @@ class IOStream(asyncio.Protocol):
 
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""
+
+
+def _not_connected(data: bytes) -> None:
+    raise StreamClosedError

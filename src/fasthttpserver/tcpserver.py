@@ -129,7 +129,11 @@ class TCPServer:
             raise AssertionError("this server was started before")
         self._started = True
         if num_processes != 1:
-            process.fork_processes(num_processes, max_restarts)
+            try:
+                process.fork_processes(num_processes, max_restarts)
+            except BaseException:  # SystemExit: the parent, and all children have ended
+                self.stop()
+                raise
         sockets, self._pending_sockets = self._pending_sockets, []
         self.add_sockets(sockets)
 

@@ -1,0 +1,404 @@
+"""Each program in examples/ is run, spoken to by a real client, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from helpers import (
+    TIMEOUT,
+    Certificates,
+    Client,
+    Process,
+    Served,
+    connect_when_up,
+    echo,
+    free_port,
+    get,
+    post,
+)
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+has_unix_sockets = pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets"
+)
+has_signals = pytest.mark.skipif(
+    sys.platform == "win32", reason="signals of other processes end a program here"
+)
+
+
+class Example(Process):
+    """A running example.
+
+    Args:
+        name: Its file's name, without the ending.
+        arguments: Its own.
+        env: Its environment, on top of this process's. Unless it says otherwise, PORT is 0
+            and warnings are errors.
+    """
+
+    def __init__(self, name: str, *arguments: str, **env: str) -> None:
+        defaults = {"PORT": "0", "PYTHONWARNINGS": "error"}
+        super().__init__([str(EXAMPLES / f"{name}.py"), *arguments], **defaults | env)
+        self.pid = self._process.pid
+
+    def is_up(self) -> None:
+        """Wait for the line that tells its URL."""
+        self.url = self.line().strip()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        port = urlsplit(self.url).port
+        assert port
+        return "127.0.0.1", port
+
+    def connect(self, **kwargs: Any) -> Client:
+        return Client(self.address, **kwargs)
+
+    def fetch(
+        self,
+        method: str = "GET",
+        uri: str = "/",
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """Ask with the standard library's client, over a connection of its own."""
+        with contextlib.closing(http.client.HTTPConnection(*self.address, TIMEOUT)) as connection:
+            connection.request(method, uri, body, headers or {})
+            response = connection.getresponse()
+            return response, response.read()
+
+    def stop(self, signum: int = signal.SIGTERM) -> subprocess.CompletedProcess[str]:
+        """Ask it to end, and wait until it has."""
+        self.send_signal(signum)
+        return self.end()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Example]]:
+    """Start an example; arguments are those of ``Example``."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, *arguments: str, **env: str) -> Example:
+            example = stack.enter_context(Example(name, *arguments, **env))
+            example.is_up()
+            return example
+
+        yield start
+
+
+@pytest.fixture
+def run_until_term(start: Callable[..., Example]) -> Iterator[Callable[..., Example]]:
+    """The same for one that SIGTERM kills; it has to have run, in silence, until then."""
+    examples = []
+
+    def start_one(name: str, *arguments: str, **env: str) -> Example:
+        examples.append(start(name, *arguments, **env))
+        return examples[-1]
+
+    yield start_one
+    for example in examples:
+        ended = example.stop()
+        assert ended.stderr == ""
+        assert ended.returncode == (-signal.SIGTERM if os.name == "posix" else 1)
+
+
+def test_each_example_is_tested_and_says_how_to_run_it() -> None:
+    tests = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.stem}"' in tests
+        assert path.read_text().startswith('"""')
+        if path.stem != "hello":
+            assert f"python examples/{path.name}" in path.read_text()
+
+
+def test_hello() -> None:
+    port = free_port()
+    source = (EXAMPLES / ("hello.py")).read_text().replace("8888", str(port))
+    with Process(["-W", "error", "-c", source]) as process, connect_when_up(port) as client:
+        assert client.ask(get("/x")) == b"You requested /x\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.end().stderr == ""
+
+
+def test_form_upload(run_until_term: Callable[..., Example]) -> None:
+    example = run_until_term("form_upload")
+    response, body = example.fetch()
+    assert response.getheader("Content-Type") == "text/html"
+    assert b'enctype="multipart/form-data"' in body
+
+    upload = bytes(range(256)) * 1000
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nAd\xc3\xa0\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n" + upload + b"\r\n--b--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    response, body = example.fetch("POST", "/?page=1", form, headers)
+    assert body.decode() == (
+        "page = 1\nname = Adà\nfiles: 'a.bin', application/octet-stream, 256000 bytes\n"
+    )
+
+
+def test_cookies(run_until_term: Callable[..., Example]) -> None:
+    example = run_until_term("cookies")
+    cookie = "other=1; visits=x"
+    for visit in 1, 2, 3:
+        response, body = example.fetch(headers={"Cookie": cookie})
+        assert body == b"Visit number %d\n" % visit
+        cookie, _, attributes = response.getheader("Set-Cookie", "").partition("; ")
+        assert cookie == f"visits={visit}"
+        assert "HttpOnly" in attributes
+
+
+def test_long_poll(run_until_term: Callable[..., Example]) -> None:
+    example = run_until_term("long_poll")
+
+    def waiting() -> int:
+        return int(example.fetch(uri="/waiting")[1])
+
+    with example.connect() as stays, example.connect() as leaves:
+        stays.send(get())
+        leaves.send(get())
+        while waiting() < 2:
+            pass
+        leaves.close()
+        while waiting() > 1:  # its close callback
+            pass
+        assert example.fetch("POST", body=b"news")[1] == b"sent to 1\n"
+        assert stays.read_response().body == b"news"
+        assert waiting() == 0
+        assert stays.ask(get("/waiting")) == b"0\n"  # the connection goes on
+
+
+def test_server_sent_events(run_until_term: Callable[..., Example]) -> None:
+    example = run_until_term("server_sent_events")
+    response, body = example.fetch(uri="/?count=1000")
+    assert response.getheader("Content-Type") == "text/event-stream"
+    assert response.getheader("Transfer-Encoding") == "chunked"
+    assert body == b"".join(b"data: %d\n\n" % number for number in range(1000))
+
+    with example.connect(receive_buffer=4096) as endless:
+        endless.send(get())
+        endless.read_until(b"data: 5\n\n")
+        # It is stuck, or about to be, as nobody reads on; others are served.
+        assert example.fetch(uri="/?count=1")[1] == b"data: 0\n\n"
+        endless.read_until(b"data: 5000\n\n")
+
+
+def test_streaming(run_until_term: Callable[..., Example]) -> None:
+    example = run_until_term("streaming")
+    assert example.fetch(uri="/?megabytes=8")[1] == bytes(8 << 20)
+    with example.connect(receive_buffer=4096) as leaves:
+        leaves.send(get("/?megabytes=1000"))
+        leaves.read(100_000)
+    assert example.fetch(uri="/?megabytes=0")[1] == b""
+
+
+def test_tls(run_until_term: Callable[..., Example], tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    example = run_until_term(
+        "tls", certificates.certfile, certificates.keyfile, certificates.ca_certs
+    )
+    assert example.url.startswith("https://localhost:")
+    for identity, name in ("ada@example.org", b"ada@example.org"), (None, b"stranger"):
+        with example.connect(context=certificates.client_context(identity)) as client:
+            assert client.ask(get()) == b"Hello, %b\n" % name
+
+
+@has_signals
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_single_process(start: Callable[..., Example], signum: int) -> None:
+    example = start("single_process", PORT=str(free_port()))
+    assert example.fetch()[1] == b"process %d\n" % example.pid
+    ended = example.stop(signum)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stopped\n", "")
+
+
+@has_fork
+@pytest.mark.parametrize("name", ["bind_start", "add_sockets"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_processes_share_a_port_and_are_replaced(
+    start: Callable[..., Example], name: str, signum: int
+) -> None:
+    # The parent keeps the port for its children until it ends.
+    warnings = "error,ignore::ResourceWarning"
+    example = start(name, PROCESSES="2", PORT=str(free_port()), PYTHONWARNINGS=warnings)
+
+    def ask() -> tuple[int, int]:
+        _, task, _, pid = example.fetch()[1].split()
+        return int(task), int(pid)
+
+    first_task, first = ask()
+    os.kill(first, signal.SIGSTOP)  # so that the other has to answer
+    second_task, second = ask()
+    assert {first_task, second_task} == {0, 1}
+    assert len({first, second, example.pid}) == 3
+
+    os.kill(first, signal.SIGKILL)
+    assert ask() == (second_task, second)
+    os.kill(second, signal.SIGSTOP)
+    third_task, third = ask()  # the kernel lets the client wait until it is there
+    assert third_task == first_task
+    assert third not in (first, second, example.pid)
+    os.kill(second, signal.SIGCONT)
+
+    ended = example.stop(signum)
+    assert ended.returncode == 0
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        f"child {first_task} (pid {first}) killed by signal 9, restarting"
+    ]
+    for pid in first, second, third:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@has_unix_sockets
+@has_signals
+def test_unix_socket(start: Callable[..., Example], tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    example = start("unix_socket", str(path))
+    with Client(str(path)) as client:
+        assert client.ask(get("/x")) == b"GET /x for 0.0.0.0\n"
+        assert client.ask(get("/y", "X-Real-Ip: 192.0.2.1")) == b"GET /y for 192.0.2.1\n"
+    ended = example.stop()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not path.exists()
+
+
+@has_signals
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_asyncio_run(start: Callable[..., Example], signum: int) -> None:
+    example = start("asyncio_run")
+    with example.connect() as running, example.connect() as idle:
+        assert idle.ask(get()) == b"done\n"
+        running.send(get("/?seconds=0.2"))
+        running.read_until(b"\r\n\r\n")
+        example.send_signal(signum)
+        assert running.read_to_end() == b"done\n"  # not lost
+        assert idle.read_to_end() == b""
+    ended = example.end()
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+# --- Streams that are taken over --------------------------------------------------------------
+
+
+def curl(proxy: Example, url: str, *options: str) -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("curl")
+    if program is None:
+        pytest.skip("curl is not installed")
+    general = ["--disable", "--silent", "--show-error", "--noproxy", "", "--max-time", "10"]
+    return subprocess.run(
+        [program, *general, "--proxytunnel", "--proxy", proxy.url, *options, url],
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def test_connect_proxy_with_curl(run_until_term: Callable[..., Example], tmp_path: Path) -> None:
+    proxy = run_until_term("connect_proxy")
+    upload = tmp_path / "upload"
+    upload.write_bytes(os.urandom(3_000_000))
+    with Served(asyncio.new_event_loop, echo) as target:
+        url = f"http://127.0.0.1:{target.address[1]}/x"
+        assert curl(proxy, url).stdout == b"/x "
+        done = curl(proxy, url, "--data-binary", f"@{upload}", "--header", "Expect:")
+        assert done.stdout == b"/x " + upload.read_bytes()
+
+
+def test_connect_proxy_with_curl_and_tls(
+    run_until_term: Callable[..., Example], tmp_path: Path
+) -> None:
+    proxy = run_until_term("connect_proxy")
+    certificates = Certificates(tmp_path)
+    options = {"certfile": certificates.certfile, "keyfile": certificates.keyfile}
+    with Served(asyncio.new_event_loop, echo, ssl_options=options) as target:
+        url = f"https://127.0.0.1:{target.address[1]}/x"
+        done = curl(proxy, url, "--cacert", certificates.ca_certs)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"/x ", b"")
+
+
+def test_connect_proxy_that_cannot_connect(run_until_term: Callable[..., Example]) -> None:
+    proxy = run_until_term("connect_proxy")
+    assert curl(proxy, f"http://127.0.0.1:{free_port()}/").returncode == 56
+    with proxy.connect() as client:
+        for request in get(), b"CONNECT a:99999 HTTP/1.1\r\nHost: a:99999\r\n\r\n":
+            client.send(request)
+            assert client.read_response().status == 502
+
+
+def test_connect_proxy_passes_on_what_came_with_the_head(
+    run_until_term: Callable[..., Example],
+) -> None:
+    proxy = run_until_term("connect_proxy")
+    with Served(asyncio.new_event_loop, echo) as target, proxy.connect() as client:
+        name = f"127.0.0.1:{target.address[1]}"
+        head = f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
+        client.send(head + get("/1") + post(b"2", uri="/2"))
+        assert client.read_until(b"\r\n\r\n") == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        assert client.read_response().body == b"/1 "
+        assert client.read_response().body == b"/2 2"
+        client.send(get("/3", "Connection: close"))
+        assert client.read_response().body == b"/3 "
+        assert client.read_to_end() == b""  # the target's end is the client's
+
+
+def test_websocket_echo(run_until_term: Callable[..., Example]) -> None:
+    connect = pytest.importorskip("websockets.sync.client").connect
+    example = run_until_term("websocket_echo")
+    with connect(example.url, proxy=None, open_timeout=TIMEOUT) as websocket:
+        for size in 0, 1, 125, 126, 127, 65_535, 65_536, 300_000:
+            for message in "ü" * (size // 2), b"\x81" * size:
+                websocket.send(message)
+                assert websocket.recv(TIMEOUT) == message
+        websocket.send(iter(["in ", "", "fragments"]))
+        assert websocket.recv(TIMEOUT) == "in fragments"
+        assert websocket.ping(b"are you there?").wait(TIMEOUT)
+        websocket.pong(b"unasked")
+        websocket.send("still there")
+        assert websocket.recv(TIMEOUT) == "still there"
+        websocket.close(4000, "enough")
+        assert websocket.close_code == 4000
+
+
+def test_websocket_echo_refuses_what_is_too_big(run_until_term: Callable[..., Example]) -> None:
+    connect = pytest.importorskip("websockets.sync.client").connect
+    closed = pytest.importorskip("websockets.exceptions").ConnectionClosed
+    example = run_until_term("websocket_echo")
+    with connect(example.url, proxy=None, open_timeout=TIMEOUT) as websocket:
+        with pytest.raises(closed):
+            websocket.send(bytes(1_000_001))
+            websocket.recv(TIMEOUT)
+        assert websocket.close_code in (1006, 1009)  # 1006: by RST, as much was not read
+
+
+def test_websocket_echo_refuses_a_frame_without_mask(
+    run_until_term: Callable[..., Example],
+) -> None:
+    example = run_until_term("websocket_echo")
+    with example.connect() as client:
+        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        client.send(get("/", "Upgrade: websocket", "Connection: Upgrade", key) + b"\x81\x02hi")
+        head = client.read_until(b"\r\n\r\n")
+        assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head  # RFC 6455's
+        assert client.read(4) == b"\x88\x02\x03\xea"
