@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +24,10 @@ from fasthttpserver.iostream import IOStream
 from fasthttpserver.tcpserver import TCPServer
 
 __all__ = ["HTTPServer"]
+
+# Connections over the limit that are open for their 503 to be read: as many as may be
+# accepted in one go.
+_MAX_TURNED_AWAY = 128
 
 _LIMITS = {field.name for field in dataclasses.fields(Limits)}
 
@@ -99,6 +104,7 @@ class HTTPServer(TCPServer):
         self._new_parser()  # says now what is wrong with a limit
         self._sweep: Sweep[HTTPConnection] | None = None
         self._draining = False
+        self._turned_away: deque[HTTPConnection] = deque()
 
     def _new_parser(self) -> RequestParser[HTTPRequest]:
         limits = self.limits
@@ -139,20 +145,28 @@ class HTTPServer(TCPServer):
             _trusted=self._trusted,
         )
         if full:
-            connection.refuse_service("Too many connections")
+            self._turn_away(connection, self._sweep)
         elif self._draining:
             connection.drain(last_call=False)
 
     def _is_full(self, sweep: Sweep[HTTPConnection]) -> bool:
         """Whether there is no room for one more, after making some if that can be done."""
         limit = self.limits.max_connections
-        if limit is None or len(sweep.connections) < limit:
+        if limit is None or len(sweep.connections) - len(sweep.refused) < limit:
             return False
         longest_idle = sweep.longest_idle()
         if longest_idle is None:
             return True
         longest_idle.close()
         return False
+
+    def _turn_away(self, connection: HTTPConnection, sweep: Sweep[HTTPConnection]) -> None:
+        connection.refuse_service("Too many connections")
+        sweep.refused.add(connection)
+        self._turned_away.append(connection)
+        if len(self._turned_away) > _MAX_TURNED_AWAY:
+            # Its reply was sent before those of all others.
+            self._turned_away.popleft().stream.abort()
 
     async def close_all_connections(self) -> None:
         """Close every connection at once, and wait until they are closed."""

@@ -14,6 +14,11 @@ from fasthttpserver._limits import Limits
 
 __all__ = ["Sweep"]
 
+# Seconds for which a new connection is not idle: its first request is on its way.
+_FRESH = 0.05
+# Looking for idle connections costs as much as this many times asking for one may.
+_LOOK_SHARE = 16
+
 
 class Swept(Protocol):
     """What can be overdue."""
@@ -44,6 +49,7 @@ class Sweep(Generic[C]):
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.limits = limits
         self.connections: set[C] = set()
+        self.refused: set[C] = set()  # of these; each is there for its reply only
         # Seconds, in which a loop that stood still counts for little: the bytes that came
         # meanwhile wait to be read, and their senders are not late.
         self.now = 0.0
@@ -55,6 +61,8 @@ class Sweep(Generic[C]):
         self._past_requests = 0  # of closed connections
         self._idle: list[C] = []  # at the latest look, the longest idle last
         self._idle_time = -1.0
+        self._idle_asked = 0  # how often, since
+        self._fresh: dict[C, float] = {}  # where it matters, on the loop's clock
         # A second is as exact as anybody needs, unless a deadline itself is shorter.
         self._interval = min(
             1.0,
@@ -73,6 +81,8 @@ class Sweep(Generic[C]):
     def add(self, connection: C) -> None:
         """Look at a connection from now on."""
         self.connections.add(connection)
+        if self.limits.max_connections is not None:
+            self._fresh[connection] = self._loop.time()
         if self._timer is None:
             self._last_run = self._loop.time()
             self._timer = self._loop.call_later(self._interval, self._run)
@@ -82,6 +92,8 @@ class Sweep(Generic[C]):
         if connection not in self.connections:
             return
         self.connections.discard(connection)
+        self.refused.discard(connection)
+        self._fresh.pop(connection, None)
         self.closed += 1
         self._past_requests += connection.requests
         if not self.connections and self._timer is not None:
@@ -98,25 +110,38 @@ class Sweep(Generic[C]):
     def longest_idle(self) -> C | None:
         """Return the connection that has been idle for the longest time, or None.
 
-        The order is made once in a turn of the clock, so that many callers cost little.
+        The order is made once in a turn of the clock, or when enough have asked, so that
+        many callers cost little.
         """
+        self._idle_asked += 1
+        looked = False
         while True:
             while self._idle:
                 connection = self._idle.pop()
                 if connection in self.connections and connection.idle_since is not None:
                     return connection
-            if self._idle_time == self.now:
+            few = self._idle_asked * _LOOK_SHARE < len(self.connections)
+            if looked or (few and self._idle_time == self.now):
                 return None
-            self._idle_time = self.now
-            idle = [(each.idle_since, each) for each in self.connections]
-            self._idle = [
-                each
-                for _, each in sorted(
-                    ((since, each) for since, each in idle if since is not None),
-                    key=lambda pair: pair[0],
-                    reverse=True,
-                )
-            ]
+            self._look_for_idle()
+            looked = True
+
+    def _look_for_idle(self) -> None:
+        self._idle_time = self.now
+        self._idle_asked = 0
+        fresh = self._fresh
+        oldest = self._loop.time() - _FRESH
+        for connection in [each for each, time in fresh.items() if time <= oldest]:
+            del fresh[connection]
+        idle = [(each.idle_since, each) for each in self.connections if each not in fresh]
+        self._idle = [
+            each
+            for _, each in sorted(
+                ((since, each) for since, each in idle if since is not None),
+                key=lambda pair: pair[0],
+                reverse=True,
+            )
+        ]
 
     async def wait_empty(self, timeout: float | None = None) -> None:
         """Wait until no connection is left, or for `timeout` seconds."""

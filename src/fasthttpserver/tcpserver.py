@@ -64,7 +64,8 @@ class TCPServer:
         self._started = False
         self._removers: list[Callable[[], object]] = []
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._connecting: set[asyncio.Future[Any]] = set()  # TLS handshakes, for the most part
+        # TLS handshakes, for the most part; a dict for its order.
+        self._connecting: dict[asyncio.Future[Any], None] = {}
 
     # --- Starting, in one of three ways -------------------------------------------------
 
@@ -192,8 +193,16 @@ class TCPServer:
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
         task = self._spawn(self._connect(connection, address))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._connecting[task] = None
+        task.add_done_callback(lambda task: self._connecting.pop(task, None))
+        limit = self.limits.max_connections
+        if self._ssl_context is None or limit is None:
+            return
+        if len(self._connecting) > max(limit, _BACKLOG):
+            # An honest handshake takes a few round trips.
+            oldest = next(iter(self._connecting))
+            del self._connecting[oldest]
+            oldest.cancel()
 
     def accept_waiting(self) -> None:
         """Accept who has connected already, before ``stop()`` would turn them away."""
