@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from helpers import OK, Client, Logs, Served, answer, echo, eventually, framed, get, post, status_of
 from wire import Wire
 
 from fasthttpserver._limits import Limits
-from fasthttpserver._sweep import Sweep
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 
 Serve = Callable[..., Served]
@@ -464,47 +461,14 @@ def test_lingering_of_a_client_that_never_stops_ends_by_itself(serve: Serve, log
 # --- The sweep --------------------------------------------------------------------------
 
 
-class Swept:
-    """Notes when it is asked."""
-
-    requests = 0
-    idle_since = None
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.asked = asyncio.Event()
-
-    def check_deadlines(self, now: float) -> None:
-        self.times.append(now)
-        self.asked.set()
-
-
-def test_sweep_asks_every_connection_and_sleeps_without_any(
-    run: Callable[[Any], Any],
-) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        sweep: Sweep[Swept] = Sweep(loop, Limits(header_timeout=0.02))
-        first, second = Swept(), Swept()
-        sweep.add(first)
-        sweep.add(second)
-        await first.asked.wait()
-        await second.asked.wait()
-        assert first.times == second.times
-        sweep.discard(first)
-        first.asked.clear()
-        second.asked.clear()
-        await second.asked.wait()
-        assert not first.asked.is_set()
-        sweep.discard(second)
-        sweep.discard(second)
-        assert sweep._timer is None
-        third = Swept()
-        sweep.add(third)
-        await third.asked.wait()
-        sweep.discard(third)
-
-    run(main())
+def test_each_connection_has_its_own_deadline(serve: Serve) -> None:
+    served = serve(echo, idle_connection_timeout=0.3)
+    first, second = served.connect(), served.connect()
+    assert first.ask(get()) == b"/ "
+    second.send(b"GET / ")
+    assert first.read_to_end() == b""
+    second.send(b"HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert second.read_response().body == b"/ "
 
 
 def test_server_without_connections_has_no_timer(serve: Serve) -> None:

@@ -1,5 +1,6 @@
 """A callback HTTP/1.1 server: the API of Tornado 3's ``httpserver``, parsed by llhttp."""
 
+from fasthttpserver._request import RequestCallback
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httpserver import HTTPConnection, HTTPRequest, HTTPServer
 from fasthttpserver.httputil import HTTPHeaders
@@ -12,6 +13,7 @@ __all__ = [
     "HTTPRequest",
     "HTTPServer",
     "IOLoop",
+    "RequestCallback",
 ]
 
 __version__ = "0.1.0"

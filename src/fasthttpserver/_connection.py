@@ -31,13 +31,14 @@ from collections.abc import Awaitable, Callable, Container, Coroutine, Generator
 from time import time
 from typing import Any
 
+from fasthttpserver._access import Access, AccessLog
 from fasthttpserver._deadlines import Deadlines, Waiting
 from fasthttpserver._forwarded import forwarded_ip, forwarded_protocol
 from fasthttpserver._framing import ResponseFraming
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._replies import CONTINUE, error_reply, one_line
-from fasthttpserver._request import HTTPRequest, encode_chunk
+from fasthttpserver._request import HTTPRequest, RequestCallback, encode_chunk
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError, StreamClosedError
 from fasthttpserver.iostream import IOStream
@@ -45,8 +46,10 @@ from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["HTTPConnection"]
 
-# Chunks of responses that may be corked before they are sent and other clients get a turn.
+# While requests are pipelined: chunks of responses that may be corked before they are sent
+# and other clients get a turn, and bytes of one that has to be sent first.
 _MANY_CHUNKS = 64
+_LARGE_CHUNK = 16_384
 
 _OPEN, _LINGERING, _DETACHED, _CLOSED = range(4)
 
@@ -69,6 +72,8 @@ class HTTPConnection:
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
+        "_access",
+        "_access_log",
         "_announced",
         "_close_callback",
         "_continued",
@@ -106,7 +111,7 @@ class HTTPConnection:
         self,
         stream: IOStream,
         address: Any,
-        request_callback: Callable[[HTTPRequest], object],
+        request_callback: RequestCallback,
         no_keep_alive: bool = False,
         xheaders: bool = False,
         protocol: str | None = None,
@@ -114,6 +119,7 @@ class HTTPConnection:
         _sweep: Sweep[HTTPConnection] | None = None,
         _parser: RequestParser[HTTPRequest] | None = None,
         _trusted: Container[str] = (),
+        _access_log: AccessLog | None = None,
     ) -> None:
         self.stream = stream
         self.address = address
@@ -124,6 +130,8 @@ class HTTPConnection:
         self.xheaders = xheaders
         self.protocol = protocol
         self._trusted = _trusted
+        self._access_log = _access_log
+        self._access: Access | None = None  # of the current exchange, if it is logged
         loop = stream.loop
         self._sweep = Sweep[HTTPConnection](loop, Limits()) if _sweep is None else _sweep
         self._parser = RequestParser(message_class=HTTPRequest) if _parser is None else _parser
@@ -135,7 +143,7 @@ class HTTPConnection:
         self._write_callback: Callable[[], object] | None = None
         self._close_callback: Callable[[], object] | None = None
         # Nothing special is known of this connection and its current exchange.
-        self._simple = not no_keep_alive
+        self._simple = not no_keep_alive and _access_log is None
         self._mark = 0  # how many chunks there were before the current exchange
         self._wrote = False  # in the current exchange
         self._flushed = _Flushed(stream)
@@ -178,7 +186,7 @@ class HTTPConnection:
             while request is not None:
                 request.connection = self
                 request._finish_time = None
-                request._chunks = chunks if self._simple else self._begin()
+                request._chunks = chunks if self._simple else self._begin(request)
                 self._request = request
                 self._mark = len(chunks)
                 try:
@@ -196,14 +204,14 @@ class HTTPConnection:
                     self._request = None
                 elif not self._may_go_on(request):
                     return
-                if len(chunks) > _MANY_CHUNKS:
+                if self._parser.idle:
+                    break
+                if len(chunks) > _MANY_CHUNKS or (chunks and len(chunks[-1]) > _LARGE_CHUNK):
                     # Others get their turn, and the client has to take this first.
                     stream.flush()
                     stream.wake_receiver()
                     self._hold_back()
                     return
-                if self._parser.idle:
-                    break
                 request = self._next_request()
             if request is None or not self._simple:
                 self._wait_for_more()
@@ -216,8 +224,10 @@ class HTTPConnection:
             elif chunks:
                 stream.flush()
 
-    def _begin(self) -> list[bytes] | None:
+    def _begin(self, request: HTTPRequest) -> list[bytes] | None:
         """Prepare for an exchange behind, or in the midst of, something special."""
+        if self._access_log is not None:
+            self._access = Access(request)
         self._framing = None
         self._wrote = False
         self._simple = not (
@@ -226,6 +236,7 @@ class HTTPConnection:
             or self._eof
             or self._paused
             or self.no_keep_alive
+            or self._access_log is not None
         )
         return self.stream.chunks if self._simple else None
 
@@ -375,7 +386,7 @@ class HTTPConnection:
             self._announced = _announces_close(chunk)
         if chunk:
             self._wrote = True
-            self.stream.send(chunk)
+            self._emit(chunk)
         self._expect_written(callback)
         return self._flushed
 
@@ -411,7 +422,7 @@ class HTTPConnection:
         )
         if framing.informational and request.version == "HTTP/1.0":
             return self._flushed  # RFC 9110 section 15.2: it does not know them
-        self.stream.send(framing.head)
+        self._emit(framing.head)
         if not framing.informational:
             self._framing = framing
             self._wrote = request._framed = True
@@ -421,7 +432,7 @@ class HTTPConnection:
         framing = self._framing
         if framing is not None and chunk:
             try:
-                self.stream.send(framing.frame(chunk))
+                self._emit(framing.frame(chunk))
             except HTTPOutputError:
                 self.close()  # the client must not take the next response for the rest
                 raise
@@ -447,7 +458,7 @@ class HTTPConnection:
             return
         if self._framing is not None and self._state == _OPEN:
             try:
-                self.stream.send(self._framing.end())
+                self._emit(self._framing.end())
             except HTTPOutputError:
                 self.close()
                 raise
@@ -482,6 +493,12 @@ class HTTPConnection:
         self.stream.take_over()
         self._clear()
         return self.stream
+
+    def _emit(self, data: bytes) -> None:
+        """Send what belongs to the current exchange."""
+        if self._access is not None:
+            self._access.wrote(data)
+        self.stream.send(data)
 
     def _expect_written(self, callback: Callable[[], object] | None) -> None:
         """Take a write's callback, in the place of an earlier one's."""
@@ -532,6 +549,12 @@ class HTTPConnection:
         return True if self.no_keep_alive else None
 
     def _clear(self) -> None:
+        """Forget the current exchange."""
+        access, self._access = self._access, None
+        if access is not None and self._access_log is not None:
+            request = access.request
+            remote_ip = self._peer_ip() if request is None else request.remote_ip
+            self._access_log.log(access, remote_ip or "-")
         self._request = None
         self._write_callback = None
         self._close_callback = None
@@ -589,6 +612,7 @@ class HTTPConnection:
 
     def _refuse(self, error: HTTPInputError) -> None:
         """Answer a request that is refused, and close; nothing behind it is read."""
+        self._sweep.refusals[error.status] += 1
         gen_log.info(
             "Malformed HTTP request from %r: %s (byte %d)",
             self.address,
@@ -625,7 +649,9 @@ class HTTPConnection:
 
     def _reply_and_close(self, status: int, reason: str, head_only: bool) -> None:
         if self._state == _OPEN and not self.stream.closed():
-            self.stream.send(error_reply(status, reason, head_only))
+            if self._access_log is not None and self._access is None:
+                self._access = Access(None)
+            self._emit(error_reply(status, reason, head_only))
             self._clear()
             self._close_gently(linger=True)
 
@@ -651,6 +677,7 @@ class HTTPConnection:
             waiting = Waiting.HEAD if parser.receiving_head else Waiting.IDLE
         if not self._deadlines.overdue(waiting, message, progress, self._sweep.limits, now):
             return
+        self._sweep.timeouts[waiting.name.lower()] += 1
         if waiting is Waiting.BODY:
             self._refuse(HTTPInputError("Timeout reading body", 408))
         elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
@@ -666,6 +693,11 @@ class HTTPConnection:
     def requests(self) -> int:
         """How many whole requests it has received and answered."""
         return self._parser.messages - (self._request is not None)
+
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes have come."""
+        return self._parser.received
 
     @property
     def idle_since(self) -> float | None:
@@ -687,6 +719,7 @@ class HTTPConnection:
 
     def refuse_service(self, reason: str) -> None:
         """Answer 503 to whatever comes, and close."""
+        self._sweep.refusals[503] += 1
         self._reply_and_close(503, reason, head_only=False)
 
     def drain(self, last_call: bool) -> None:
@@ -725,12 +758,15 @@ class HTTPConnection:
 
     def remote_ip_of(self, request: HTTPRequest) -> str:
         """The client's address for one request."""
-        remote_ip = "0.0.0.0"  # Tornado's, for Unix sockets
-        if self.address_family in (socket.AF_INET, socket.AF_INET6):
-            remote_ip = str(self.address[0])
+        remote_ip = self._peer_ip()
         if self.xheaders:
             remote_ip = forwarded_ip(request.headers, remote_ip, self._trusted)
         return remote_ip
+
+    def _peer_ip(self) -> str:
+        if self.address_family in (socket.AF_INET, socket.AF_INET6):
+            return str(self.address[0])
+        return "0.0.0.0"  # Tornado's, for Unix sockets
 
     def protocol_of(self, request: HTTPRequest) -> str:
         """``http`` or ``https`` for one request."""

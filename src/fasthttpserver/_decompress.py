@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable
 
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._request import HTTPRequest, RequestCallback
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["decompressing", "gunzip"]
-
-_CALLBACK = Callable[[HTTPRequest], object]
 
 # zlib's way of asking for the gzip format with its largest window.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def decompressing(callback: _CALLBACK, max_body_size: int) -> _CALLBACK:
+def decompressing(callback: RequestCallback, max_body_size: int) -> RequestCallback:
     """Wrap a callback so that it sees bodies with ``Content-Encoding: gzip`` unpacked.
 
     The field is renamed to X-Consumed-Content-Encoding, as in Tornado.

@@ -164,6 +164,10 @@ class RequestParser(Generic[_M]):
         """How many bytes of the latest request's body have come."""
 
     @property
+    def received(self) -> int:
+        """How many bytes were received in all, but for those behind a refusal."""
+
+    @property
     def idle(self) -> bool:
         """Whether nothing of a further request has come."""
 

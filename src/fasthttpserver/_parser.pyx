@@ -1039,6 +1039,7 @@ cdef class RequestParser:
     cdef uint32_t _head_size
     cdef uint32_t _head_capacity
     cdef bint _after_cr
+    cdef uint64_t _received_in_all
     cdef uint64_t _messages     # whole ones, so far
     cdef RequestMessage _message    # whose body is being read, or that is whole
     cdef bint _streaming        # _message was handed out by next_event
@@ -1097,6 +1098,7 @@ cdef class RequestParser:
             data = memoryview(data).tobytes()
         if self._stage == REFUSED or PyBytes_GET_SIZE(data) == 0:
             return
+        self._received_in_all += PyBytes_GET_SIZE(data)
         if self._data is None:
             self._data = data
             self._pos = 0
@@ -1178,6 +1180,10 @@ cdef class RequestParser:
     @property
     def closed(self):
         return self._stage == CLOSED or self._stage == REFUSED
+
+    @property
+    def received(self):
+        return self._received_in_all
 
     @property
     def idle(self):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,12 @@ class BufferedReader:
         data: What came before.
         max_size: Bytes that may be buffered; a read that needs more cannot be satisfied.
         read_ahead: Bytes that may be buffered while no read is pending.
+        eof: Whether nothing more will come.
     """
 
-    def __init__(self, stream: IOStream, data: bytes, max_size: int, read_ahead: int) -> None:
+    def __init__(
+        self, stream: IOStream, data: bytes, max_size: int, read_ahead: int, eof: bool = False
+    ) -> None:
         self._stream = stream
         self._buffer = bytearray(data)
         self._max_size = max_size
@@ -48,7 +52,7 @@ class BufferedReader:
         self._streaming: Callable[[bytes], object] | None = None
         self._wanted: float = 0  # bytes that a streaming read still wants
         self._until_close = False
-        self._eof = False
+        self._eof = eof
 
     # --- What the stream tells ----------------------------------------------------------
 
@@ -88,6 +92,8 @@ class BufferedReader:
     @property
     def reading(self) -> bool:
         """Whether a read is pending."""
+        if self._future is not None and self._future.cancelled():
+            self._forget()  # by asyncio.wait_for(), for instance; the bytes stay here
         return self._find is not None
 
     def read(
@@ -111,7 +117,7 @@ class BufferedReader:
             AssertionError: A read is pending.
             StreamClosedError: The stream is closed and the piece is not here.
         """
-        if self._find is not None:
+        if self.reading:
             raise AssertionError("Already reading")
         future = None
         if callback is None:
@@ -138,7 +144,7 @@ class BufferedReader:
 
     def _advance(self) -> None:
         """Deliver what the pending read wants, if it is here."""
-        if self._find is not None:
+        if self.reading:
             self._satisfy()
         if len(self._buffer) > (self._max_size if self._find is not None else self._read_ahead):
             if self._find is None:
@@ -207,6 +213,8 @@ class BufferedReader:
 
 def count(size: int, partial: bool = False) -> Finder:
     """Find a number of bytes; with `partial`, up to that many but at least one."""
+    if operator.index(size) < 0:
+        raise ValueError(f"cannot read {size} bytes")
 
     def find(buffer: bytearray, searched: int) -> int | None:
         if partial and buffer:
@@ -218,6 +226,10 @@ def count(size: int, partial: bool = False) -> Finder:
 
 def delimiter(mark: bytes) -> Finder:
     """Find up to and with a mark."""
+    if not isinstance(mark, bytes):
+        raise TypeError(f"a delimiter is bytes, not {type(mark).__name__}")
+    if not mark:
+        raise ValueError("an empty delimiter")
 
     def find(buffer: bytearray, searched: int) -> int | None:
         at = buffer.find(mark, max(0, searched - len(mark) + 1))
@@ -229,6 +241,8 @@ def delimiter(mark: bytes) -> Finder:
 def pattern(regex: bytes | re.Pattern[bytes]) -> Finder:
     """Find up to and with what a regular expression matches."""
     compiled: Any = re.compile(regex)
+    if not isinstance(compiled.pattern, bytes):
+        raise TypeError("a regular expression for bytes is needed, not one for text")
 
     def find(buffer: bytearray, searched: int) -> int | None:
         match = compiled.search(buffer)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from http.cookies import Morsel
 from time import time
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
 from fasthttpserver._parser import RequestMessage
 from fasthttpserver.log import gen_log
 
-__all__ = ["HTTPRequest"]
+__all__ = ["HTTPRequest", "RequestCallback", "encode_chunk"]
 
 T = TypeVar("T")
 
@@ -261,6 +261,12 @@ class HTTPRequest(RequestMessage):
         names = ("protocol", "host", "method", "uri", "version", "remote_ip")
         attributes = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({attributes}, headers={dict(self.headers)!r})"
+
+
+class RequestCallback(Protocol):
+    """What answers requests: a function, or an ``async def``, of one request."""
+
+    def __call__(self, request: HTTPRequest, /) -> object: ...
 
 
 def encode_chunk(chunk: object) -> bytes:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fasthttpserver import process
+from fasthttpserver._access import Access, AccessLog
 from fasthttpserver._connection import HTTPConnection
 from fasthttpserver._decompress import decompressing
 from fasthttpserver._forwarded import parse_networks
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._request import HTTPRequest, RequestCallback
 from fasthttpserver._shutdown import drain_on_sigterm
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.ioloop import IOLoop
@@ -56,6 +57,8 @@ class HTTPServer(TCPServer):
             X-Forwarded-For, as strings such as ``10.0.0.0/8``.
         chunk_size: Taken for the sake of code written for Tornado 4 and later, where it
             bounds the pieces that a body is delivered in. Here a body is delivered whole.
+        access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
+            ``json``, or a function that makes the line. It costs a part of the speed.
         limits: Any field of ``fasthttpserver._limits.Limits`` by its name.
 
     Raises:
@@ -66,7 +69,7 @@ class HTTPServer(TCPServer):
 
     def __init__(
         self,
-        request_callback: Callable[[HTTPRequest], object],
+        request_callback: RequestCallback,
         no_keep_alive: bool = False,
         io_loop: Any = None,
         xheaders: bool = False,
@@ -78,6 +81,7 @@ class HTTPServer(TCPServer):
         decompress_request: bool = False,
         trusted_downstream: Iterable[str] | None = None,
         chunk_size: int | None = None,
+        access_log: str | Callable[[Access, str], str] | None = None,
         **limits: Any,
     ) -> None:
         if not callable(request_callback):
@@ -97,6 +101,7 @@ class HTTPServer(TCPServer):
         if decompress_request:
             self._callback = decompressing(request_callback, self.limits.max_body_size)
         self._trusted = parse_networks(trusted_downstream or ())
+        self._access_log = None if access_log is None else AccessLog(access_log)
         self.no_keep_alive = no_keep_alive
         self.xheaders = xheaders
         self.protocol = protocol
@@ -143,6 +148,7 @@ class HTTPServer(TCPServer):
             _sweep=self._sweep,
             _parser=self._new_parser(),
             _trusted=self._trusted,
+            _access_log=self._access_log,
         )
         if full:
             self._turn_away(connection, self._sweep)
@@ -167,6 +173,35 @@ class HTTPServer(TCPServer):
         if len(self._turned_away) > _MAX_TURNED_AWAY:
             # Its reply was sent before those of all others.
             self._turned_away.popleft().stream.abort()
+
+    def stats(self) -> dict[str, Any]:
+        """Count what this server has done in this process.
+
+        Returns:
+            ``connections``: a dict of those ``accepted`` ever, ``active`` now (with a request
+            or a part of one) and ``idle`` now. ``requests``: how many were answered.
+            ``bytes_received``. ``refusals`` by status code. ``timeouts`` by what was waited
+            for, see ``docs/limits.md``.
+        """
+        sweep = self._sweep
+        if sweep is None:
+            connections = {"accepted": 0, "active": 0, "idle": 0}
+            requests = received = 0
+            refusals: dict[int, int] = {}
+            timeouts: dict[str, int] = {}
+        else:
+            now = len(sweep.connections)
+            idle = sum(each.idle_since is not None for each in sweep.connections)
+            connections = {"accepted": sweep.closed + now, "active": now - idle, "idle": idle}
+            requests, received = sweep.requests, sweep.bytes_received
+            refusals, timeouts = dict(sweep.refusals), dict(sweep.timeouts)
+        return {
+            "connections": connections,
+            "requests": requests,
+            "bytes_received": received,
+            "refusals": refusals,
+            "timeouts": timeouts,
+        }
 
     async def close_all_connections(self) -> None:
         """Close every connection at once, and wait until they are closed."""

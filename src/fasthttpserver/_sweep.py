@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from typing import Generic, Protocol, TypeVar
 
 from fasthttpserver._limits import Limits
@@ -26,6 +27,10 @@ class Swept(Protocol):
     @property
     def requests(self) -> int:
         """How many whole requests it has received and answered."""
+
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes have come."""
 
     @property
     def idle_since(self) -> float | None:
@@ -58,6 +63,10 @@ class Sweep(Generic[C]):
         self._last_run = 0.0
         self._empty: asyncio.Future[None] | None = None
         self.closed = 0  # connections
+        # For HTTPServer.stats(): by status code, and by what was waited for.
+        self.refusals: Counter[int] = Counter()
+        self.timeouts: Counter[str] = Counter()
+        self._past_bytes = 0
         self._past_requests = 0  # of closed connections
         self._idle: list[C] = []  # at the latest look, the longest idle last
         self._idle_time = -1.0
@@ -96,6 +105,7 @@ class Sweep(Generic[C]):
         self._fresh.pop(connection, None)
         self.closed += 1
         self._past_requests += connection.requests
+        self._past_bytes += connection.bytes_received
         if not self.connections and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,6 +116,11 @@ class Sweep(Generic[C]):
     def requests(self) -> int:
         """How many whole requests were received and answered."""
         return self._past_requests + sum(each.requests for each in self.connections)
+
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes have come from clients."""
+        return self._past_bytes + sum(each.bytes_received for each in self.connections)
 
     def longest_idle(self) -> C | None:
         """Return the connection that has been idle for the longest time, or None.

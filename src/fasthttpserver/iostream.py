@@ -74,6 +74,7 @@ class IOStream(asyncio.Protocol):
         "_close_callback",
         "_drain_callback",
         "_drain_futures",
+        "_eof",
         "_closed",
         "_connected",
         "_receiver",
@@ -110,6 +111,7 @@ class IOStream(asyncio.Protocol):
         # Takes bytes, while the stream is open, nothing waits and nothing is in `chunks`.
         self.transport_write: Callable[[bytes], None] = _not_connected
         self._close_callback: Callable[[], object] | None = None
+        self._eof = False  # the peer has said that it sends no more
         self._drain_callback: Callable[[], object] | None = None
         self._drain_futures: list[asyncio.Future[None]] = []
         self.max_buffer_size = max_buffer_size
@@ -153,6 +155,7 @@ class IOStream(asyncio.Protocol):
         receiver.data_received(data)
 
     def eof_received(self) -> bool:
+        self._eof = True
         keep_open = self._receiver is not None and self._receiver.eof_received()
         # TLS has no half-closed state (and asyncio warns when one is asked for).
         if not keep_open or self.is_tls:
@@ -344,6 +347,7 @@ class IOStream(asyncio.Protocol):
         Raises:
             AssertionError: A read is pending.
             StreamClosedError: The stream is closed, and the bytes are not here.
+            TypeError, ValueError: What is to be read makes no sense.
         """
         find = _reader.count(num_bytes, partial)
         return self._buffered().read(find, callback, streaming_callback, num_bytes)
@@ -352,13 +356,15 @@ class IOStream(asyncio.Protocol):
         self, delimiter: bytes, callback: Callable[[bytes], object] | None = None
     ) -> asyncio.Future[bytes] | None:
         """Read up to and with a delimiter; otherwise as ``read_bytes``."""
-        return self._buffered().read(_reader.delimiter(delimiter), callback)
+        find = _reader.delimiter(delimiter)
+        return self._buffered().read(find, callback)
 
     def read_until_regex(
         self, regex: bytes, callback: Callable[[bytes], object] | None = None
     ) -> asyncio.Future[bytes] | None:
         """Read up to and with what a regular expression matches; as ``read_bytes``."""
-        return self._buffered().read(_reader.pattern(regex), callback)
+        find = _reader.pattern(regex)
+        return self._buffered().read(find, callback)
 
     def read_until_close(
         self,
@@ -382,7 +388,7 @@ class IOStream(asyncio.Protocol):
         if isinstance(receiver, _reader.BufferedReader):
             return receiver
         rest = b"" if receiver is None else receiver.release()
-        reader = _reader.BufferedReader(self, rest, self.max_buffer_size, _READ_AHEAD)
+        reader = _reader.BufferedReader(self, rest, self.max_buffer_size, _READ_AHEAD, self._eof)
         self._receiver = reader
         self.resume_reading()
         return reader

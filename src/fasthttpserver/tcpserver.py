@@ -149,6 +149,7 @@ class TCPServer:
             if self.io_loop is None:
                 self.io_loop = ioloop.IOLoop.current()
         for sock in sockets:
+            sock.setblocking(False)  # or accepting behind the last client would wait
             self._sockets[sock.fileno()] = sock
             self._begin(sock)
 
