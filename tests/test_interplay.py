@@ -164,6 +164,8 @@ def tornado_loop(nothing_left: None) -> Iterator[Any]:
     ioloop = pytest.importorskip("tornado.ioloop")
     loop = ioloop.IOLoop(make_current=False)
     yield loop
+    # Its resolver asks in a thread.
+    loop.asyncio_loop.run_until_complete(loop.asyncio_loop.shutdown_default_executor())
     loop.close()
 
 

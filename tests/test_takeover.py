@@ -10,18 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from helpers import (
-    FakeTransport,
-    Logs,
-    LoopThread,
-    Served,
-    Wire,
-    echo,
-    eventually,
-    get,
-    post,
-    split,
-)
+from helpers import Logs, LoopThread, Served, echo, eventually, get, post, split
+from wire import FakeTransport, Wire
 
 from fasthttpserver._request import HTTPRequest
 from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
@@ -254,6 +244,67 @@ def test_read_callback_that_raises_closes(
     assert pair.transport.closing
     assert finished == []
     assert len(logs.errors()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "error"),
+    [
+        ("bytes", "5", TypeError),
+        ("bytes", None, TypeError),
+        ("bytes", 1.0, TypeError),
+        ("bytes", -1, ValueError),
+        ("until", "\n", TypeError),
+        ("until", None, TypeError),
+        ("until", b"", ValueError),
+        ("until_regex", "\n", TypeError),
+        ("until_regex", b"(", re.error),
+    ],
+)
+@pytest.mark.parametrize("callback", [None, print])
+def test_wrong_argument_of_a_read_is_told_at_once(
+    ends: Callable[..., Ends],
+    name: str,
+    argument: Any,
+    error: type[Exception],
+    callback: Callable[[bytes], object] | None,
+) -> None:
+    pair = ends()
+    with pytest.raises(error):
+        getattr(pair.stream, f"read_{name}")(argument, callback)
+    assert not pair.stream.reading()
+    read = pair.begin("callback", "bytes", 1)
+    pair.send(b"x")
+    assert read.result == b"x"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_read_that_is_cancelled_takes_nothing(ends: Callable[..., Ends], late: bool) -> None:
+    # As asyncio.wait_for() does when time is over.
+    pair = ends()
+    future = pair.stream.read_bytes(4)
+    pair.send(b"ab")
+    future.cancel()
+    if late:
+        pair.turn()
+        assert not pair.stream.reading()
+    pair.transport.peer_sends(b"cdef")
+    pair.turn()
+    read = pair.begin("future", "bytes", 6)
+    pair.turn()
+    assert read.result == b"abcdef"
+
+
+def test_read_behind_a_time_out(ends: Callable[..., Ends]) -> None:
+    pair = ends()
+
+    async def talk() -> bytes:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pair.stream.read_until(b"\n"), 0.001)
+        pair.transport.peer_sends(b"line\n")
+        line: bytes = await pair.stream.read_until(b"\n")
+        return line
+
+    assert pair.loop.run_until_complete(talk()) == b"line\n"
 
 
 # --- The end of a stream -----------------------------------------------------------------
@@ -625,6 +676,22 @@ def test_what_came_behind_the_request_is_read_first(
         assert not connection.ended
         connection.half_close()
         assert read == [b"hello", b" world"]
+
+
+def test_take_over_behind_the_end(wire: Callable[..., Wire]) -> None:
+    requests: list[HTTPRequest] = []
+    read: list[bytes] = []
+    connection = wire(requests.append)
+    connection.send(get() + b"line\nrest")
+    connection.half_close()
+    stream = requests[0].connection.stream
+    connection.call(stream.read_until, b"\n", read.append)
+    assert read == [b"line\n"]
+    with pytest.raises(StreamClosedError):
+        stream.read_until(b"\n", read.append)
+    connection.call(stream.read_until_close, read.append)
+    assert read == [b"line\n", b"rest"]
+    stream.close()
 
 
 def test_much_that_came_behind_the_request_is_not_lost(wire: Callable[..., Wire]) -> None:

@@ -55,12 +55,12 @@ class FakeTransport(asyncio.Transport):
         super().__init__({"socket": self.socket})
         self._loop = loop
         self._protocol = protocol
-        self._waiting = b""  # written, and not taken by the peer
+        self._waiting = bytearray()  # written, and not taken by the peer
         self._unread: deque[bytes] = deque()  # sent by the peer, and not read; b"" is EOF
         self._lost = False
         self.window = window
         self.writes: list[bytes] = []
-        self.taken = b""
+        self.taken = bytearray()
         self.paused = False
         self.closing = False
         self.aborted = False
@@ -133,7 +133,7 @@ class FakeTransport(asyncio.Transport):
         """End it: by the peer's RST, by an abort or by a close that is through."""
         if not self._lost:
             self.closing = self._lost = True
-            self._waiting = b""
+            self._waiting.clear()
             self._loop.call_soon(self._protocol.connection_lost, error)
 
     @property
@@ -142,11 +142,11 @@ class FakeTransport(asyncio.Transport):
         return sum(map(len, self._unread))
 
     def _push(self) -> None:
-        size = len(self._waiting) if self.window is None else self.window
-        taken, self._waiting = self._waiting[:size], self._waiting[size:]
-        self.taken += taken
+        size = len(self._waiting) if self.window is None else min(self.window, len(self._waiting))
+        self.taken += self._waiting[:size]
+        del self._waiting[:size]
         if self.window is not None:
-            self.window -= len(taken)
+            self.window -= size
         if self.closing and not self._waiting:
             self.lose(None)
 
@@ -252,7 +252,8 @@ class Wire:
 
     def sent(self) -> bytes:
         """What the client has got since it was asked last."""
-        taken, self.transport.taken = self.transport.taken, b""
+        taken = bytes(self.transport.taken)
+        self.transport.taken.clear()
         return taken
 
     def pass_time(self, seconds: float, step: float = 0.25) -> None:

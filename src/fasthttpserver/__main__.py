@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fasthttpserver import __version__
+from fasthttpserver import __version__, netutil, process
+from fasthttpserver._options import limits_of, parse_options
+from fasthttpserver._reload import watch_modules
+from fasthttpserver._request import RequestCallback
 from fasthttpserver._shutdown import Shutdown
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 from fasthttpserver.ioloop import IOLoop
+from fasthttpserver.log import access_log
 
 __all__ = ["main"]
+
+# The first descriptor that systemd passes; see sd_listen_fds(3).
+_SYSTEMD_FD = 3
 
 
 def echo(request: HTTPRequest) -> None:
@@ -30,7 +39,7 @@ def echo(request: HTTPRequest) -> None:
     request.finish()
 
 
-def load_callback(name: str) -> Callable[[HTTPRequest], object]:
+def load_callback(name: str) -> RequestCallback:
     """Import what ``package.module:callback`` names.
 
     Raises:
@@ -51,48 +60,145 @@ def load_callback(name: str) -> Callable[[HTTPRequest], object]:
         found = getattr(found, part)
     if not callable(found):
         raise ValueError(f"{name!r} is not callable")
-    callback: Callable[[HTTPRequest], object] = found
+    callback: RequestCallback = found
     return callback
+
+
+def bind(options: argparse.Namespace) -> list[socket.socket]:
+    """Return the listening sockets that the options ask for.
+
+    Raises:
+        OSError, ValueError: They are not to be had.
+    """
+    if options.fd is not None:
+        return [socket.socket(fileno=number) for number in _inherited(options.fd)]
+    if options.unix_socket:
+        return [netutil.bind_unix_socket(options.unix_socket)]
+    return netutil.bind_sockets(options.port, options.address, reuse_port=options.reuse_port)
+
+
+def _inherited(fd: str) -> range:
+    if fd != "systemd":
+        if not fd.isdecimal():
+            raise ValueError(f"--fd takes a number or 'systemd', not {fd!r}")
+        return range(int(fd), int(fd) + 1)
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        raise ValueError("systemd has passed no socket to this process")
+    return range(_SYSTEMD_FD, _SYSTEMD_FD + int(count))
+
+
+def make_server(callback: RequestCallback, options: argparse.Namespace) -> HTTPServer:
+    """Make a server as the options ask for, without a socket yet.
+
+    Raises:
+        OSError, ValueError: The certificate or a limit is wrong.
+    """
+    ssl_options = None
+    if options.certfile:
+        ssl_options = {"certfile": options.certfile}
+        if options.keyfile:
+            ssl_options["keyfile"] = options.keyfile
+    server = HTTPServer(
+        callback,
+        no_keep_alive=options.no_keep_alive,
+        xheaders=options.xheaders,
+        ssl_options=ssl_options,
+        trusted_downstream=options.trusted_downstream,
+        access_log=options.access_log,
+        **limits_of(options),
+    )
+    server.add_sockets([])  # looks at the certificate
+    return server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="fasthttpserver", description="Serve HTTP/1.1 with a callback."
+    options = parse_options(arguments, __version__)
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    parser.add_argument(
-        "callback",
-        nargs="?",
-        metavar="package.module:callback",
-        help="what answers the requests (default: an echo of the request's URI)",
-    )
-    parser.add_argument("--port", type=int, default=8888, help="default: %(default)s")
-    parser.add_argument("--address", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    options = parser.parse_args(arguments)
-
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    callback: Callable[[HTTPRequest], object] = echo
+    if options.access_log:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))  # has its own time
+        access_log.addHandler(handler)
+        access_log.setLevel(logging.INFO)
+        access_log.propagate = False
     try:
-        if options.callback is not None:
-            callback = load_callback(options.callback)
-        server = HTTPServer(callback)
-        server.listen(options.port, address=options.address)
-    except (OSError, OverflowError, ValueError) as error:
+        callback = echo if options.callback is None else load_callback(options.callback)
+        if options.loop is not None:
+            IOLoop.configure(options.loop)
+        sockets = bind(options)
+        if options.processes != 1:
+            _announce(options, sockets)  # once, and not by a worker
+            process.fork_processes(options.processes)
+        server = make_server(callback, options)
+    except (OSError, OverflowError, ValueError, ImportError) as error:
         print(f"fasthttpserver: {error}", file=sys.stderr)
         return 1
+    return _run(server, sockets, options, arguments)
 
+
+def _run(
+    server: HTTPServer,
+    sockets: list[socket.socket],
+    options: argparse.Namespace,
+    arguments: Sequence[str] | None,
+) -> int:
     loop = IOLoop.current()
-    shutdown = Shutdown(loop)
+    shutdown = Shutdown(loop, options.drain_timeout)
     shutdown.servers.append(server)
     shutdown.install(signal.SIGINT, signal.SIGTERM)
-    port = next(iter(server._sockets.values())).getsockname()[1]
-    host = f"[{options.address}]" if ":" in options.address else options.address
-    url = f"http://{host or 'localhost'}:{port}/"
-    print(f"Serving on {url} (process {os.getpid()}); Ctrl-C ends it.")
-    print(f"Try: curl -i {url}hello", flush=True)
+    server.add_sockets(sockets)
+    if options.processes == 1:
+        _announce(options, sockets)
+    again = False
+
+    def restart() -> None:
+        nonlocal again
+        again = True
+        print("A module has changed, starting again", flush=True)
+        loop.stop()
+
+    if options.reload:
+        watch_modules(loop, restart)
     loop.start()
+    server.stop()
+    if again:
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        os.execv(sys.executable, [sys.executable, "-m", "fasthttpserver", *words])
     return 0
+
+
+def _announce(options: argparse.Namespace, sockets: list[socket.socket]) -> None:
+    """Say where, how and what; in colour on a terminal only."""
+    scheme = "https" if options.certfile else "http"
+    first = sockets[0]
+    address: Any = first.getsockname()
+    curl = "curl -i" if scheme == "http" else "curl -ik"
+    if isinstance(address, tuple):
+        host = options.address if options.fd is None else address[0]
+        host = f"[{host}]" if ":" in host else host
+        url = f"{scheme}://{host or 'localhost'}:{address[1]}/"
+        attempt = f"{curl} {url}hello"
+    else:
+        url = f"{scheme}+unix:{address}"
+        attempt = f"{curl} --unix-socket {address} {scheme}://localhost/hello"
+    workers = options.processes if options.processes > 0 else process.cpu_count()
+    how = f"{_loop_name(options.loop)}, {workers} worker{'s' if workers > 1 else ''}"
+    bold: Callable[[str], str] = str
+    if sys.stdout.isatty():
+        bold = "\x1b[1m{}\x1b[0m".format
+    print(f"Serving on {bold(url)} ({how}, fasthttpserver {__version__}); Ctrl-C ends it.")
+    print(f"Try: {attempt}", flush=True)
+
+
+def _loop_name(choice: str | None) -> str:
+    choice = choice or os.environ.get("FASTHTTPSERVER_LOOP") or "auto"
+    if choice == "auto":
+        return "asyncio" if importlib.util.find_spec("uvloop") is None else "uvloop"
+    return choice
 
 
 if __name__ == "__main__":

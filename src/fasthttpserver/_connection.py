@@ -46,9 +46,9 @@ from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["HTTPConnection"]
 
-# While requests are pipelined: chunks of responses that may be corked before they are sent
-# and other clients get a turn, and bytes of one that has to be sent first.
-_MANY_CHUNKS = 64
+# While requests are pipelined: how many are served in one turn of the loop, before others get
+# theirs, and a chunk of how many bytes has to be sent before the next request is served.
+_FAIR_SHARE = 64
 _LARGE_CHUNK = 16_384
 
 _OPEN, _LINGERING, _DETACHED, _CLOSED = range(4)
@@ -180,6 +180,7 @@ class HTTPConnection:
             self._hold_back()
             return
         chunks = stream.chunks
+        share = _FAIR_SHARE
         stream.corked = True
         try:
             request = self._next_request(data)
@@ -191,7 +192,7 @@ class HTTPConnection:
                 self._mark = len(chunks)
                 try:
                     result = self.request_callback(request)
-                except Exception as error:
+                except (Exception, asyncio.CancelledError) as error:
                     self._callback_failed(error, request)
                     return
                 if result is not None and inspect.iscoroutine(result):
@@ -206,7 +207,8 @@ class HTTPConnection:
                     return
                 if self._parser.idle:
                     break
-                if len(chunks) > _MANY_CHUNKS or (chunks and len(chunks[-1]) > _LARGE_CHUNK):
+                share -= 1
+                if share == 0 or max(map(len, chunks[self._mark :]), default=0) > _LARGE_CHUNK:
                     # Others get their turn, and the client has to take this first.
                     stream.flush()
                     stream.wake_receiver()
@@ -217,6 +219,10 @@ class HTTPConnection:
                 self._wait_for_more()
         except HTTPInputError as error:
             self._refuse(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # uvloop would log it and go on; out of a callback of its own it ends the loop.
+            stream.loop.call_soon(_raise, error)
+            stream.abort()
         finally:
             stream.corked = False
             if len(chunks) == 1 and self._simple:
@@ -669,6 +675,10 @@ class HTTPConnection:
         elif self._request is not None:
             # An application that was told that its client left may never finish.
             waiting = Waiting.LEFT if self._left else Waiting.APPLICATION
+            if self._paused and self.stream.has_failed():
+                # Nobody listens while reading is paused; a long poll would wait for ever.
+                self.stream.abort()
+                return
         elif parser.receiving_body:
             waiting, progress = Waiting.BODY, parser.body_received
         elif message == 0:
@@ -791,6 +801,10 @@ class _Flushed:
 
     def __await__(self) -> Generator[Any, None, None]:
         return (yield from self._stream.drained_future().__await__())
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _announces_close(chunk: bytes) -> bool:

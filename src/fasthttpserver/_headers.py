@@ -337,7 +337,7 @@ _READERS = (
 
 
 @cache
-def _waiting(cls: type[HTTPHeaders]) -> type[HTTPHeaders]:
+def _waiting(cls: type[HTTPHeaders]) -> Any:  # a type[HTTPHeaders], of no other layout
     """Return the class of objects of ``cls`` in which a long value waits to be joined.
 
     In such an object the entry of that name is its list of values.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from http.cookies import Morsel
 from time import time
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
 from fasthttpserver._parser import RequestMessage
@@ -41,6 +41,10 @@ class _lazy(Generic[T]):
             return self
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
+
+    if TYPE_CHECKING:  # assigning makes an ordinary attribute
+
+        def __set__(self, instance: object, value: T) -> None: ...
 
 
 class HTTPRequest(RequestMessage):
@@ -242,7 +246,7 @@ class HTTPRequest(RequestMessage):
     def request_time(self) -> float:
         """Return the seconds from the end of the headers to ``finish()``, or until now."""
         end = time() if self._finish_time is None else self._finish_time
-        return end - self.start_time
+        return max(0.0, end - self.start_time)  # the clock may have been set back
 
     def get_ssl_certificate(self, binary_form: bool = False) -> Any:
         """Return the client's TLS certificate.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import signal
 import time
 from types import FrameType
 from typing import Any, Protocol
 
+from fasthttpserver import process
 from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.log import gen_log
 
@@ -49,15 +49,11 @@ class Shutdown:
         for number in signals:
             signal.signal(number, self._on_signal)
 
-    @property
-    def was_asked(self) -> bool:
-        """Whether a signal has come."""
-        return self._first is not None
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._first is None:
             self._first = now
+            process.told_to_end()
             self._io_loop.add_callback_from_signal(self._begin)
         elif now - self._first > _SAME_SIGNAL:
             os._exit(128 + number)
@@ -97,17 +93,5 @@ def drain_on_sigterm(server: Drained, io_loop: IOLoop) -> None:
         _of_process.install(signal.SIGTERM)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             _of_process.install(signal.SIGINT)  # Ctrl-C reaches all of the group
-        atexit.register(_die_of_sigterm, _of_process)
     if server not in _of_process.servers:
         _of_process.servers.append(server)
-
-
-def _die_of_sigterm(shutdown: Shutdown) -> None:
-    """End as the signal would have ended this worker, which then is replaced.
-
-    Exit status 0 tells the parent that the work is done and no replacement is needed. If it
-    was the parent that sent the signal it takes either for an answer.
-    """
-    if shutdown.was_asked:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -21,16 +21,22 @@ _FRESH = 0.05
 _LOOK_SHARE = 16
 
 
+# Seconds that let the loop poll once.
+_MOMENT = 0.001
+
+
 class Swept(Protocol):
     """What can be overdue."""
 
     @property
     def requests(self) -> int:
         """How many whole requests it has received and answered."""
+        ...
 
     @property
     def bytes_received(self) -> int:
         """How many bytes have come."""
+        ...
 
     @property
     def idle_since(self) -> float | None:
@@ -166,9 +172,14 @@ class Sweep(Generic[C]):
             await asyncio.wait([self._empty], timeout=timeout)
 
     def _run(self) -> None:
-        self._timer = self._loop.call_later(self._interval, self._run)
         time = self._loop.time()
-        self.now += min(time - self._last_run, 2 * self._interval)
+        passed = time - self._last_run
+        self.now += min(passed, 2 * self._interval)
         self._last_run = time
+        if passed > 1.25 * self._interval:
+            # The loop stood still. What came meanwhile is read first; uvloop would not do so.
+            self._timer = self._loop.call_later(_MOMENT, self._run)
+            return
+        self._timer = self._loop.call_later(self._interval, self._run)
         for connection in list(self.connections):
             connection.check_deadlines(self.now)

@@ -215,8 +215,9 @@ class IOLoop(LoopCallbacks):
         """
 
         async def run() -> Any:
+            deadline = asyncio.timeout(timeout)
             try:
-                async with asyncio.timeout(timeout) as deadline:
+                async with deadline:
                     result = func()
                     return await result if inspect.isawaitable(result) else result
             except TimeoutError:

@@ -38,6 +38,7 @@ class Receiver(Protocol):
 
     def eof_received(self) -> bool:
         """The peer will send no more. True keeps the stream open for writing."""
+        ...
 
     def blocked(self) -> None:
         """The kernel takes no more of what was written for now."""
@@ -55,6 +56,7 @@ class Receiver(Protocol):
 
     def release(self) -> bytes:
         """The stream is taken over: return what was received and not used, and let go."""
+        ...
 
 
 class IOStream(asyncio.Protocol):
@@ -168,7 +170,8 @@ class IOStream(asyncio.Protocol):
         self._cancel_resume()
         self.chunks.clear()
         if self.error is None:
-            self.error = exc
+            # Without the traceback: its frames would hold all that was there at the write.
+            self.error = exc and exc.with_traceback(None)
         receiver = self._receiver
         if receiver is not None:
             receiver.connection_lost(exc)
@@ -295,6 +298,8 @@ class IOStream(asyncio.Protocol):
         if chunks and not self._closed:
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.clear()
+            if self._transport.is_closing():
+                return  # the peer has reset it just now; asyncio would warn of each write
             if self.waiting:
                 self._written_waiting += len(data)
             self._transport.write(data)
@@ -428,6 +433,11 @@ class IOStream(asyncio.Protocol):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(shape, 1, 0))
         self.abort()
+
+    def has_failed(self) -> bool:
+        """Whether the peer has reset it, which is not heard of while reading is paused."""
+        sock = self.socket
+        return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     def _close(self, close: Callable[[], None]) -> None:
         self._closed = True

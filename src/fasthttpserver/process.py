@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import select
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 from fasthttpserver.ioloop import loop_exists
 from fasthttpserver.log import gen_log
 
-__all__ = ["cpu_count", "fork_processes", "task_id"]
+__all__ = ["cpu_count", "fork_processes", "task_id", "told_to_end"]
 
 _MAX_RESTARTS = 100
 # A child that lived shorter than this many seconds is started anew only after the pause,
@@ -26,6 +27,8 @@ _SHORT_LIFE = 1.0
 _PAUSE = 0.1
 
 _task_id: int | None = None
+# Shared with the parent, a byte for each child: whether it ended because it was told to.
+_told: mmap.mmap | None = None
 
 
 def cpu_count() -> int:
@@ -46,6 +49,16 @@ def cpu_count() -> int:
 def task_id() -> int | None:
     """Return the number that ``fork_processes`` gave to this child; None outside of one."""
     return _task_id
+
+
+def told_to_end() -> None:
+    """Let the parent know that this child is about to end because of a signal.
+
+    Its exit status will be 0 for its work was done in good order; and yet it is replaced,
+    unless it was the parent that told it. Does nothing outside of a child.
+    """
+    if _told is not None and _task_id is not None:
+        _told[_task_id] = 1
 
 
 def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RESTARTS) -> int:
@@ -79,7 +92,7 @@ def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RE
             or at once: there is a loop already, or the system cannot fork.
         AssertionError: This is such a child.
     """
-    global _task_id
+    global _task_id, _told
     if not hasattr(os, "fork"):
         raise RuntimeError("Cannot run in multiple processes: this system cannot fork")
     if _task_id is not None:
@@ -94,6 +107,7 @@ def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RE
     if num_processes is None or num_processes <= 0:
         num_processes = cpu_count()
     gen_log.info("Starting %d processes", num_processes)
+    _told = mmap.mmap(-1, num_processes)
     with _Signals() as signals:
         limit = _MAX_RESTARTS if max_restarts is None else max_restarts
         _task_id = _Supervisor(signals, num_processes, limit).run()
@@ -214,12 +228,21 @@ class _Supervisor:
             gen_log.info("child %d (pid %d) ended, replacing", number, pid)
             self.outgoing = None
             self.due[number] = 0.0
+        elif code == 0 and self.was_told(number):
+            gen_log.info("child %d (pid %d) was told to end, replacing", number, pid)
+            self.due[number] = 0.0
         elif code == 0:
             gen_log.info("child %d (pid %d) exited normally", number, pid)
         else:
             how = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
             gen_log.warning("child %d (pid %d) %s, restarting", number, pid, how)
             self.restart(number, after=_PAUSE if lifetime < _SHORT_LIFE else 0.0)
+
+    @staticmethod
+    def was_told(number: int) -> bool:
+        assert _told is not None
+        told, _told[number] = _told[number], 0
+        return bool(told)
 
 
 class _Signals:

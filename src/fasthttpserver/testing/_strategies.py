@@ -1,8 +1,8 @@
 """HTTP/1.1 requests for hypothesis: the grammar of RFC 9110 and RFC 9112 as strategies.
 
 Each strategy is a function that returns one, smallest parts first: tokens, hosts, targets,
-header fields, bodies, whole requests, pipelines of them. All of these are valid. ``splits``
-cuts bytes, ``mutations`` spoils them, ``limits`` draws arguments of a parser::
+header fields, bodies, whole requests, pipelines of them. All of these are valid. ``limits``
+draws arguments of a parser::
 
     pipeline       = 1*request
     request        = method SP target SP version CRLF *(name ":" value CRLF) CRLF [body]
@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import functools
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from hypothesis import strategies as st
+
+from fasthttpserver.testing._mutations import POSITION, POSITIONS, cut
 
 __all__ = [
     "Request",
@@ -31,10 +33,8 @@ __all__ = [
     "hosts",
     "limits",
     "methods",
-    "mutations",
     "pipelines",
     "requests",
-    "splits",
     "targets",
     "tokens",
 ]
@@ -80,6 +80,10 @@ class Request:
 def tokens(max_size: int = 20) -> st.SearchStrategy[str]:
     """``token`` of RFC 9110 section 5.6.2."""
     return st.text(TOKEN, min_size=1, max_size=max_size)
+
+
+def _is_not_connect(method: str) -> bool:
+    return method != "CONNECT"
 
 
 @_once
@@ -158,7 +162,7 @@ def chunked_bodies(draw: st.DrawFn, body: bytes | None = None) -> tuple[bytes, b
     """
     content = draw(bodies()) if body is None else body
     wire = b""
-    for piece in _cut(content, draw(_POSITIONS)):
+    for piece in cut(content, draw(POSITIONS)):
         if piece:
             wire += _size_line(draw, len(piece)) + piece + b"\r\n"
     trailers = draw(_TRAILERS)
@@ -181,9 +185,6 @@ _EXTENSIONS = st.just("") | st.lists(
 ).map("".join)
 _TRAILERS = st.lists(st.tuples(tokens().map("y-".__add__), header_values()), max_size=2)
 _BLANKS = st.sampled_from([" ", "", "\t", "  ", " \t "])
-# Places in bytes of any length: to be taken modulo that length.
-_POSITION = st.integers(0, 1 << 16)
-_POSITIONS = st.lists(_POSITION, max_size=6)
 
 
 def _field_line(draw: st.DrawFn, name: str, value: str) -> bytes:
@@ -254,16 +255,12 @@ def _requests(
         request.version = "HTTP/1.1"  # only a length lets the others keep HTTP/1.0 alive
     fields += _connection_fields(draw, request)
     fields += draw(headers)
-    first = draw(_POSITION) % len(fields)
+    first = draw(POSITION) % len(fields)
     request.headers = fields[first:] + fields[:first]
     head = f"{method} {request.target} {request.version}\r\n".encode("ascii")
     head += b"".join(_field_line(draw, *item) for item in request.headers)
     request.wire = head + b"\r\n" + content
     return request
-
-
-def _is_not_connect(method: str) -> bool:
-    return method != "CONNECT"
 
 
 def _connection_fields(draw: st.DrawFn, request: Request) -> Fields:
@@ -288,71 +285,25 @@ def _any_case(text: str) -> st.SearchStrategy[str]:
     return st.sampled_from([text, text.lower(), text.upper(), text.swapcase()])
 
 
+class Parts(TypedDict, total=False):
+    """Parts of requests, as ``requests`` takes them."""
+
+    method: st.SearchStrategy[str] | None
+    target: st.SearchStrategy[str] | None
+    headers: st.SearchStrategy[Fields] | None
+    body: st.SearchStrategy[bytes] | None
+
+
 @_once
-def pipelines(
-    max_size: int = 3, **parts: st.SearchStrategy[Any] | None
-) -> st.SearchStrategy[list[Request]]:
+def pipelines(max_size: int = 3, **parts: Unpack[Parts]) -> st.SearchStrategy[list[Request]]:
     """Requests that may follow each other on one connection.
 
     Args:
         max_size: How many at most.
         **parts: Parts of each request, by the names that ``requests`` has for them.
     """
-    front = st.lists(requests(True, **parts), max_size=max_size - 1)
+    front = st.lists(requests(keep_alive=True, **parts), max_size=max_size - 1)
     return st.builds(lambda before, last: [*before, last], front, requests(**parts))
-
-
-def splits(data: bytes) -> st.SearchStrategy[list[bytes]]:
-    """Ways to cut `data` into pieces, which may be empty; single bytes often."""
-    return st.one_of(_POSITIONS, _POSITIONS, st.just(range(len(data)))).map(
-        lambda positions: _cut(data, positions)
-    )
-
-
-def _cut(data: bytes, positions: Iterable[int]) -> list[bytes]:
-    cuts = sorted(position % (len(data) + 1) for position in positions)
-    edges = [0, *cuts, len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
-
-
-# What turns a valid request into one that is not quite.
-SPOILS = [
-    *(bytes([byte]) for byte in b'\r\n \t:,;="\\%#*@[]/?+-_\x00\x0b\x7f\x80\xff05a'),
-    *(b"\r\n", b"\r\n\r\n", b"\r\n ", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"http://"),
-    *(b"Host: a\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"),
-    *(b"Transfer-Encoding: gzip\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n"),
-    *(b"Upgrade: x\r\nConnection: upgrade\r\n", b"Expect: x\r\n", b"CONNECT ", b"OPTIONS "),
-    *(b"X: y\r\n", b"chunked", b"close", b"0\r\n\r\n", b"5\r\n", b"ffffffffffffffff\r\n"),
-    *(b"a" * 30, b" " * 30, b"\r\n" * 10, b"18446744073709551615"),
-]
-
-
-_EDITS = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "put", "remove", "repeat"]),
-        _POSITION,
-        _POSITION,
-        st.sampled_from(SPOILS) | st.binary(max_size=3),
-    ),
-    max_size=4,
-)
-
-
-def mutations(data: bytes) -> st.SearchStrategy[bytes]:
-    """`data` with some bytes put in, taken out, changed or repeated; perhaps none."""
-    return _EDITS.map(lambda edits: functools.reduce(_edit, edits, data))
-
-
-def _edit(data: bytes, edit: tuple[str, int, int, bytes]) -> bytes:
-    kind, position, size, new = edit
-    at = position % (len(data) + 1)
-    match kind:
-        case "put":
-            return data[:at] + new + data[at + size % 4 :]
-        case "remove":
-            return data[:at] + data[at + size % 6 :]
-        case _:
-            return data[:at] + data[max(at - size % 60, 0) :]
 
 
 @_once

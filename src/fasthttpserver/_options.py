@@ -1,0 +1,142 @@
+"""A command line comes in; checked options go out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from fasthttpserver._access import FORMATS
+from fasthttpserver._limits import Limits
+
+__all__ = ["limits_of", "parse_options"]
+
+_LIMIT_HELP = {
+    "max_header_size": "bytes of request line and header block",
+    "max_request_line": "bytes of the request line",
+    "max_field_size": "bytes of one header field",
+    "max_header_count": "header fields",
+    "max_body_size": "bytes of a request body",
+    "header_timeout": "seconds for a request's header block",
+    "body_stall_timeout": "seconds of silence inside a body",
+    "body_min_rate": "bytes per second that a body has to come in at",
+    "body_grace": "seconds before that is judged",
+    "body_timeout": "seconds for a whole body",
+    "idle_connection_timeout": "seconds between requests",
+    "write_timeout": "seconds in which a client takes nothing",
+    "tls_handshake_timeout": "seconds for a TLS handshake",
+    "read_ahead": "bytes read while a request runs",
+    "linger_silence": "seconds of silence before a closing client is left",
+    "linger_timeout": "seconds before it is left in any case",
+    "max_connections": "connections of one process",
+}
+
+
+def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Namespace:
+    """Parse a command line; argparse ends the process on a mistake.
+
+    Args:
+        arguments: The words behind the program's name; None for those of this process.
+        version: What ``--version`` prints.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fasthttpserver",
+        usage="fasthttpserver [options] [package.module:callback]",
+        description="Serve HTTP/1.1 with a callback.",
+        epilog="SIGTERM and Ctrl-C finish what runs and then end it; a second one ends at once. "
+        "With several processes, SIGHUP replaces the workers one by one.",
+    )
+    parser.add_argument(
+        "callback",
+        nargs="?",
+        metavar="package.module:callback",
+        help="what answers the requests (default: an echo of the request's URI)",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
+
+    where = parser.add_argument_group("where to listen")
+    where.add_argument("--port", type=int, default=8888, help="0 for any (default: %(default)s)")
+    where.add_argument(
+        "--address", default="127.0.0.1", help="'' for all interfaces (default: %(default)s)"
+    )
+    where.add_argument("--unix-socket", metavar="PATH", help="instead of address and port")
+    where.add_argument(
+        "--fd",
+        metavar="N|systemd",
+        help="instead: a listening socket that this process inherited, or all that systemd passes",
+    )
+    where.add_argument(
+        "--reuse-port", action="store_true", help="let other processes listen on the port too"
+    )
+
+    tls = parser.add_argument_group("HTTPS")
+    tls.add_argument("--certfile", metavar="PATH", help="certificate chain, PEM")
+    tls.add_argument("--keyfile", metavar="PATH", help="its key, if it is not in there")
+
+    proxy = parser.add_argument_group("behind a proxy")
+    proxy.add_argument(
+        "--xheaders", action="store_true", help="believe X-Real-Ip, X-Forwarded-For and -Proto"
+    )
+    proxy.add_argument(
+        "--trusted-downstream",
+        action="append",
+        metavar="NETWORK",
+        help="a proxy's address or network in X-Forwarded-For; may be repeated",
+    )
+
+    run = parser.add_argument_group("how to run")
+    run.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="0 for one per core (default: 1)"
+    )
+    run.add_argument("--loop", choices=("asyncio", "uvloop", "auto"), help="default: auto")
+    run.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="default: %(default)s",
+    )
+    run.add_argument(
+        "--access-log",
+        nargs="?",
+        const="common",
+        choices=sorted(FORMATS),
+        help="log each request (default form: common)",
+    )
+    run.add_argument("--no-keep-alive", action="store_true", help="one request per connection")
+    run.add_argument(
+        "--reload", action="store_true", help="start again when a module changes (development)"
+    )
+    run.add_argument(
+        "--drain-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="for what still runs at the end (default: %(default)s)",
+    )
+
+    limits = parser.add_argument_group("limits", "see docs/limits.md for their reasons")
+    for field in dataclasses.fields(Limits):
+        kind = int if "int" in str(field.type) else float
+        limits.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=kind,
+            metavar="N",
+            help=f"{_LIMIT_HELP[field.name]} (default: {field.default})",
+        )
+    options = parser.parse_args(arguments)
+    if options.keyfile and not options.certfile:
+        parser.error("--keyfile needs --certfile")
+    if options.reload and options.processes != 1:
+        parser.error("--reload is for one process")
+    if options.processes != 1 and sys.platform == "win32":
+        parser.error("--processes: this system cannot fork")
+    return options
+
+
+def limits_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the limits that were given, as keyword arguments of ``HTTPServer``."""
+    names = [field.name for field in dataclasses.fields(Limits)]
+    given = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}

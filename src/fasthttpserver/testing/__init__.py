@@ -1,0 +1,78 @@
+"""A callback comes in; its responses, or what is wrong with them, go out.
+
+``Client`` runs a callback in memory, through the server's own connection and parser, and needs
+nothing but this package. The rest needs hypothesis (``fasthttpserver-llhttp[testing]``), which
+is imported when it is first asked for: ``check_callback`` tries a callback with any request and
+any bytes, and the strategies make requests for tests of your own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fasthttpserver.testing._client import Client
+from fasthttpserver.testing._responses import Response, RuleBroken
+
+if TYPE_CHECKING:
+    from fasthttpserver.testing._check import check_callback
+    from fasthttpserver.testing._mutations import mutations, splits
+    from fasthttpserver.testing._strategies import (
+        Request,
+        bodies,
+        chunked_bodies,
+        header_names,
+        header_values,
+        headers,
+        hosts,
+        limits,
+        methods,
+        pipelines,
+        requests,
+        targets,
+        tokens,
+    )
+
+__all__ = [
+    "Client",
+    "Request",
+    "Response",
+    "RuleBroken",
+    "bodies",
+    "check_callback",
+    "chunked_bodies",
+    "header_names",
+    "header_values",
+    "headers",
+    "hosts",
+    "limits",
+    "methods",
+    "mutations",
+    "pipelines",
+    "requests",
+    "splits",
+    "targets",
+    "tokens",
+]
+
+# Where a name is that is not in _strategies.
+_MODULES = {"check_callback": "_check", "mutations": "_mutations", "splits": "_mutations"}
+
+# Hidden from type checkers, for which it would give every misspelt name the type Any.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            importlib.import_module("hypothesis")
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{__name__}.{name} needs hypothesis: pip install 'fasthttpserver-llhttp[testing]'"
+            ) from error
+        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, '_strategies')}")
+        value = globals()[name] = getattr(module, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

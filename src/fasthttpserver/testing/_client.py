@@ -1,0 +1,302 @@
+"""Requests come in; the responses of a callback go out, without a socket.
+
+Between the two are the server's own ``HTTPServer``, ``HTTPConnection`` and ``RequestParser``;
+only the transport below them and the loop are of this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Self, TypeVar
+
+from fasthttpserver._loops import running_loop
+from fasthttpserver._request import HTTPRequest, RequestCallback
+from fasthttpserver._server import HTTPServer
+from fasthttpserver.ioloop import IOLoop
+from fasthttpserver.iostream import IOStream
+from fasthttpserver.testing._loop import PatientLoop
+from fasthttpserver.testing._responses import Asked, Reading, Response, RuleBroken, read_response
+from fasthttpserver.testing._transport import MemoryTransport
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """One connection to a callback, in memory.
+
+    The callback runs in a loop of its own, which runs while a method of the client does. It
+    does not wait for time to pass: a callback that sleeps for a minute answers at once. Use it
+    in a ``with`` statement, and not inside a running loop.
+
+    >>> def callback(request):
+    ...     request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+    ...     request.finish()
+    >>> with Client(callback) as client:
+    ...     client.request("GET", "/").body
+    b'ok'
+
+    Args:
+        request_callback: The callback, plain or ``async def``.
+        timeout: Seconds, of the loop's time, in which it has to answer.
+        address: The client's, as the callback sees it.
+        **options: Of ``HTTPServer``, its limits too.
+
+    Raises:
+        RuntimeError: A loop is running in this thread.
+    """
+
+    def __init__(
+        self,
+        request_callback: RequestCallback,
+        *,
+        timeout: float = 60.0,
+        address: tuple[str, int] | tuple[str, int, int, int] = ("127.0.0.1", 50_000),
+        **options: Any,
+    ) -> None:
+        if running_loop() is not None:
+            raise RuntimeError("a loop is running in this thread; try asyncio.to_thread()")
+        self._callback = request_callback
+        self._timeout = timeout
+        self.requests: list[HTTPRequest] = []
+        """The requests that have reached the callback."""
+        self.errors: list[BaseException] = []
+        """What the callback has raised. The client sees what real ones do: 500."""
+        self._sent = bytearray()
+        self._running = 0  # coroutines of the callback
+        self._at = 0  # where in what was written the next response begins
+        self._read: list[tuple[Asked, Response]] = []
+        self._loop = PatientLoop()
+        self._loop.set_exception_handler(self._failed)
+        io_loop = IOLoop.from_asyncio(self._loop)
+        try:
+            self._server = HTTPServer(self._run, io_loop=io_loop, **options)
+        except BaseException:
+            self._loop.close()
+            raise
+        stream = IOStream(
+            self._loop, address, self._connected, io_loop, self._server.max_buffer_size
+        )
+        self._connection: Any = None
+        self._transport = MemoryTransport(self._loop, stream, address)
+        self.call(stream.connection_made, self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave, and end what still runs. What is in the attributes stays."""
+        if not self._loop.is_closed():
+            self.reset()
+            self._loop.close()
+
+    # --- The callback -----------------------------------------------------------------------
+
+    def _connected(self, stream: IOStream) -> None:
+        self._server.handle_stream(stream, stream.address)
+        self._connection = stream._receiver
+
+    def _run(self, request: HTTPRequest) -> object:
+        self.requests.append(request)
+        try:
+            result = self._callback(request)
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        return self._await(result) if inspect.iscoroutine(result) else result
+
+    async def _await(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        self._running += 1
+        try:
+            await coroutine
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        finally:
+            self._running -= 1
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Only what a call of the loop raised: that a task failed unseen is told at some time.
+        if "handle" in context and "exception" in context:
+            self.errors.append(context["exception"])
+        loop.default_exception_handler(context)
+
+    # --- Sending ----------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str = "GET",
+        target: str = "/",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> Response:
+        """Send a request and return the response to it.
+
+        Host and Content-Length are added where they are missing.
+
+        Raises:
+            RuleBroken: What was written is no response, or nothing was.
+        """
+        pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+        fields: list[tuple[str, str]] = list(pairs)
+        names = {name.lower() for name, _ in fields}
+        if "host" not in names:
+            fields.insert(0, ("Host", "localhost"))
+        if body and not names & {"content-length", "transfer-encoding"}:
+            fields.append(("Content-Length", str(len(body))))
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        return self.receive()
+
+    def send(self, *pieces: bytes) -> None:
+        """Send bytes, each argument as one read, and run the loop until it is idle."""
+        for piece in pieces:
+            if piece:
+                self._sent += piece
+                self._transport.feed(piece)
+                self._loop.run_until_idle()
+
+    def half_close(self) -> None:
+        """Send no more; what the server writes is still received."""
+        self._transport.feed(b"")
+        self._loop.run_until_idle()
+
+    def reset(self) -> None:
+        """Leave without a word, as a client does that crashes."""
+        self._transport.lose(ConnectionResetError("reset by the client"))
+        self._loop.run_until_idle()
+
+    # --- Receiving --------------------------------------------------------------------------
+
+    def receive(self) -> Response:
+        """Wait for the next whole response, and return it.
+
+        Raises:
+            RuleBroken: What was written is no response, or is not whole in time.
+        """
+
+        def is_here() -> bool:
+            return not self._next().missing or self._transport.ended
+
+        self._loop.run_until(is_here, self._timeout)
+        return self._take(self._next())
+
+    def _take(self, reading: Reading) -> Response:
+        response = reading.response
+        if response is None or reading.missing:
+            if self._transport.ended:
+                how = "the connection was closed"
+            elif self._all_finished():
+                how = "finish() was called"
+            else:
+                how = f"{self._timeout:g} seconds have passed"
+            raise self._broken(f"{how}, and the client lacks {reading.missing}")
+        self._at += reading.end
+        self._read.append((reading.asked, response))
+        return response
+
+    def peek(self) -> Response | None:
+        """Return the next response as far as it has come; None before its head has.
+
+        ``complete`` tells whether that is all; ``receive`` returns the same one.
+
+        Raises:
+            RuleBroken: What was written is no response.
+        """
+        return self._next().response
+
+    def receive_bytes(self) -> bytes:
+        """Return what was written behind the last response: bytes of another protocol."""
+        data = bytes(self._transport.written[self._at :])
+        self._at += len(data)
+        return data
+
+    def _next(self) -> Reading:
+        data = bytes(self._transport.written[self._at :])
+        if self._read and data and not b"HTTP/1.".startswith(data[:7]):
+            raise self._broken(f"{_bytes_behind(*self._read[-1])}: {data[:40]!r}")
+        try:
+            return read_response(data, self._asked(), self._transport.ended)
+        except RuleBroken as error:
+            raise self._broken(error.rule) from None
+
+    def _asked(self) -> Asked:
+        if len(self._read) < len(self.requests):
+            request = self.requests[len(self._read)]
+            return Asked(request.method, request.version, request.upgrade)
+        # It was refused before it was one.
+        return Asked("HEAD" if self._connection._parser.is_head else "GET")
+
+    def _all_finished(self) -> bool:
+        return all(request._finish_time is not None for request in self.requests)
+
+    def _wait_for_callback(self) -> None:
+        """Wait until the callback has done with what it has got."""
+
+        def is_done() -> bool:
+            return not self._running and self._all_finished()
+
+        self._loop.run_until(is_done, self._timeout)
+
+    def _broken(self, rule: str) -> RuleBroken:
+        return RuleBroken(rule, self.sent, self.received)
+
+    # --- The loop, and what is known --------------------------------------------------------
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the application in the loop, and run it until it is idle.
+
+        For what happens without the client: an event that a long poll waits for.
+
+        Raises:
+            Exception: What the function raises.
+        """
+        future = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*args))
+            except Exception as error:
+                future.set_exception(error)
+
+        self._loop.call_soon(run)
+        self._loop.run_until_idle()
+        result: T = future.result()
+        return result
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass for the server and the callback; it takes none."""
+        self._loop.run_until(lambda: False, seconds)
+
+    @property
+    def sent(self) -> bytes:
+        """All that was sent."""
+        return bytes(self._sent)
+
+    @property
+    def received(self) -> bytes:
+        """All that was written, as it came."""
+        return bytes(self._transport.written)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the server has ended the connection."""
+        return self._transport.ended
+
+
+def _bytes_behind(asked: Asked, response: Response) -> str:
+    """Say of which response the bytes are too many."""
+    if asked.method == "HEAD":
+        return "a body behind the response to HEAD (RFC 9110 section 9.3.2)"
+    if response.status in (204, 304):
+        return f"a body behind a {response.status} response (RFC 9112 section 6.3)"
+    length = response.headers.get("Content-Length")
+    if length is not None:
+        return f"more than the {length} bytes of Content-Length (RFC 9112 section 6.3)"
+    return "bytes behind the response"
