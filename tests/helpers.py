@@ -438,7 +438,13 @@ class Process:
         cwd: Where it starts.
     """
 
-    def __init__(self, arguments: Sequence[str], cwd: Path | None = None, **env: str) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
+        **env: str,
+    ) -> None:
         # The package that is tested, wherever it is imported from.
         source = str(Path(fasthttpserver.__file__).parents[1])
         self._process = subprocess.Popen(
@@ -450,6 +456,7 @@ class Process:
             cwd=cwd,
             env=os.environ | {"PYTHONPATH": source, "PYTHONUNBUFFERED": "1"} | env,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         self.send_signal = self._process.send_signal
         self.pid = self._process.pid

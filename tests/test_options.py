@@ -1,0 +1,207 @@
+"""What the options of the command line do, in real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import Certificates, Client, Process, eventually, get
+
+from fasthttpserver import __main__, _limits
+from fasthttpserver._options import limits_of, parse_options
+
+Start = Callable[..., Process]
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="there are no such things on Windows")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, **env: str) -> Process:
+            command = ["-m", "fasthttpserver", *arguments]
+            return stack.enter_context(Process(command, cwd=tmp_path, **env))
+
+        yield start
+
+
+def connect(process: Process) -> Client:
+    match = re.search(r"://([\d.]+):(\d+)/", process.line())
+    assert match is not None
+    return Client((match[1], int(match[2])))
+
+
+def end(process: Process) -> tuple[int, str]:
+    process.send_signal(signal.SIGTERM)
+    ended = process.end()
+    return ended.returncode, ended.stderr
+
+
+def test_every_limit_has_an_option_with_its_help() -> None:
+    names = {field.name for field in dataclasses.fields(_limits.Limits)}
+    words = [f"--{name.replace('_', '-')}=7" for name in sorted(names)]
+    limits = limits_of(parse_options(words, "0"))
+    assert set(limits) == names
+    assert set(limits.values()) == {7}
+
+
+def test_what_is_not_given_is_left_to_the_server() -> None:
+    assert limits_of(parse_options([], "0")) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--keyfile", "k"], "--keyfile needs --certfile"),
+        (["--reload", "--processes", "2"], "--reload is for one process"),
+        (["--port", "x"], "invalid int value"),
+        (["--loop", "trio"], "invalid choice"),
+        (["--header-timeout", "soon"], "invalid float value"),
+    ],
+)
+def test_mistake_is_told_and_ends_with_status_2(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_options(words, "0")
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--max-header-size", "1"], "max_header_size must be between"),
+        (["--certfile", "nowhere.pem"], "nowhere.pem"),
+        (["--trusted-downstream", "10.0.0.0/33"], "10.0.0.0/33"),
+        (["--fd", "three"], "--fd takes a number or 'systemd'"),
+        (["--fd", "systemd"], "systemd has passed no socket"),
+        (["--fd", "99"], "Bad file descriptor"),
+    ],
+)
+@posix
+def test_wrong_value_is_one_line(words: list[str], text: str, start: Start) -> None:
+    ended = start("--port", "0", *words).end()
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("fasthttpserver: ")
+    assert text in line
+
+
+def test_limit_is_passed_on(start: Start) -> None:
+    with connect(start("--port", "0", "--max-body-size", "3")) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        assert client.read_response().status == 413
+
+
+def test_banner_says_loop_workers_and_version(start: Start) -> None:
+    line = start("--port", "0", "--loop", "asyncio").line()
+    assert f"(asyncio, 1 worker, fasthttpserver {__main__.__version__})" in line
+    assert "\x1b" not in line  # this is no terminal
+
+
+@posix
+def test_access_log_is_on_stderr_without_a_prefix(start: Start) -> None:
+    process = start("--port", "0", "--access-log", "json")
+    with connect(process) as client:
+        assert client.ask(get("/x")) == b"You requested /x\n"
+    code, stderr = end(process)
+    assert code == 0
+    lines = [line for line in stderr.splitlines() if line.startswith("{")]
+    assert [json.loads(line)["uri"] for line in lines] == ["/x"]
+
+
+@posix
+def test_log_level(start: Start) -> None:
+    process = start("--port", "0", "--log-level", "error")
+    with connect(process) as client:
+        client.send(b"\r\r")
+        assert client.read_response().status == 400
+    assert end(process) == (0, "")
+
+
+@posix
+def test_unix_socket(start: Start, tmp_path: Path) -> None:
+    process = start("--unix-socket", "s")
+    assert "http+unix:s" in process.line()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(tmp_path / "s"))
+        sock.sendall(get("/u", "Connection: close"))
+        assert sock.makefile("rb").read().endswith(b"You requested /u\n")
+
+
+@posix
+def test_socket_of_systemd(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # sh has the number of the process that it becomes, as LISTEN_PID wants it.
+        number = listener.fileno()
+        os.set_inheritable(number, True)
+        script = (
+            "import os, sys\n"
+            f"os.dup2({number}, 3)\n"
+            "os.set_inheritable(3, True)\n"
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
+            "words = [sys.executable, '-m', 'fasthttpserver', '--fd', 'systemd']\n"
+            "os.execv(sys.executable, words)\n"
+        )
+        with Process(["-c", script], pass_fds=(number,)) as process:
+            with connect(process) as client:
+                assert client.ask(get("/d")) == b"You requested /d\n"
+            assert end(process)[0] == 0
+
+
+@posix
+def test_workers_share_the_port_and_end_together(start: Start) -> None:
+    process = start("--port", "0", "--processes", "2")
+    with connect(process) as client:
+        assert client.ask(get("/w")) == b"You requested /w\n"
+    code, stderr = end(process)
+    assert code == 0
+    assert "Starting 2 processes" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_https(start: Start, tmp_path: Path) -> None:
+    made = Certificates(tmp_path)
+    context = made.client_context()
+    process = start("--port", "0", "--certfile", made.certfile, "--keyfile", made.keyfile)
+    match = re.search(r"https://127\.0\.0\.1:(\d+)/", process.line())
+    assert match is not None
+    with (
+        socket.create_connection(("127.0.0.1", int(match[1]))) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+    ):
+        sock.sendall(get("/s", "Connection: close"))
+        assert sock.makefile("rb").read().endswith(b"You requested /s\n")
+
+
+@posix
+def test_reload_starts_again_when_a_module_changes(start: Start, tmp_path: Path) -> None:
+    module = tmp_path / "changing.py"
+    text = (
+        "def callback(request):\n"
+        "    request.write('HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nVAL')\n"
+        "    request.finish()\n"
+    )
+    module.write_text(text.replace("VAL", "one"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    process = start("changing:callback", "--port", str(port), "--reload")
+    with connect(process) as client:
+        assert client.ask(get()) == b"one"
+    process.line()  # how to try it
+    module.write_text(text.replace("VAL", "two"))
+    os.utime(module, ns=(0, 0))  # whatever the clock of the file system can tell apart
+    eventually(lambda: "A module has changed" in process.line())
+    with connect(process) as client:
+        assert client.ask(get()) == b"two"
