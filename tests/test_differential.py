@@ -215,6 +215,8 @@ JUDGED = [
 
 
 def judgements(found: Difference) -> Iterator[Judgement]:
+    if found.at < 0:
+        return  # nothing that we read could be the cause
     for judged in JUDGED:
         if found.peer in judged.peers.split() and found.kind in judged.kinds.split():
             if judged.applies(found):
@@ -224,7 +226,7 @@ def judgements(found: Difference) -> Iterator[Judgement]:
 def check(peer: str, data: bytes, limits: dict[str, Any]) -> None:
     found = difference(peer, data, limits)
     if found is not None:
-        assert list(judgements(found)), f"{peer} {found.kind} at {found.head!r}: {found.reason}"
+        assert list(judgements(found)), f"{peer} {found.kind}: {found.reason}"
 
 
 # --- Inputs ---------------------------------------------------------------------------------

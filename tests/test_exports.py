@@ -15,7 +15,10 @@ import pytest
 import fasthttpserver
 
 PACKAGE = Path(fasthttpserver.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+MODULES = sorted(
+    [path.stem for path in PACKAGE.glob("*.py")]
+    + [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
+)
 PUBLIC = [name for name in MODULES if not name.startswith("_")]
 
 # Of Tornado 3's documentation: module and names.

@@ -262,6 +262,24 @@ def test_input_may_be_of_any_bytes_like_type(kind: Any) -> None:
     assert message.fields == [("Host", "a"), ("X", "y")]
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_next_request_may_be_given_the_input(kind: Any) -> None:
+    data = POST + b"Content-Length: 5\r\n\r\nhello"
+    parser = fed(data[:3])
+    assert parser.next_request(kind(data[3:-1])) is None
+    message = parser.next_request(kind(data[-1:] + GET))
+    assert message is not None and message.body == b"hello"
+    assert parser.unread == len(GET)
+    assert parser.next_request(b"") is None
+    with pytest.raises(TypeError):
+        parser.next_request("\r\n")  # type: ignore[arg-type]
+    assert parser.next_request(b"\r\n") is not None
+    with pytest.raises(HTTPInputError):
+        parser.next_request(b"\x00")
+    with pytest.raises(HTTPInputError):
+        parser.next_request(data)
+
+
 def test_input_that_changes_afterwards_changes_nothing() -> None:
     data = bytearray(GET + b"\r\n")
     parser = fed(data)
@@ -803,6 +821,42 @@ def test_receiving_head_is_true_from_the_first_byte_to_the_last() -> None:
         message = parser.next_request()
     assert message is not None
     assert not parser.receiving_head
+
+
+def test_idle_is_between_requests_only() -> None:
+    parser = RequestParser()
+    assert parser.idle
+    for piece, idle in [
+        (b"\r", False),
+        (b"\n", True),
+        (b"G", False),
+        (GET[1:], False),
+        (b"\r\n", True),
+        (POST + b"Content-Length: 1\r\n\r\n", False),
+        (b"x", True),
+        (CHUNKED, False),
+        (b"0\r\n", False),
+        (b"\r\n", True),
+        (GET + b"\r\n" + GET, False),
+    ]:
+        parser.receive_data(piece)
+        assert not parser.idle  # nobody has looked at it yet
+        parser.next_request()
+        assert parser.idle is idle, piece
+    parser.receive_data(head(b"Connection: close")[len(GET) :])
+    assert parser.next_request() is not None
+    assert parser.closed and not parser.idle
+
+
+def test_start_time_is_when_the_head_was_complete() -> None:
+    parser = fed(GET)
+    assert parser.next_request() is None
+    before = time.time()
+    parser.receive_data(b"\r\n")
+    message = parser.next_request()
+    assert message is not None
+    # Two clocks of one system, which need not be read with the same resolution.
+    assert before - 0.1 <= message.start_time <= time.time() + 0.1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
@@ -85,12 +84,12 @@ def check_callback(
     no_bytes_make_the_callback_raise()
 
 
-@dataclass(repr=False)
 class _Visit:
     """What a client sends, and how it ends."""
 
-    pieces: list[bytes]
-    end: str
+    def __init__(self, pieces: list[bytes], end: str) -> None:
+        self.pieces = pieces
+        self.end = end
 
     def __repr__(self) -> str:
         return f"<a client that sends {self.pieces} and then {self.end}>"
@@ -164,6 +163,8 @@ def _read_all(client: Client) -> None:
         if reading.missing == A_RESPONSE and len(client._read) == len(client.requests):
             break
         response = client._take(reading)
+        if len(client._read) > len(client.requests) and response.status < 400:
+            raise client._broken("a response to no request")  # nor the server's own refusal
         if reading.switched:
             return
         if _says_close(response):

@@ -233,16 +233,25 @@ class Client:
         # It was refused before it was one.
         return Asked("HEAD" if self._connection._parser.is_head else "GET")
 
+    def _finished(self) -> int:
+        return sum(request._finish_time is not None for request in self.requests)
+
     def _all_finished(self) -> bool:
-        return all(request._finish_time is not None for request in self.requests)
+        return self._finished() == len(self.requests)
 
     def _wait_for_callback(self) -> None:
-        """Wait until the callback has done with what it has got."""
+        """Wait until the callback has done with what it has got; each request has its time."""
+        finished = -1
 
         def is_done() -> bool:
             return not self._running and self._all_finished()
 
-        self._loop.run_until(is_done, self._timeout)
+        def goes_on() -> bool:
+            return is_done() or self._finished() > finished
+
+        while not is_done() and self._finished() > finished:
+            finished = self._finished()
+            self._loop.run_until(goes_on, self._timeout)
 
     def _broken(self, rule: str) -> RuleBroken:
         return RuleBroken(rule, self.sent, self.received)

@@ -236,7 +236,7 @@ def _requests(
 ) -> Request:
     kept = draw(st.booleans()) if keep_alive is None else keep_alive
     method = draw(methods.filter(_is_not_connect) if kept else methods)
-    request = Request(method, draw(target or targets(method)), keep_alive=kept)
+    request = Request(method, draw(targets(method) if target is None else target), keep_alive=kept)
     fields: Fields = []
     content = b""
     framings = ["none"] if method == "CONNECT" else ["none", "length", "chunks"]
