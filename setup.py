@@ -35,6 +35,9 @@ class BuildParser(build_ext):
             (parser,) = self.extensions
             # Hidden: llhttp's calls stay direct, and apart from another extension's llhttp.
             parser.extra_compile_args = ["-O3", "-fvisibility=hidden"]
+            # Or the time of long heads depends on where the linker puts llhttp (1430 or 1900 ns
+            # for 40 fields, gcc 12).
+            parser.extra_compile_args += ["-falign-loops=32"]
             # llhttp's generated functions leave most of their parameters unused.
             parser.extra_compile_args += ["-Wall", "-Wextra", "-Wno-unused-parameter"]
             if SANITIZE:
