@@ -3,6 +3,8 @@
 
 VENV ?= .venv
 PORT ?= 8888
+TIME ?= 60
+REQUESTS ?= 5000000
 ARGS ?=
 # The plain name first: it is what the user chose. PYTHON=... overrides.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
@@ -11,7 +13,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*.pxd)
 
-.PHONY: help run test conformance build lint annotate dist clean distclean
+.PHONY: help run test conformance build lint annotate dist sanitize fuzz soak clean distclean
+.PHONY: bench bench-quick bench-parser bench-render bench-guard wheel docs
 .DELETE_ON_ERROR:
 
 help:
@@ -19,16 +22,23 @@ help:
 	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
 	@echo 'make conformance  run the tests of Tornado 3.2.2 against it (Python 3.11 only)'
 	@echo 'make build     compile the extension after an edit'
-	@echo 'make lint      ruff, mypy --strict, cython-lint'
+	@echo 'make lint      ruff, mypy --strict, pyright, stubtest, cython-lint'
 	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'
+	@echo 'make sanitize  test the parser with address and undefined-behaviour sanitizers'
+	@echo 'make fuzz      look for faults for TIME seconds ($(TIME)); INPUT=... runs one file again'
+	@echo 'make soak      serve REQUESTS requests ($(REQUESTS)), good and bad, and watch the memory'
+	@echo 'make docs      build the documentation in build/docs/, warnings are errors'
 	@echo 'make dist      build the sdist, and the wheel from that sdist, without a network'
+	@echo 'make wheel     build, check and test a wheel for each Python here (ARGS=... goes to pytest)'
+	@echo 'make bench     measure everything beside its peers, 25 minutes; benchmarks/README.md has more:'
+	@echo '               bench-quick, bench-parser, bench-guard, bench-render (ARGS=...)'
 	@echo 'make clean     remove what was built; distclean: the environment and llhttp too'
 	@echo 'The environment is $(VENV)/ (VENV=...), made by the first suitable Python (PYTHON=...).'
 
 run: build
 	@$(BIN)/python -m fasthttpserver --port $(PORT)
 
-test: build $(VENV)/test.stamp
+test: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python -m pytest $(ARGS)
 
 conformance: build $(VENV)/test.stamp
@@ -36,20 +46,75 @@ conformance: build $(VENV)/test.stamp
 
 build: $(VENV)/build.stamp
 
-lint: $(VENV)/lint.stamp
+lint: build $(VENV)/lint.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict src tests/typing_user_code.py
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m mypy.stubtest fasthttpserver._parser --allowlist tests/stubtest_allowlist.txt
 	$(BIN)/cython-lint $(CYTHON_SOURCES)
 
 annotate: build
 	@mkdir -p build
 	$(BIN)/cython --annotate --include-dir src --output-file build/_parser.c src/fasthttpserver/_parser.pyx
 
+# The developer's own build stays as it is: these make their own under build/.
+sanitize: build $(VENV)/test.stamp $(VENV)/peers.stamp
+	$(BIN)/python fuzz/sanitize.py $(ARGS)
+
+fuzz: build $(VENV)/test.stamp $(VENV)/peers.stamp
+	$(BIN)/python fuzz/run.py --time $(TIME) $(if $(INPUT),--input $(INPUT))
+
+soak: build
+	$(BIN)/python fuzz/soak.py --requests $(REQUESTS)
+
 # pip finds nothing, so a build that wanted to fetch would fail.
 dist: build $(VENV)/dist.stamp
 	rm -rf dist
 	PIP_NO_INDEX=1 $(BIN)/python -m build --no-isolation
+
+# sdist -> wheels as released, each tested as installed in an environment of its own.
+wheel: $(VENV)/wheel.stamp
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --sdist
+	$(BIN)/python .ci/wheel.py --out dist dist/*.tar.gz -- $(ARGS)
+
+# -n: a reference that leads nowhere is a warning. -a -E: no page left from an earlier run.
+docs: build $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -b dirhtml -n -W --keep-going -a -E -q -d build/doctrees docs build/docs
+	@echo 'build/docs/index.html'
+
+# The benchmarks have an environment of their own: their peers are many.
+BENCH_VENV ?= .venv-bench
+BENCH_PYTHON := $(BENCH_VENV)/bin/python
+
+.PHONY: bench-environment
+bench-environment:
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) build $(BENCH_VENV)/bench.stamp
+	@$(BENCH_PYTHON) -m benchmarks.install
+
+bench: bench-environment
+	$(BENCH_PYTHON) -m benchmarks.bench_server $(ARGS)
+	$(BENCH_PYTHON) -m benchmarks.bench_parser
+	$(BENCH_PYTHON) -m benchmarks.render
+
+# Less than two minutes; prints what it measured and leaves the published results alone.
+bench-quick: bench-environment
+	@rm -rf build/bench-quick
+	$(BENCH_PYTHON) -m benchmarks.bench_server --quick --output build/bench-quick $(ARGS)
+	$(BENCH_PYTHON) -m benchmarks.bench_parser --quick --output build/bench-quick
+	@$(BENCH_PYTHON) -m benchmarks.render --text --results build/bench-quick
+
+bench-parser: bench-environment
+	$(BENCH_PYTHON) -m benchmarks.bench_parser --output build/bench-parser $(ARGS)
+	@$(BENCH_PYTHON) -m benchmarks.render --text --results build/bench-parser
+
+bench-render: bench-environment
+	$(BENCH_PYTHON) -m benchmarks.render $(ARGS)
+
+# Needs the extension and valgrind only. ARGS=write records new bounds.
+bench-guard: build
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 clean:
 	rm -rf build dist src/*.egg-info src/fasthttpserver/*.so src/fasthttpserver/*.c

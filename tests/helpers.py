@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import trustme
-from wire import FakeTransport as FakeTransport
-from wire import Wire as Wire
 
 import fasthttpserver
 from fasthttpserver._connection import HTTPConnection

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import mmap
 import re
-import resource
 import socket
 import time
 import weakref
@@ -22,7 +22,6 @@ from helpers import (
     Logs,
     Process,
     Served,
-    Wire,
     answer,
     echo,
     eventually,
@@ -30,6 +29,7 @@ from helpers import (
     get,
     post,
 )
+from wire import Wire
 
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.httpserver import HTTPRequest
@@ -89,13 +89,13 @@ def test_server_without_descriptors_serves_on_and_recovers(
             client.send(get())
         inside = []
         for client in clients:
-            client.socket.settimeout(0.2)
+            client.socket.settimeout(0.5)
             try:
                 assert client.read_response().body == b"ok"
             except TimeoutError:
                 break  # this one and those behind it wait for a descriptor
             inside.append(client)
-        assert 8 <= len(inside) <= 21
+        assert 5 <= len(inside) <= 21
         # Those who are inside do not notice.
         for client in inside * 10:
             client.socket.settimeout(TIMEOUT)
@@ -670,7 +670,7 @@ def test_descriptors_and_memory_are_steady_after_thousands_of_short_connections(
     served = serve(callback)
 
     def crowd() -> None:
-        for number in range(200):
+        for number in range(100):
             client = Client(served.address)
             if number % 3:
                 client.send(get())
@@ -730,7 +730,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="t
 def resident(process: Process) -> int:
     """Bytes of memory of a process."""
     fields = Path(f"/proc/{process._process.pid}/statm").read_text().split()
-    return int(fields[1]) * resource.getpagesize()
+    return int(fields[1]) * mmap.PAGESIZE
 
 
 @needs_proc

@@ -838,15 +838,49 @@ def test_worker_ends_in_good_order_while_the_other_one_goes_on(
 
 
 @needs_fork
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+def test_signal_that_the_parent_passes_on_late_is_no_second_one(
+    launch: Callable[..., Process], clients: Callable[[int], Clients]
+) -> None:
+    process = launch("-c", ADD_SOCKETS + RUN)
+    lines = [process.line(), process.line()]
+    crowd = clients(port_in(lines[0]))
+    parent = process._process.pid
+    os.kill(parent, signal.SIGSTOP)
+    os.killpg(parent, signal.SIGTERM)
+    for client in crowd.idle:
+        assert client.read_to_end() == b""  # after the grace time, a second
+    os.kill(parent, signal.SIGCONT)
+    stat = Path(f"/proc/{parent}/stat")
+    eventually(lambda: ") S " in stat.read_text())  # it waits for its children again
+    crowd.end_well()
+    assert process.end().returncode == 0
+
+
+@needs_fork
 def test_worker_that_is_told_to_end_is_replaced(launch: Callable[..., Process]) -> None:
     process = launch("-c", BIND_AND_START + RUN)
-    before = {worker_in(process.line()) for _ in range(2)}
-    worker = min(before)
-    os.kill(worker, signal.SIGTERM)
-    assert process.line() == f"{worker} ended\n"
-    assert worker_in(process.line()) not in before
+    workers = [worker_in(process.line()) for _ in range(2)]
+    os.kill(workers[0], signal.SIGTERM)
+    assert process.line() == f"{workers[0]} ended\n"
+    assert worker_in(process.line()) not in workers
     process.send_signal(signal.SIGTERM)
     assert process.end().returncode == 0
+
+
+@needs_fork
+def test_worker_that_ends_by_itself_is_not_replaced_also_after_a_restart(
+    launch: Callable[..., Process], tmp_path: Path
+) -> None:
+    leave = "loop.call_later(0, lambda: os.path.exists('leave') and loop.stop())\n"
+    process = launch("-c", BIND_AND_START + RUN.replace("loop.start()", leave + "loop.start()"))
+    for _ in range(2):
+        process.line()
+    (tmp_path / "leave").touch()
+    process.send_signal(signal.SIGHUP)
+    lines = [process.line() for _ in range(6)]
+    assert sum("ended" in line for line in lines) == 4
+    assert process.end().returncode == 0  # as nobody is left
 
 
 @needs_fork

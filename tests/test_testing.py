@@ -408,9 +408,7 @@ def raises_in_the_loop(request: HTTPRequest) -> None:
         raises_later,
         raises_in_write_callback,
         raises_in_close_callback,
-        pytest.param(
-            raises_in_the_loop, marks=pytest.mark.filterwarnings("ignore::ResourceWarning")
-        ),
+        raises_in_the_loop,
     ],
 )
 def test_callback_that_raises_is_found(callback: Callable[[HTTPRequest], object]) -> None:

@@ -14,7 +14,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from fasthttpserver import _reader
 from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
@@ -209,6 +209,10 @@ class IOStream(asyncio.Protocol):
 
     # --- Writing ------------------------------------------------------------------------
 
+    @overload
+    def write(self, data: bytes, callback: None = None) -> asyncio.Future[None]: ...
+    @overload
+    def write(self, data: bytes, callback: Callable[[], object]) -> None: ...
     def write(
         self, data: bytes, callback: Callable[[], object] | None = None
     ) -> asyncio.Future[None] | None:
@@ -331,6 +335,22 @@ class IOStream(asyncio.Protocol):
         if not self._closed and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    @overload
+    def read_bytes(
+        self,
+        num_bytes: int,
+        callback: None = None,
+        streaming_callback: Callable[[bytes], object] | None = None,
+        partial: bool = False,
+    ) -> asyncio.Future[bytes]: ...
+    @overload
+    def read_bytes(
+        self,
+        num_bytes: int,
+        callback: Callable[[bytes], object],
+        streaming_callback: Callable[[bytes], object] | None = None,
+        partial: bool = False,
+    ) -> None: ...
     def read_bytes(
         self,
         num_bytes: int,
@@ -357,6 +377,10 @@ class IOStream(asyncio.Protocol):
         find = _reader.count(num_bytes, partial)
         return self._buffered().read(find, callback, streaming_callback, num_bytes)
 
+    @overload
+    def read_until(self, delimiter: bytes, callback: None = None) -> asyncio.Future[bytes]: ...
+    @overload
+    def read_until(self, delimiter: bytes, callback: Callable[[bytes], object]) -> None: ...
     def read_until(
         self, delimiter: bytes, callback: Callable[[bytes], object] | None = None
     ) -> asyncio.Future[bytes] | None:
@@ -364,6 +388,10 @@ class IOStream(asyncio.Protocol):
         find = _reader.delimiter(delimiter)
         return self._buffered().read(find, callback)
 
+    @overload
+    def read_until_regex(self, regex: bytes, callback: None = None) -> asyncio.Future[bytes]: ...
+    @overload
+    def read_until_regex(self, regex: bytes, callback: Callable[[bytes], object]) -> None: ...
     def read_until_regex(
         self, regex: bytes, callback: Callable[[bytes], object] | None = None
     ) -> asyncio.Future[bytes] | None:
@@ -371,6 +399,18 @@ class IOStream(asyncio.Protocol):
         find = _reader.pattern(regex)
         return self._buffered().read(find, callback)
 
+    @overload
+    def read_until_close(
+        self,
+        callback: None = None,
+        streaming_callback: Callable[[bytes], object] | None = None,
+    ) -> asyncio.Future[bytes]: ...
+    @overload
+    def read_until_close(
+        self,
+        callback: Callable[[bytes], object],
+        streaming_callback: Callable[[bytes], object] | None = None,
+    ) -> None: ...
     def read_until_close(
         self,
         callback: Callable[[bytes], object] | None = None,

@@ -54,7 +54,9 @@ def check_callback(
     """
     valid = _strategies.pipelines() if pipelines is None else pipelines
     if settings is None:
-        settings = hypothesis.settings(deadline=None, report_multiple_bugs=False)
+        # The message tells what is wrong; explaining it by lines of code takes longest.
+        phases = set(hypothesis.settings().phases) - {hypothesis.Phase.explain}
+        settings = hypothesis.settings(deadline=None, phases=phases, report_multiple_bugs=False)
 
     def make(visit: _Visit, framing: bool) -> None:
         with _complaints() as complaints:

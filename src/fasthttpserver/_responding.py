@@ -1,0 +1,492 @@
+"""What an application says of one request comes in; the bytes of its response go out.
+
+This is the application's side of a connection: ``write``, ``finish``, the framing for those
+who leave it to the server, and how an exchange and a connection end. What is read and served
+is in ``_serving``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Container, Generator
+from enum import Enum
+from time import time
+from typing import Any
+
+from fasthttpserver._access import Access, AccessLog
+from fasthttpserver._forwarded import forwarded_ip, forwarded_protocol
+from fasthttpserver._framing import ResponseFraming
+from fasthttpserver._parser import RequestParser
+from fasthttpserver._replies import error_reply, one_line
+from fasthttpserver._request import HTTPRequest, RequestCallback, encode_chunk
+from fasthttpserver._sweep import Sweep
+from fasthttpserver.errors import HTTPInputError, HTTPOutputError, StreamClosedError
+from fasthttpserver.iostream import IOStream
+from fasthttpserver.log import app_log, gen_log
+
+__all__ = ["Draining", "Responding", "State"]
+
+
+class State(Enum):
+    """What a connection is good for; the table in ``_connection`` tells more."""
+
+    OPEN = 0
+    LINGERING = 1
+    DETACHED = 2
+    CLOSED = 3
+
+
+class Draining(Enum):
+    """How near the end of the server is."""
+
+    NO = 0
+    ANNOUNCING = 1
+    LAST_CALL = 2
+
+
+# Nothing that an application writes goes anywhere then.
+_ENDED = (State.LINGERING, State.CLOSED)
+
+
+class Responding:
+    """The current exchange of a connection, as the application answers it.
+
+    Args:
+        stream: The connected stream.
+        address: The peer's address as ``accept()`` gives it.
+        request_callback: Called with each ``HTTPRequest``.
+        no_keep_alive: Close after one response.
+        xheaders: Believe a proxy's header fields about address and protocol.
+        protocol: What ``request.protocol`` is to be; None finds out.
+        sweep: The server's connections and their limits.
+        parser: Of this connection.
+        trusted: Proxies that may stand in X-Forwarded-For.
+        access_log: Logs each exchange, if not None.
+    """
+
+    __slots__ = (
+        "_access",
+        "_access_log",
+        "_announced",
+        "_close_callback",
+        "_draining",
+        "_ending",
+        "_eof",
+        "_flushed",
+        "_framing",
+        "_left",
+        "_mark",
+        "_parser",
+        "_request",
+        "_simple",
+        "_state",
+        "_sweep",
+        "_trusted",
+        "_write_callback",
+        "_wrote",
+        "address",
+        "address_family",
+        "no_keep_alive",
+        "protocol",
+        "request_callback",
+        "stream",
+        "xheaders",
+    )
+
+    def __init__(
+        self,
+        stream: IOStream,
+        address: Any,
+        request_callback: RequestCallback,
+        no_keep_alive: bool,
+        xheaders: bool,
+        protocol: str | None,
+        sweep: Sweep[Any],
+        parser: RequestParser[HTTPRequest],
+        trusted: Container[str],
+        access_log: AccessLog | None,
+    ) -> None:
+        self.stream = stream
+        self.address = address
+        stream_socket = stream.socket
+        self.address_family = socket.AF_UNSPEC if stream_socket is None else stream_socket.family
+        self.request_callback = request_callback
+        self.no_keep_alive = no_keep_alive
+        self.xheaders = xheaders
+        self.protocol = protocol
+        self._trusted = trusted
+        self._access_log = access_log
+        self._access: Access | None = None  # of the current exchange, if it is logged
+        self._sweep = sweep
+        self._parser = parser
+        self._request: HTTPRequest | None = None
+        self._write_callback: Callable[[], object] | None = None
+        self._close_callback: Callable[[], object] | None = None
+        # Nothing special is known of this connection and its current exchange.
+        self._simple = not no_keep_alive and access_log is None
+        self._mark = 0  # how many chunks there were before the current exchange
+        self._wrote = False  # in the current exchange
+        self._flushed = _Flushed(stream)
+        self._framing: ResponseFraming | None = None  # of the latest exchange, if any
+        self._ending = False  # finish() was called, something has to leave first
+        self._eof = False
+        self._left = False  # the application was told that the client has gone
+        self._state = State.OPEN
+        self._draining = Draining.NO
+        self._announced = False  # a response told the client that the connection ends
+
+    def write(
+        self, chunk: bytes | str, callback: Callable[[], object] | None = None
+    ) -> Awaitable[None]:
+        """Write a part of the response; see ``HTTPRequest.write``.
+
+        Behind ``write_headers`` it is a part of the body, and framed. On a closed connection
+        nothing happens, and the callback never runs.
+
+        Raises:
+            RuntimeError: The exchange is over, and had ``write_headers``.
+            HTTPOutputError: It is more than Content-Length announced.
+        """
+        if type(chunk) is not bytes:
+            chunk = encode_chunk(chunk)
+        request = self._request
+        if request is not None and request._chunks is not None and callback is None:
+            request._chunks.append(chunk)
+            return self._flushed
+        self._demote()
+        if self.stream.closed() or self._state in _ENDED:
+            return self._flushed
+        if request is None or request._finish_time is not None:
+            self._too_late("write")
+            return self._flushed
+        if self._state is State.DETACHED:
+            self.stream.write(chunk, callback)  # taken over by a read, as Tornado 3 code does
+            return self._flushed
+        if self._framing is not None:
+            return self._write_framed(chunk, callback)
+        if self._draining is not Draining.NO and not self._wrote:
+            self._announced = _announces_close(chunk)
+        if chunk:
+            self._wrote = True
+            self._emit(chunk)
+        self._expect_written(callback)
+        return self._flushed
+
+    def write_headers(
+        self, start_line: Any, headers: Any, chunk: bytes | None = None
+    ) -> Awaitable[None]:
+        """Begin a response whose framing the server does.
+
+        Args:
+            start_line: An ``httputil.ResponseStartLine``, or three such things.
+            headers: An ``HTTPHeaders``; what delimits the body is set in it.
+            chunk: The first part of the body.
+
+        Returns:
+            A future that is done when all that was written has left.
+
+        Raises:
+            ValueError: Something in the head would end it early.
+            RuntimeError: The exchange is over, or has begun otherwise.
+        """
+        self._demote()
+        request = self._request
+        if self.stream.closed() or self._state in _ENDED:
+            return self.stream.drained_future()
+        if request is None or request._finish_time is not None or self._wrote:
+            raise RuntimeError("write_headers() after the response was begun or finished")
+        framing = ResponseFraming(
+            request.method,
+            request.version,
+            request.keep_alive and not self.no_keep_alive,
+            start_line,
+            headers,
+        )
+        if framing.informational and request.version == "HTTP/1.0":
+            return self._flushed  # RFC 9110 section 15.2: it does not know them
+        self._emit(framing.head)
+        if not framing.informational:
+            self._framing = framing
+            self._wrote = request._framed = True
+        return self._write_framed(chunk or b"", None)
+
+    def _write_framed(self, chunk: bytes, callback: Callable[[], object] | None) -> Awaitable[None]:
+        framing = self._framing
+        if framing is not None and chunk:
+            try:
+                self._emit(framing.frame(chunk))
+            except HTTPOutputError:
+                self.close()  # the client must not take the next response for the rest
+                raise
+        self._expect_written(callback)
+        return self.stream.drained_future()
+
+    def finish(self) -> None:
+        """End the current exchange: the next request is served, or the connection closed.
+
+        Raises:
+            RuntimeError: The exchange is over, and had ``write_headers``.
+            HTTPOutputError: The body is shorter than Content-Length announced.
+        """
+        request = self._request
+        if request is not None and request._chunks is not None:
+            # The loop in data_received() goes on with the next request.
+            request._chunks = None
+            request._finish_time = time()
+            return
+        if request is None or request._finish_time is not None:
+            if self._state is State.OPEN and not self.stream.closed():
+                self._too_late("finish")
+            return
+        if self._framing is not None and self._state is State.OPEN:
+            try:
+                self._emit(self._framing.end())
+            except HTTPOutputError:
+                self.close()
+                raise
+        request._finish_time = time()
+        if self._write_callback is not None or self.stream.waiting:
+            self._ending = True  # _written() ends the exchange
+        elif self.stream.corked:
+            self._clear()  # the loop in data_received() goes on
+        else:
+            # From a task or a timer. What is left to do waits for the next turn of the event
+            # loop, since detach() may follow.
+            self.stream.flush()
+            if self._eof or self._parser.unread or self._lingering_end(request) is not None:
+                self._ending = True
+                self.stream.loop.call_soon(self._written)
+            else:
+                self._clear()
+
+    def _too_late(self, what: str) -> None:
+        """Refuse what would land in another exchange (CVE-2023-46137's family)."""
+        if self._framing is not None:
+            raise RuntimeError(f"{what}() after finish()")
+        gen_log.warning("%s() without a current request on %r is ignored", what, self.address)
+
+    def detach(self) -> IOStream:
+        """Give the stream to the application, with what came behind the request.
+
+        Nothing is parsed any more, and neither does this connection write or close.
+        """
+        self._close_callback = None
+        self.stream.flush()
+        self.stream.take_over()
+        self._clear()
+        return self.stream
+
+    def _emit(self, data: bytes) -> None:
+        """Send what belongs to the current exchange."""
+        if self._access is not None:
+            self._access.wrote(data)
+        self.stream.send(data)
+
+    def _expect_written(self, callback: Callable[[], object] | None) -> None:
+        """Take a write's callback, in the place of an earlier one's."""
+        self._write_callback = callback
+        if callback is not None:
+            self.stream.loop.call_soon(self._written)
+
+    def _written(self) -> None:
+        """Run the write callback if all has left; end the exchange that waited for that."""
+        self.stream.flush()
+        if self.stream.waiting:
+            return  # drained() comes here again
+        callback, self._write_callback = self._write_callback, None
+        request = self._request
+        if callback is not None and request is not None and self._state is State.OPEN:
+            try:
+                callback()
+            except Exception as error:
+                self._callback_failed(error, request)
+                return
+        if self._ending and self._write_callback is None and self._request is not None:
+            self._end_exchange(self._request)
+
+    def _end_exchange(self, request: HTTPRequest) -> None:
+        """Forget the request; serve the next one, or close."""
+        self._clear()
+        if self._state is State.OPEN:
+            self._end_connection(request)
+            if self._eof or self._parser.unread:
+                self.stream.wake_receiver()
+
+    def _end_connection(self, request: HTTPRequest) -> None:
+        """Close if `request` was the last one of this connection."""
+        linger = self._lingering_end(request)
+        if linger is not None:
+            self._close_gently(linger)
+
+    def _lingering_end(self, request: HTTPRequest) -> bool | None:
+        """Whether to linger in the close behind `request`; None for no close."""
+        if not request.keep_alive:
+            # The client knows, so it is not sending unless it has done so already.
+            return self._parser.unread > 0
+        if self._framing is not None:
+            goes_on = self._framing.keep_alive and not self._framing.switches
+            return None if goes_on and self._draining is not Draining.LAST_CALL else True
+        if self._draining is Draining.ANNOUNCING and not self._announced:
+            return None  # a close would meet the client's next request on the way
+        return True if self.no_keep_alive else None
+
+    def _clear(self) -> None:
+        """Forget the current exchange."""
+        access, self._access = self._access, None
+        if access is not None and self._access_log is not None:
+            request = access.request
+            remote_ip = self._peer_ip() if request is None else request.remote_ip
+            self._access_log.log(access, remote_ip or "-")
+        self._request = None
+        self._write_callback = None
+        self._close_callback = None
+        self._ending = False
+        self._left = False
+
+    def set_close_callback(self, callback: Callable[[], object] | None) -> None:
+        """Have `callback` run when the client has gone before the response was finished.
+
+        Args:
+            callback: Called without arguments, once, from the loop; None takes it back.
+        """
+        self._demote()
+        self._close_callback = callback
+        if self._eof and callback is not None:
+            self.stream.loop.call_soon(self._tell_left)
+
+    def _tell_left(self) -> None:
+        request = self._request
+        if request is not None and self._state is State.OPEN:
+            self._demote()
+            told = self._run_close_callback() | self.stream.run_close_callback()
+            if self._request is request:  # not finished by what was just told
+                self._left = told
+
+    def _run_close_callback(self) -> bool:
+        """Run the close callback, if there is one and it has not run; tell whether."""
+        callback, self._close_callback = self._close_callback, None
+        if callback is None:
+            return False
+        try:
+            callback()
+        except Exception:
+            app_log.error("Uncaught exception in close callback", exc_info=True)
+            if self._state is State.OPEN:
+                self.close()
+        return True
+
+    def _demote(self) -> None:
+        """Have the current request, if any, go the careful way from here."""
+        self._simple = False
+        request = self._request
+        if request is not None and request._chunks is not None:
+            request._chunks = None
+            if any(self.stream.chunks[self._mark :]):
+                self._wrote = True
+
+    # --- Closing ------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connection; what was written is sent, the close callback does not run."""
+        self._clear()
+        self._state = State.CLOSED
+        self.stream.close()
+
+    def _close_gently(self, linger: bool) -> None:
+        """Close so that the last answer arrives, even if the client is still sending."""
+        if linger and not self._eof and self.stream.shutdown_write():
+            self._state = State.LINGERING
+            self.stream.resume_reading()
+        else:
+            self._state = State.CLOSED
+            self.stream.close()
+
+    def _refuse(self, error: HTTPInputError) -> None:
+        """Answer a request that is refused, and close; nothing behind it is read."""
+        self._sweep.refusals[error.status] += 1
+        gen_log.info(
+            "Malformed HTTP request from %r: %s (byte %d)",
+            self.address,
+            one_line(error.reason),
+            error.offset,
+        )
+        self._reply_and_close(error.status, error.reason, self._parser.is_head)
+
+    def _callback_failed(self, error: BaseException, request: HTTPRequest) -> None:
+        """Log what the application let escape; end its exchange and the connection."""
+        self._demote()
+        if self._request is request and not self._ending and request._finish_time is not None:
+            self._request = None
+        current = self._request is request
+        unanswered = current and not self._wrote and not self._ending
+        if isinstance(error, HTTPInputError) and unanswered:
+            self._refuse(error)  # for instance too many arguments: the client's fault
+            return
+        if isinstance(error, StreamClosedError) and self.stream.closed():
+            return  # awaiting a write to a client that left
+        if isinstance(error, asyncio.CancelledError):
+            app_log.warning("Callback was cancelled, closing connection: %r", request)
+        else:
+            app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
+        if self._state is State.DETACHED and (current or self._request is None):
+            self.stream.close()  # nobody else will
+        if self._state is not State.OPEN:
+            return
+        if unanswered:
+            self._reply_and_close(500, "Internal server error", request.method == "HEAD")
+        elif current or self._request is None:
+            self._clear()
+            self._close_gently(linger=True)
+
+    def _reply_and_close(self, status: int, reason: str, head_only: bool) -> None:
+        if self._state is State.OPEN and not self.stream.closed():
+            if self._access_log is not None and self._access is None:
+                self._access = Access(None)
+            self._emit(error_reply(status, reason, head_only))
+            self._clear()
+            self._close_gently(linger=True)
+
+    # --- What a request asks of its connection ----------------------------------------------
+
+    def remote_ip_of(self, request: HTTPRequest) -> str:
+        """The client's address for one request."""
+        remote_ip = self._peer_ip()
+        if self.xheaders:
+            remote_ip = forwarded_ip(request.headers, remote_ip, self._trusted)
+        return remote_ip
+
+    def _peer_ip(self) -> str:
+        if self.address_family in (socket.AF_INET, socket.AF_INET6):
+            return str(self.address[0])
+        return "0.0.0.0"  # Tornado's, for Unix sockets
+
+    def protocol_of(self, request: HTTPRequest) -> str:
+        """``http`` or ``https`` for one request."""
+        protocol = self.protocol or ("https" if self.stream.is_tls else "http")
+        return forwarded_protocol(request.headers, protocol) if self.xheaders else protocol
+
+
+class _Flushed:
+    """What ``write`` returns: awaiting it waits until all that was written has left.
+
+    One for a connection, since most writes are not awaited. With nothing to wait for it
+    still lets others have a turn.
+
+    Raises:
+        StreamClosedError: The client has gone, when it is awaited.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: IOStream) -> None:
+        self._stream = stream
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return (yield from self._stream.drained_future().__await__())
+
+
+def _announces_close(chunk: bytes) -> bool:
+    """Whether the head that an application writes by itself says ``Connection: close``."""
+    head = chunk.partition(b"\r\n\r\n")[0].lower().replace(b" ", b"")
+    return b"\r\nconnection:close" in head

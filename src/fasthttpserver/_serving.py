@@ -1,0 +1,250 @@
+"""What the stream tells comes in; calls of the application, one request after the other, go out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from typing import Any
+
+from fasthttpserver._access import Access
+from fasthttpserver._replies import CONTINUE
+from fasthttpserver._request import HTTPRequest
+from fasthttpserver._responding import Draining, Responding, State
+from fasthttpserver.errors import HTTPInputError
+
+__all__ = ["Serving"]
+
+# While requests are pipelined: how many are served in one turn of the loop, before others get
+# theirs, and a chunk of how many bytes has to be sent before the next request is served.
+_FAIR_SHARE = 64
+_LARGE_CHUNK = 16_384
+
+# For the one comparison of each read: a global is found faster than a member of an enum.
+_OPEN = State.OPEN
+
+
+class Serving(Responding):
+    """The loop of a connection: next request, callback, until a request stays unfinished."""
+
+    __slots__ = (
+        "_continued",
+        "_dropped",
+        "_next_request",
+        "_paused",
+        "_send",
+        "_task",
+    )
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # Bound once, for every read to come.
+        self._next_request = self._parser.next_request
+        self._send = self.stream.transport_write
+        self._task: asyncio.Task[Any] | None = None
+        self._paused = False  # reading, until what is here has been parsed
+        self._continued = -1  # the number of the message that was asked to continue
+        self._dropped = 0  # bytes, while lingering
+        self.stream.set_receiver(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Run the callback for every request that is here, until one stays unfinished.
+
+        What is written meanwhile is corked in ``stream.chunks`` and leaves at the end. While
+        its callback runs, a request of which nothing special is known has that list itself:
+        it appends what it writes, and drops the list when it finishes. ``_demote`` takes it
+        away as soon as something else is asked for, and the careful way is gone from there.
+        """
+        if self._state is not _OPEN:
+            self._dropped += len(data)
+            return
+        stream = self.stream
+        if self._request is not None or stream.waiting:
+            self._parser.receive_data(data)
+            self._hold_back()
+            return
+        chunks = stream.chunks
+        share = _FAIR_SHARE
+        stream.corked = True
+        try:
+            request = self._next_request(data)
+            while request is not None:
+                request.connection = self
+                request._finish_time = None
+                request._chunks = chunks if self._simple else self._begin(request)
+                self._request = request
+                self._mark = len(chunks)
+                try:
+                    result = self.request_callback(request)
+                except (Exception, asyncio.CancelledError) as error:
+                    self._callback_failed(error, request)
+                    return
+                if result is not None and inspect.iscoroutine(result):
+                    self._start_task(result, request)
+                if request._finish_time is None:
+                    self._demote()
+                    self._hold_back()
+                    return  # its finish() goes on from here
+                if self._simple and request.keep_alive:
+                    self._request = None
+                elif not self._may_go_on(request):
+                    return
+                if self._parser.idle:
+                    break
+                share -= 1
+                if share == 0 or max(map(len, chunks[self._mark :]), default=0) > _LARGE_CHUNK:
+                    # Others get their turn, and the client has to take this first.
+                    stream.flush()
+                    stream.wake_receiver()
+                    self._hold_back()
+                    return
+                request = self._next_request()
+            if request is None or not self._simple:
+                self._wait_for_more()
+        except HTTPInputError as error:
+            self._refuse(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # uvloop would log it and go on; out of a callback of its own it ends the loop.
+            stream.loop.call_soon(_raise, error)
+            stream.abort()
+        finally:
+            stream.corked = False
+            if len(chunks) == 1 and self._simple:
+                self._send(chunks.pop())
+            elif chunks:
+                stream.flush()
+
+    def _begin(self, request: HTTPRequest) -> list[bytes] | None:
+        """Prepare for an exchange behind, or in the midst of, something special."""
+        if self._access_log is not None:
+            self._access = Access(request)
+        self._framing = None
+        self._wrote = False
+        self._simple = not (
+            self._close_callback is not None
+            or self._draining is not Draining.NO
+            or self._eof
+            or self._paused
+            or self.no_keep_alive
+            or self._access_log is not None
+        )
+        return self.stream.chunks if self._simple else None
+
+    def _may_go_on(self, request: HTTPRequest) -> bool:
+        """Whether the loop in ``data_received`` may, behind a finished `request`."""
+        if self._ending:
+            self._hold_back()
+            return False  # _written() goes on
+        self._request = None
+        if self._state is State.OPEN:
+            self._end_connection(request)
+        if self.stream.waiting:
+            self._hold_back()
+            return False  # drained() goes on
+        return self._state is State.OPEN
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        self._demote()
+        if self._request is not None and self._state is State.OPEN:
+            # Long-polling applications want to know; the answer may still be written.
+            self._tell_left()
+            return True
+        if self._state is State.OPEN and (self._parser.unread or self.stream.waiting):
+            # What came before it is answered; then _wait_for_more() closes.
+            self.stream.wake_receiver()
+            return True
+        # Nothing to answer: a request that was cut is never run.
+        self._state = State.CLOSED
+        self.stream.close()
+        return False
+
+    def blocked(self) -> None:
+        self.bypassed()
+
+    def bypassed(self) -> None:
+        self._demote()
+        self._wrote = True
+
+    def closing(self) -> None:
+        self._demote()
+        self._state = State.CLOSED
+
+    def drained(self) -> None:
+        if self._ending or self._write_callback is not None:
+            self._written()
+        elif self._request is None and self._state is State.OPEN:
+            self.stream.wake_receiver()
+
+    def release(self) -> bytes:
+        """Let the application have the stream, and what was not parsed yet."""
+        self._sweep.discard(self)
+        self._demote()
+        self._state = State.DETACHED
+        self.stream.set_default_close_callback(self._close_callback)
+        self._close_callback = None
+        callback, self._write_callback = self._write_callback, None
+        if callback is not None and not self.stream.closed():
+            self.stream.write(b"", callback)
+        return self._parser.detach()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._sweep.discard(self)
+        self._state = State.CLOSED
+        self._run_close_callback()
+        self._clear()
+
+    # --- Serving ------------------------------------------------------------------------
+
+    def _wait_for_more(self) -> None:
+        parser = self._parser
+        if self._paused:
+            self._paused = False
+            self.stream.resume_reading()
+        if self._eof:
+            self._close_gently(linger=False)
+        elif parser.awaiting_continue and self._continued != parser.messages:
+            self._continued = parser.messages
+            self.stream.send(CONTINUE)
+        elif self._draining is Draining.LAST_CALL and self.idle:
+            self.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do until something comes."""
+        parser = self._parser
+        return not (
+            self._state is not State.OPEN
+            or self._request is not None
+            or parser.receiving_head
+            or parser.receiving_body
+            or parser.unread
+            or self.stream.waiting
+        )
+
+    def _hold_back(self) -> None:
+        """Let the client wait if more of it is here than can be dealt with now (BE05)."""
+        if self._state is not State.OPEN or self._paused:
+            return
+        if self._parser.unread > self._sweep.limits.read_ahead:
+            self._paused = True
+            self._simple = False
+            self.stream.pause_reading()
+
+    def _start_task(self, coroutine: Coroutine[Any, Any, Any], request: HTTPRequest) -> None:
+        """Run what an ``async def`` callback returned; its exception is the callback's."""
+
+        def done(task: asyncio.Task[Any]) -> None:
+            if self._task is task:
+                self._task = None
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
+                self._callback_failed(error, request)
+
+        # The reference keeps the task alive; the loop itself has a weak one.
+        self._task = self.stream.loop.create_task(coroutine)
+        self._task.add_done_callback(done)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

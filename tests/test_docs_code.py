@@ -1,0 +1,155 @@
+"""Every block of Python in README.md and docs/ comes in; each runs, and nothing goes out.
+
+A block runs in this process, in a module of its own; functions in it that are called
+``test_...`` are called. HTML comments on the lines above a block say what else there is to it:
+
+=============================  ===========================================================
+``<!-- skip: why -->``         It cannot run.
+``<!-- program: name -->``     It is run, and spoken to, by ``test_docs_programs.py``.
+``<!-- serve: /path -->``      It serves on port 8888 until it is ended: a process does, on
+                               a free port, and answers a GET for that path with 200.
+``<!-- name: words -->``       What the test is called, instead of the number of its line.
+``<!-- before: code -->``      One line to run first, for what a reader has already.
+``<!-- continues -->``         It goes on in the module of the block before.
+``<!-- fixture: name -->``     The value of a fixture of pytest is there by its name.
+``<!-- raises: Name: text -->``  It, or a test in it, raises that with such a message.
+=============================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from helpers import Process, connect_when_up, free_port, get
+from hypothesis import Phase, settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# Comments, then a block of Python; a block that is indented stands in a list.
+BLOCK = re.compile(
+    r"(?P<marks>(?:^ *<!-- [^\n]* -->\n+)*)"
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
+    re.DOTALL | re.MULTILINE,
+)
+MARK = re.compile(r"<!-- (?P<word>[a-z]+)(?:: (?P<text>[^\n]*?))? -->")
+WORDS = {"skip", "program", "serve", "name", "before", "continues", "fixture", "raises"}
+
+
+@dataclass
+class Block:
+    """One block: where it is, what it says, what is said of it."""
+
+    path: Path
+    line: int
+    code: str
+    marks: dict[str, str] = field(default_factory=dict)
+    before: Block | None = None
+
+    @property
+    def id(self) -> str:
+        page = self.path.relative_to(ROOT).as_posix()
+        return f"{page}:{self.marks.get('name', self.line)}"
+
+    def run_in(self, module: ModuleType, request: pytest.FixtureRequest) -> None:
+        """Run it, and those that it continues first."""
+        if self.before is not None:
+            self.before.run_in(module, request)
+        namespace = vars(module)
+        if "fixture" in self.marks:
+            namespace[self.marks["fixture"]] = request.getfixturevalue(self.marks["fixture"])
+        exec(self.marks.get("before", ""), namespace)
+        # The lines before are empty, so that tracebacks show those of the page.
+        exec(compile("\n" * (self.line - 1) + self.code, self.path, "exec"), namespace)
+        for name in [name for name in namespace if name.startswith("test_")]:
+            namespace.pop(name)()
+
+
+def blocks_of(path: Path) -> list[Block]:
+    """The blocks of one page, in their order."""
+    text = path.read_text(encoding="utf-8")
+    found: list[Block] = []
+    for match in BLOCK.finditer(text):
+        indent = match["indent"]
+        code = (
+            re.sub(f"^{indent}", "", match["code"], flags=re.MULTILINE) if indent else match["code"]
+        )
+        line = text.count("\n", 0, match.start("code")) + 1
+        block = Block(path, line, code)
+        for mark in MARK.finditer(match["marks"]):
+            assert mark["word"] in WORDS, f"{block.id}: {mark[0]} means nothing"
+            block.marks[mark["word"]] = mark["text"] or ""
+        if "continues" in block.marks:
+            block.before = found[-1]
+        found.append(block)
+    return found
+
+
+BLOCKS = [block for path in PAGES for block in blocks_of(path)]
+RUN_HERE = [block for block in BLOCKS if not block.marks.keys() & {"program", "serve"}]
+SERVE = [block for block in BLOCKS if "serve" in block.marks]
+
+
+def test_no_block_is_overlooked() -> None:
+    for path in PAGES:
+        written = re.findall(r"^ *```python", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(written) == len(blocks_of(path)), path
+
+
+def test_there_are_blocks() -> None:
+    assert RUN_HERE and SERVE
+    assert len({block.id for block in BLOCKS}) == len(BLOCKS)
+
+
+@pytest.fixture
+def few_examples() -> Iterator[None]:
+    """That a block runs is to be seen; what it looks for, other tests look for."""
+    before = settings.get_current_profile_name()
+    settings.register_profile(
+        "docs",
+        max_examples=20,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+    )
+    settings.load_profile("docs")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.mark.parametrize("block", RUN_HERE, ids=lambda block: block.id)
+@pytest.mark.usefixtures("logs", "nothing_left", "few_examples")
+def test_block_runs(
+    block: Block, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "skip" in block.marks:
+        assert block.marks["skip"], "a reason is needed"
+        pytest.skip(block.marks["skip"])
+    module = ModuleType("docs_" + re.sub(r"\W", "_", block.id))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    name, _, text = block.marks.get("raises", "").partition(": ")
+    if not name:
+        block.run_in(module, request)
+        return
+    with pytest.raises(Exception) as raised:
+        block.run_in(module, request)
+    assert raised.type.__name__ == name
+    assert text in str(raised.value)
+
+
+@pytest.mark.parametrize("block", SERVE, ids=lambda block: block.id)
+@pytest.mark.usefixtures("nothing_left")
+def test_block_serves(block: Block) -> None:
+    port = free_port()
+    assert "8888" in block.code
+    program = block.code.replace("8888", str(port))
+    with Process(["-W", "error", "-c", program]), connect_when_up(port) as client:
+        client.send(get(block.marks["serve"]))
+        assert client.read_response().status == 200

@@ -1,0 +1,237 @@
+"""The programs of docs/ that serve: each is taken from its page, run, and spoken to."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import Certificates, Client, Process, Served, connect_when_up, free_port, get, post
+
+DOCS = Path(__file__).parents[1] / "docs"
+FORM = "Content-Type: application/x-www-form-urlencoded"
+LAST_STEP = 6
+
+nothing_left = pytest.mark.usefixtures("nothing_left")
+has_signals = pytest.mark.skipif(
+    sys.platform == "win32", reason="signals of other processes end a program here"
+)
+
+
+def program(page: str, name: str) -> str:
+    """The block behind the comment that names it."""
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    marker = re.escape(f"<!-- program: {name} -->")
+    (found,) = re.findall(rf"{marker}\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert isinstance(found, str)
+    return found
+
+
+def names(page: str, *programs: str) -> dict[str, Any]:
+    """What the programs of a page define when they are run one after the other."""
+    found: dict[str, Any] = {"__name__": page}
+    for name in programs:
+        exec(compile(program(page, name), f"{page}.md", "exec"), found)
+    return found
+
+
+@nothing_left
+def test_quickstart() -> None:
+    port = free_port()
+    source = program("quickstart", "hello")
+    with Process(["-W", "error", "-c", source], PORT=str(port)) as process:
+        with connect_when_up(port) as client:
+            assert client.ask(get("/hello")) == b"You requested /hello\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.end().stderr == ""
+
+
+# --- The tutorial -----------------------------------------------------------------------
+
+
+class Notes(Process):
+    """The tutorial's program as it is after a step."""
+
+    def __init__(self, step: int) -> None:
+        parts = [f"notes, step {number}" for number in range(1, step + 1)]
+        source = "\n".join(program("tutorial", name) for name in [*parts, "notes, last lines"])
+        super().__init__(["-W", "error", "-c", source], PORT="0")
+        self.address = "127.0.0.1", int(self.line().strip().strip("/").rpartition(":")[2])
+
+    def connect(self) -> Client:
+        return Client(self.address)
+
+
+@pytest.fixture
+def run_notes(nothing_left: None) -> Iterator[Callable[[int], Notes]]:
+    running: list[Notes] = []
+
+    def run_notes(step: int) -> Notes:
+        running.append(Notes(step))
+        return running[-1]
+
+    yield run_notes
+    for notes in running:
+        with notes:
+            notes.send_signal(signal.SIGTERM)
+            assert notes.end().stderr == ""
+
+
+def status(client: Client, request: bytes) -> int:
+    client.send(request)
+    return client.read_response(request.split(b" ", 1)[0].decode()).status
+
+
+def test_tutorial_answers(run_notes: Callable[[int], Notes]) -> None:
+    with run_notes(1).connect() as client:
+        assert client.ask(get("/hello")) == b"This is /hello\n"
+
+
+@pytest.mark.parametrize("step", range(2, LAST_STEP + 1))
+def test_tutorial_knows_paths_and_methods(run_notes: Callable[[int], Notes], step: int) -> None:
+    with run_notes(step).connect() as client:
+        assert client.ask(get()) == b"Feed the cat\n"
+        assert client.ask(get().replace(b"GET", b"HEAD")) == b""
+        assert status(client, get("/other")) == 404
+        assert status(client, get().replace(b"GET", b"BREW")) == 405
+
+
+@pytest.mark.parametrize("step", range(3, LAST_STEP + 1))
+def test_tutorial_takes_notes(run_notes: Callable[[int], Notes], step: int) -> None:
+    with run_notes(step).connect() as client:
+        assert status(client, post("note=Grüße".encode(), FORM)) == 201
+        for form in b"", b"note=%FF", b"note=a&note=b", b"note=a%0Ab", b"a=b&" * 2000:
+            assert status(client, post(form, FORM)) == 400
+            if form.startswith(b"a="):
+                break  # refused by the server, which closes
+        else:
+            raise AssertionError
+    with run_notes(step).connect() as client:
+        assert client.ask(get()) == b"Feed the cat\n"
+
+
+@pytest.mark.parametrize("step", range(4, LAST_STEP + 1))
+def test_tutorial_waits_for_notes(run_notes: Callable[[int], Notes], step: int) -> None:
+    notes = run_notes(step)
+    with notes.connect() as waits, notes.connect() as leaves, notes.connect() as client:
+        waits.send(get("/next"))
+        leaves.send(get("/next"))
+        assert client.ask(get()) == b"Feed the cat\n"
+        leaves.close()
+        assert status(client, post(b"note=Water the plants", FORM)) == 201
+        assert waits.read_response().body == b"Water the plants\n"
+        assert client.ask(get()) == b"Feed the cat\nWater the plants\n"
+
+
+@nothing_left
+def test_tutorial_limits_bodies() -> None:
+    with Notes(LAST_STEP) as notes, notes.connect() as client:
+        assert status(client, post(bytes(10_001))) == 413
+
+
+@nothing_left
+@has_signals
+def test_tutorial_ends_in_good_order() -> None:
+    with Notes(LAST_STEP) as notes, notes.connect() as waits, notes.connect() as idle:
+        assert idle.ask(get()) == b"Feed the cat\n"
+        waits.send(get("/next"))
+        assert idle.ask(get()) == b"Feed the cat\n"
+        notes.send_signal(signal.SIGTERM)
+        response = waits.read_response()
+        assert (response.body, response.fields["connection"]) == (b"", "close")
+        assert idle.read_to_end() == b""
+        ended = notes.end()
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout == "{'served': 1, 'closed': 2, 'aborted': 0}\n"
+
+
+def test_tutorial_tests_itself() -> None:
+    steps = [f"notes, step {number}" for number in range(1, LAST_STEP + 1)]
+    names("tutorial", *steps, "notes, test")["test_unknown_path"]()
+
+
+# --- How to -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", ["make_server", "make_strict_server"])
+def test_tls(serve: Callable[..., Served], tmp_path: Path, make: str) -> None:
+    certificates = Certificates(tmp_path)
+    found = names("howto/tls", "tls", "tls, context")
+    made = found[make](certificates.certfile, certificates.keyfile)
+    options = made[0].ssl_options if isinstance(made, tuple) else made.ssl_options
+    served = serve(found["handle_request"], ssl_options=options)
+    with served.connect(context=certificates.client_context()) as client:
+        assert client.ask(get()) == b"https\n"
+        assert isinstance(client.socket, ssl.SSLSocket)
+        if make == "make_strict_server":
+            assert client.socket.version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize(
+    "page, name, request_, body",
+    [
+        ("streaming", "streaming", get(), None),
+        ("graceful-shutdown", "graceful shutdown", get(), b"ok\n"),
+        ("containers", "containers", get("/ready"), b"ok\n"),
+        (
+            "uploads",
+            "uploads",
+            post(b"abc"),
+            b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n",
+        ),
+    ],
+)
+def test_callback(
+    serve: Callable[..., Served], page: str, name: str, request_: bytes, body: bytes | None
+) -> None:
+    client = serve(names(f"howto/{page}", name)["handle_request"]).connect()
+    if body is None:
+        client.send(request_)
+        assert client.read_until(b"0\r\n\r\n").endswith(b"6\r\nthree\n\r\n0\r\n\r\n")
+    else:
+        assert client.ask(request_) == body
+
+
+@nothing_left
+@has_signals
+def test_graceful_shutdown() -> None:
+    port = free_port()
+    blocks = [program("howto/graceful-shutdown", f"graceful shutdown{x}") for x in ("", ", main")]
+    source = "\n".join([*blocks, f"asyncio.run(main({port}))"])
+    with Process(["-W", "error", "-c", source]) as process, connect_when_up(port) as client:
+        assert client.ask(get()) == b"ok\n"
+        process.send_signal(signal.SIGTERM)
+        assert client.read_to_end() == b""
+        ended = process.end()
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@nothing_left
+@has_signals
+def test_systemd() -> None:
+    source = program("howto/systemd", "systemd") + "\nmain()\n"
+    # What systemd does: the socket is descriptor 3, and the variables tell the process so.
+    script = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = "
+    script += "str(os.getpid()); os.execv(sys.executable, [sys.executable, '-c', sys.argv[2]])"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.set_inheritable(True)
+        number = listening.fileno()
+        package = str(Path(sys.modules["fasthttpserver"].__file__ or "").parents[1])
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(number), source],
+            pass_fds=[number],
+            env=os.environ | {"LISTEN_FDS": "1", "PYTHONPATH": package},
+        ) as process:
+            try:
+                with Client(listening.getsockname()) as client:
+                    assert client.ask(get()) == b"ok\n"
+            finally:
+                process.terminate()

@@ -1,0 +1,292 @@
+"""nginx and HAProxy in front of the server, configured as docs/howto says, word for word."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import TIMEOUT, Certificates, Process, eventually, free_port
+
+HOWTO = Path(__file__).parents[1] / "docs" / "howto"
+
+pytestmark = [
+    pytest.mark.usefixtures("nothing_left"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+]
+
+
+def block(page: str, marker: str) -> str:
+    """The block of code behind an HTML comment in a page."""
+    text = (HOWTO / page).read_text(encoding="utf-8")
+    (found,) = re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert isinstance(found, str)
+    return found
+
+
+def put(text: str, *changes: tuple[str, str]) -> str:
+    """Change what depends on the machine; each piece of text is there, once."""
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+class App(Process):
+    """The server of the how-to: two workers.
+
+    Args:
+        changes: Pieces of its source, and what to put there.
+    """
+
+    def __init__(self, folder: Path, *changes: tuple[str, str]) -> None:
+        source = put(block("nginx.md", "program: behind a proxy"), *changes)
+        logging = "import logging\nlogging.basicConfig(level=logging.INFO)\n"
+        self.port = free_port()
+        self._log = folder / "app.log"
+        run = f"import sys\nsys.stderr = open({str(self._log)!r}, 'a', buffering=1)\n"
+        super().__init__(["-c", f"{run}{logging}{source}\nmain(port={self.port})\n"])
+        eventually(lambda: answers(self.port))
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def replace_workers(self) -> None:
+        """Send SIGHUP, and wait until both workers are new."""
+        before = self.log().count(" ended, replacing")
+        self.send_signal(signal.SIGHUP)
+        eventually(lambda: self.log().count(" ended, replacing") == before + 2)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody accepts there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), TIMEOUT):
+        return True
+    return False
+
+
+class Proxy:
+    """A running proxy: where it listens, and a client's view of it."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self.port = port
+        self.context = context
+
+    def connect(self, source: str = "127.0.0.1") -> contextlib.closing[http.client.HTTPSConnection]:
+        """Connect from an address of this machine."""
+        return contextlib.closing(
+            http.client.HTTPSConnection(
+                "127.0.0.1",
+                self.port,
+                timeout=TIMEOUT,
+                source_address=(source, 0),
+                context=self.context,
+            )
+        )
+
+    def ask(self, uri: str = "/", source: str = "127.0.0.1", **fields: str) -> str:
+        """What a GET over a new connection is answered."""
+        with self.connect(source) as client:
+            return ask(client, uri, **fields)
+
+
+def ask(client: http.client.HTTPConnection, uri: str = "/", **fields: str) -> str:
+    """The body of the answer to a GET, which must be a 200."""
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    client.request("GET", uri, headers=headers)
+    response = client.getresponse()
+    body = response.read().decode()
+    assert response.status == 200, body
+    return body
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """Run a proxy in the foreground until the end; its log is shown if it does not start."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        eventually(lambda: process.poll() is not None or answers(port))
+        assert process.poll() is None, log.read_text()
+        yield
+    finally:
+        process.terminate()  # at once: nothing is asked any more
+        try:
+            process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def nginx(program: str, folder: Path, app: App, certificates: Certificates) -> Iterator[int]:
+    port = free_port()
+    server = put(
+        block("nginx.md", "configuration of nginx"),
+        ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
+        ("listen 443", f"listen 127.0.0.1:{port}"),
+        ("/etc/ssl/site.crt", certificates.certfile),
+        ("/etc/ssl/site.key", certificates.keyfile),
+    )
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+    # Workers of a server that root starts could not read the test's folder.
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    path = folder / "nginx.conf"
+    path.write_text(
+        f"{user}daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;\n"
+        f"events {{}}\nhttp {{\naccess_log off;\n{folders}{server}}}\n"
+    )
+    log = folder / "nginx.log"
+    with running([program, "-e", "stderr", "-p", str(folder), "-c", str(path)], port, log):
+        yield port
+
+
+@contextlib.contextmanager
+def haproxy(program: str, folder: Path, app: App, certificates: Certificates) -> Iterator[int]:
+    port = free_port()
+    pem = folder / "site.pem"
+    pem.write_text(Path(certificates.certfile).read_text() + Path(certificates.keyfile).read_text())
+    path = folder / "haproxy.cfg"
+    path.write_text(
+        put(
+            block("haproxy.md", "configuration of HAProxy"),
+            ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
+            ("bind :443", f"bind 127.0.0.1:{port}"),
+            ("/etc/haproxy/site.pem", str(pem)),
+        )
+    )
+    with running([program, "-db", "-f", str(path)], port, folder / "haproxy.log"):
+        yield port
+
+
+PROXIES: dict[str, Callable[..., Any]] = {"nginx": nginx, "haproxy": haproxy}
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def start(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., tuple[App, Proxy]]]:
+    """Start the server and a proxy in front of it; arguments are changes of its source."""
+    name: str = request.param
+    program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip(f"{name} is not installed (Debian: apt install {name})")
+    with contextlib.ExitStack() as stack:
+
+        def start(*changes: tuple[str, str]) -> tuple[App, Proxy]:
+            folder = tmp_path_factory.mktemp(name)
+            certificates = Certificates(folder)
+            app = stack.enter_context(App(folder, *changes))
+            port = stack.enter_context(PROXIES[name](program, folder, app, certificates))
+            return app, Proxy(port, certificates.client_context())
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def both(start: Callable[..., tuple[App, Proxy]]) -> tuple[App, Proxy]:
+    """The server as it stands in the how-to, and a proxy; it also tells who answers whom."""
+    who = "request.connection.address[1]}, {__import__('os').getpid()"
+    return start(("from {request.remote_ip}", f"from {{request.remote_ip}}, {{{who}}}"))
+
+
+@pytest.fixture(scope="module")
+def trusting(start: Callable[..., tuple[App, Proxy]]) -> Proxy:
+    """A proxy before a server that has more of them in front."""
+    trusted = "xheaders=True, trusted_downstream=['127.0.0.0/8', '10.0.0.0/8']"
+    return start(("xheaders=True", trusted))[1]
+
+
+@pytest.fixture
+def app(both: tuple[App, Proxy]) -> App:
+    return both[0]
+
+
+@pytest.fixture
+def proxy(both: tuple[App, Proxy]) -> Proxy:
+    return both[1]
+
+
+def test_server_sees_what_the_client_asked_for(proxy: Proxy) -> None:
+    body = proxy.ask("/a%20b?c", Host="example.com:8443")
+    assert body.startswith("GET https://example.com:8443/a%20b?c from 127.0.0.1,")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only 127.0.0.1 is there by itself")
+def test_address_is_that_of_the_proxys_client(proxy: Proxy) -> None:
+    assert " from 127.0.0.2," in proxy.ask(source="127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X_Forwarded_For": "203.0.113.9"},
+        {"X_Forwarded_For": "203.0.113.9, 203.0.113.10"},
+        {"X_Real_Ip": "203.0.113.9"},
+        {"x_real_ip": "203.0.113.9"},
+        {"X_Forwarded_Proto": "http"},
+        {"X_Scheme": "http"},
+    ],
+    ids=str,
+)
+def test_client_cannot_choose_its_address_or_scheme(proxy: Proxy, fields: dict[str, str]) -> None:
+    body = proxy.ask(Host="a", **fields)
+    assert body.startswith("GET https://a/ from 127.0.0.1,")
+
+
+def test_proxy_keeps_its_connections_to_the_server(proxy: Proxy) -> None:
+    with proxy.connect() as client:
+        # Port and process are in it. HAProxy gives a client's first request one of its own.
+        assert len({ask(client) for _ in range(20)}) <= 3
+
+
+def test_workers_are_replaced_without_a_failed_request(app: App, proxy: Proxy) -> None:
+    seen: list[str] = []
+    failures: list[BaseException] = []
+    end = threading.Event()
+
+    def load() -> None:
+        try:
+            while not end.is_set():
+                with proxy.connect() as client:
+                    for _ in range(20):
+                        seen.append(ask(client).rpartition(" ")[2])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: failures or len(set(seen)) == 2)  # both of the first workers
+        old = set(seen)
+        app.replace_workers()
+        count = len(seen)
+        eventually(lambda: failures or len(seen) > count + 100)
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join(TIMEOUT)
+    assert not failures, failures
+    assert not old & set(seen[-50:])
+    assert "ERROR" not in app.log()
+
+
+def test_addresses_of_trusted_proxies_are_passed_over(trusting: Proxy) -> None:
+    forwarded_for = "198.51.100.1, 203.0.113.9, 10.1.2.3"
+    assert trusting.ask(X_Forwarded_For=forwarded_for).endswith(" from 203.0.113.9\n")
