@@ -28,8 +28,13 @@ def handle_request(request):
         answer(request, b"%d\n" % len(waiting))
     else:
         waiting.add(request)
-        # A client that leaves is forgotten, else this set would only grow.
-        request.connection.set_close_callback(lambda: waiting.discard(request))
+        request.connection.set_close_callback(lambda: forget(request))
+
+
+def forget(request):
+    # The client has left. Else the set would only grow, and the connection stay half open.
+    waiting.discard(request)
+    request.connection.close()
 
 
 server = HTTPServer(handle_request)

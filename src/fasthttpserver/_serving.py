@@ -85,11 +85,12 @@ class Serving(Responding):
                     self._demote()
                     self._hold_back()
                     return  # its finish() goes on from here
-                if self._simple and request.keep_alive:
+                idle = self._parser.idle  # and so the request was not the last one
+                if self._simple and (idle or request.keep_alive):
                     self._request = None
                 elif not self._may_go_on(request):
                     return
-                if self._parser.idle:
+                if idle:
                     break
                 share -= 1
                 if share == 0 or max(map(len, chunks[self._mark :]), default=0) > _LARGE_CHUNK:
