@@ -51,11 +51,12 @@ class Shutdown:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        relayed = process.told_by_parent()  # when everybody has been told before, maybe
         if self._first is None:
             self._first = now
             process.told_to_end()
             self._io_loop.add_callback_from_signal(self._begin)
-        elif now - self._first > _SAME_SIGNAL:
+        elif not relayed and now - self._first > _SAME_SIGNAL:
             os._exit(128 + number)
 
     def _begin(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from fasthttpserver.ioloop import loop_exists
 from fasthttpserver.log import gen_log
 
-__all__ = ["cpu_count", "fork_processes", "task_id", "told_to_end"]
+__all__ = ["cpu_count", "fork_processes", "task_id", "told_by_parent", "told_to_end"]
 
 _MAX_RESTARTS = 100
 # A child that lived shorter than this many seconds is started anew only after the pause,
@@ -27,7 +27,8 @@ _SHORT_LIFE = 1.0
 _PAUSE = 0.1
 
 _task_id: int | None = None
-# Shared with the parent, a byte for each child: whether it ended because it was told to.
+# Shared with the parent, two bytes for each child: whether it ended because it was told to,
+# and whether the parent has told it.
 _told: mmap.mmap | None = None
 
 
@@ -58,7 +59,15 @@ def told_to_end() -> None:
     unless it was the parent that told it. Does nothing outside of a child.
     """
     if _told is not None and _task_id is not None:
-        _told[_task_id] = 1
+        _told[2 * _task_id] = 1
+
+
+def told_by_parent() -> bool:
+    """Whether the parent has sent this child a signal to end since this was asked last."""
+    if _told is None or _task_id is None:
+        return False
+    told, _told[2 * _task_id + 1] = _told[2 * _task_id + 1], 0
+    return bool(told)
 
 
 def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RESTARTS) -> int:
@@ -107,7 +116,7 @@ def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RE
     if num_processes is None or num_processes <= 0:
         num_processes = cpu_count()
     gen_log.info("Starting %d processes", num_processes)
-    _told = mmap.mmap(-1, num_processes)
+    _told = mmap.mmap(-1, 2 * num_processes)
     with _Signals() as signals:
         limit = _MAX_RESTARTS if max_restarts is None else max_restarts
         _task_id = _Supervisor(signals, num_processes, limit).run()
@@ -157,6 +166,8 @@ class _Supervisor:
         for stream in sys.stdout, sys.stderr:
             with contextlib.suppress(AttributeError, OSError, ValueError):  # None or closed
                 stream.flush()  # or each child would write what is left in it
+        assert _told is not None
+        _told[2 * number : 2 * number + 2] = bytes(2)
         with self.signals.blocked():
             try:
                 pid = os.fork()
@@ -200,7 +211,10 @@ class _Supervisor:
         else:
             gen_log.info("Stopping %d processes", len(self.children))
         for pid in self.children:
-            os.kill(pid, signal.SIGKILL if self.is_stopping else signal.SIGTERM)
+            if self.is_stopping:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                self.tell(pid)
         self.is_stopping = True
 
     def roll(self) -> None:
@@ -209,7 +223,13 @@ class _Supervisor:
             pid = self.outdated.pop(0)
             if pid in self.children:
                 self.outgoing = pid
-                os.kill(pid, signal.SIGTERM)
+                self.tell(pid)
+
+    def tell(self, pid: int) -> None:
+        """Tell a child to end; it may have been told by others as well."""
+        assert _told is not None
+        _told[2 * self.children[pid] + 1] = 1
+        os.kill(pid, signal.SIGTERM)
 
     def reap(self) -> None:
         while self.children:
@@ -241,8 +261,7 @@ class _Supervisor:
     @staticmethod
     def was_told(number: int) -> bool:
         assert _told is not None
-        told, _told[number] = _told[number], 0
-        return bool(told)
+        return bool(_told[2 * number])
 
 
 class _Signals:

@@ -1,0 +1,79 @@
+"""Sphinx's settings; `make docs` builds with -n and -W, so a dead reference is an error."""
+
+import importlib
+import re
+import sys
+import tomllib
+import types
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+_project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())[
+    "project"
+]
+
+project = "fasthttpserver"
+version = release = _project["version"]
+author = copyright = "the fasthttpserver authors"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence", "fieldlist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"fasthttpserver {version}"
+highlight_language = "none"  # a block says what it is, or is not coloured
+
+# The signature says which types, the docstring what they mean.
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+# Nobody needs the network to build: other projects' names are not looked up. What is left out
+# here is names of the standard library, type variables and, by their underscore, our own insides.
+nitpick_ignore_regex = [
+    ("py:.*", r"(asyncio|collections|datetime|http|os|socket|ssl|time|typing|types|ipaddress)\..*"),
+    ("py:.*", r"(.*\.)?_\w+(\..*)?"),
+    ("py:(class|obj|exc)", r"[A-Z]|AbstractEventLoop|Any|Awaitable|Callable|Generic|Morsel|Self"),
+    ("py:(class|exc)", r"[a-z]+|[A-Z]\w+Error|Exception|FrameType|TimerHandle|optional"),
+    ("py:class", r"hypothesis\..*|list\[tuple\[str|Fields"),
+    ("py:class", r"(IPv[46](Address|Network)|Iterable|Iterator|Mapping|Sequence|HasFileno)"),
+]
+
+
+def _see_stub(name):
+    """Let autodoc take a compiled module for its stub, which has signatures and docstrings."""
+    compiled = importlib.import_module(name)
+    path = Path(compiled.__file__).with_name(name.rpartition(".")[2] + ".pyi")
+    stub = types.ModuleType(name)
+    loader = SourceFileLoader(name, str(path))
+    stub.__dict__.update(vars(compiled), __file__=str(path), __loader__=loader)
+    source = "from __future__ import annotations\n" + path.read_text()
+    exec(compile(source, path, "exec", dont_inherit=True), stub.__dict__)
+    sys.modules[name] = stub
+
+
+_see_stub("fasthttpserver._parser")
+
+
+def setup(app):
+    app.connect("source-read", _unlink)
+    app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # napoleon has 500
+
+
+def _unlink(app, docname, source):
+    """Show links to files outside of docs/, which work in the repository, as names."""
+    if "/" not in docname:
+        source[0] = re.sub(r"\[`?([^\]`]+)`?\]\(\.\./[^)]+\)", r"`\1`", source[0])
+
+
+def _keep_colon(app, what, name, obj, options, lines):
+    """Keep napoleon from taking what stands before an attribute's first colon for its type."""
+    if what in ("attribute", "property") and lines:
+        parts = lines[0].split("``")  # each second one is code
+        parts[::2] = [part.replace(": ", " \N{EN DASH} ", 1) for part in parts[::2]]
+        lines[0] = "``".join(parts)
