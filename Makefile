@@ -52,7 +52,8 @@ lint: build $(VENV)/lint.stamp
 	$(BIN)/mypy --strict src tests/typing_user_code.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest fasthttpserver._parser --allowlist tests/stubtest_allowlist.txt
-	$(BIN)/cython-lint $(CYTHON_SOURCES)
+	@# It looks for pycodestyle, which comes with it, in PATH.
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint $(CYTHON_SOURCES)
 
 annotate: build
 	@mkdir -p build
