@@ -1206,3 +1206,35 @@ def test_reading_both_styles_in_one_loop(run: Callable[[Any], Any]) -> None:
             await asyncio.sleep(0)
 
     run(main())
+
+
+def test_close_does_not_wait_for_ever_for_a_peer_that_takes_nothing(
+    wire: Callable[..., Wire],
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        stream = request.connection.detach()
+        stream.write(b"0123456789")
+        stream.close()
+
+    end = wire(callback, window=4)
+    end.send(get())
+    end.pass_time(59)
+    assert end.sent() == b"0123"
+    assert not end.transport.aborted
+    end.pass_time(2)
+    assert end.transport.aborted
+
+
+def test_close_waits_for_a_peer_that_takes_the_rest(wire: Callable[..., Wire]) -> None:
+    def callback(request: HTTPRequest) -> None:
+        stream = request.connection.detach()
+        stream.write(b"0123456789")
+        stream.close()
+
+    end = wire(callback, window=4)
+    end.send(get())
+    end.pass_time(30)
+    end.take(10)
+    end.pass_time(60)
+    assert end.sent() == b"0123456789"
+    assert not end.transport.aborted

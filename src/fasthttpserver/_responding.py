@@ -405,11 +405,9 @@ class Responding:
     def _refuse(self, error: HTTPInputError) -> None:
         """Answer a request that is refused, and close; nothing behind it is read."""
         self._sweep.refusals[error.status] += 1
+        where = f" (byte {error.offset})" if error.offset >= 0 else ""
         gen_log.info(
-            "Malformed HTTP request from %r: %s (byte %d)",
-            self.address,
-            one_line(error.reason),
-            error.offset,
+            "Malformed HTTP request from %r: %s%s", self.address, one_line(error.reason), where
         )
         self._reply_and_close(error.status, error.reason, self._parser.is_head)
 

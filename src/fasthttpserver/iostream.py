@@ -27,6 +27,9 @@ __all__ = ["IOStream", "StreamClosedError", "UnsatisfiableReadError"]
 _LARGE_CHUNK = 65_536
 _MANY_CHUNKS = 64
 
+# Seconds for a peer to take what is left, behind close() of a stream that was taken over.
+_CLOSE_TIMEOUT = 60.0
+
 # Bytes that are read from the socket while nobody has asked for them.
 _READ_AHEAD = 65_536
 
@@ -74,6 +77,7 @@ class IOStream(asyncio.Protocol):
         "__dict__",  # applications keep their own things here
         "__weakref__",
         "_close_callback",
+        "_close_timer",
         "_drain_callback",
         "_drain_futures",
         "_eof",
@@ -124,6 +128,7 @@ class IOStream(asyncio.Protocol):
         # The kernel takes no more for now; Receiver.drained tells when it has taken all.
         self.waiting = False
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
+        self._close_timer: asyncio.TimerHandle | None = None
         self._closed = True
 
     def wake_receiver(self) -> None:
@@ -168,6 +173,8 @@ class IOStream(asyncio.Protocol):
         self._closed = True
         self.waiting = False
         self._cancel_resume()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         self.chunks.clear()
         if self.error is None:
             # Without the traceback: its frames would hold all that was there at the write.
@@ -456,6 +463,10 @@ class IOStream(asyncio.Protocol):
         if not self._closed:
             self.flush()
             self._close(self._transport.close)
+            if self.waiting and isinstance(self._receiver, _reader.BufferedReader):
+                # No HTTP connection and its deadlines: a peer that takes nothing and does not
+                # leave would hold the descriptor for ever.
+                self._close_timer = self.loop.call_later(_CLOSE_TIMEOUT, self.abort)
 
     def abort(self) -> None:
         """Close at once: what was not handed to the kernel is dropped."""
