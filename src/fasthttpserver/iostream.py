@@ -111,7 +111,7 @@ class IOStream(asyncio.Protocol):
         self.io_loop = loop if io_loop is None else io_loop
         self._written_waiting = 0
         self.error: BaseException | None = None
-        self._connected = connected
+        self._connected: Callable[[IOStream], None] | None = connected
         self._receiver: Receiver | None = None
         self._transport: Any = None
         # Takes bytes, while the stream is open, nothing waits and nothing is in `chunks`.
@@ -119,7 +119,7 @@ class IOStream(asyncio.Protocol):
         self._close_callback: Callable[[], object] | None = None
         self._eof = False  # the peer has said that it sends no more
         self._drain_callback: Callable[[], object] | None = None
-        self._drain_futures: list[asyncio.Future[None]] = []
+        self._drain_futures: list[asyncio.Future[None]] | None = None  # few need it
         self.max_buffer_size = max_buffer_size
         # What was written and not handed to the transport yet. A receiver may cork it, append
         # to it, and flush it.
@@ -149,12 +149,16 @@ class IOStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
+        self.address = transport.get_extra_info("peername") or self.address
         self.transport_write = self._transport.write
         self._closed = False
         # Low: asyncio tells when the last byte has left, not when some have. High: at once;
         # but a TLS transport takes 0 for "always full", and its own records for our bytes.
         self._transport.set_write_buffer_limits(high=16_384 if self.is_tls else 0, low=0)
-        self._connected(self)
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            connected(self)
 
     def data_received(self, data: bytes) -> None:
         # Without a receiver yet: a handle_stream() that takes its time.
@@ -260,6 +264,8 @@ class IOStream(asyncio.Protocol):
             future.set_exception(StreamClosedError(self.error))
             future.exception()  # writing to a client that left is no mistake
         else:
+            if self._drain_futures is None:
+                self._drain_futures = []
             self._drain_futures.append(future)
             self.loop.call_soon(self._drained)
         return future
@@ -279,8 +285,8 @@ class IOStream(asyncio.Protocol):
                 self.close()
 
     def _take_futures(self) -> list[asyncio.Future[None]]:
-        futures, self._drain_futures = self._drain_futures, []
-        return [future for future in futures if not future.done()]
+        futures, self._drain_futures = self._drain_futures, None
+        return [future for future in futures or () if not future.done()]
 
     def send(self, data: bytes) -> None:
         """Send bytes, in the order of the calls, and never mind when they leave.

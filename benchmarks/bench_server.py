@@ -1,0 +1,231 @@
+"""Names of shapes and contenders come in; a JSON file for each shape goes out.
+
+Each contender is started anew for each of its turns, so that what differs between two
+processes (hash seeds, addresses) is part of the spread.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from benchmarks.contenders import CONTENDERS, DEBIAN_PACKAGES, Contender
+from benchmarks.load import Load, check_answer, hold_idle, upload, wrk, wrk_steady
+from benchmarks.results import RESULTS, ResultFile
+from benchmarks.servers import Server, ServerFailed, free_port
+from benchmarks.shapes import QUICK_CONTENDERS, QUICK_SHAPES, SHAPES, Point, Shape
+
+__all__ = ["main"]
+
+_WARM_UP = 0.3
+
+
+@dataclass
+class Bench:
+    """What all shapes of one run share."""
+
+    load: Load
+    server_cpu: int
+    load_cpu: int
+    rounds: int
+    seconds: float
+    folder: Path
+
+    def server_cpus(self, processes: int) -> set[int]:
+        """The cores of a server: as many as processes, without the generator's if possible."""
+        cpus = sorted(os.sched_getaffinity(0), key=lambda cpu: (cpu == self.load_cpu, cpu))
+        cpus.remove(self.server_cpu)
+        return {self.server_cpu, *cpus[: processes - 1]}
+
+    def settings(self, shape: Shape, chosen: list[str]) -> dict[str, Any]:
+        """What decides about the figures, for the result file."""
+        return {
+            "contenders": [name for name in shape.contenders if name in chosen],
+            "rounds": self.rounds,
+            "seconds": self.seconds * shape.weight,
+            "connections": self.load.connections,
+            "server_cpu": self.server_cpu,
+            "load_cpu": self.load_cpu,
+        }
+
+
+def measure(bench: Bench, shape: Shape, contender: Contender) -> Iterator[dict[str, Any]]:
+    """Give one contender its turn: one run for each point."""
+    load = replace(bench.load, tls=shape.tls)
+    running: Server | None = None
+    started_for: dict[str, object] = {}
+    with ExitStack() as stack:
+        for point in shape.points:
+            arguments = _arguments(bench, shape, contender, point)
+            if running is None or arguments != started_for:
+                stack.close()
+                port = free_port()
+                command = contender.command({"port": port, **arguments})
+                cpus = bench.server_cpus(point.processes)
+                running = stack.enter_context(Server(command, port, cpus, bench.folder))
+                started_for = arguments
+                check_answer(running, load, point.request, shape.expected(contender, point))
+                if shape.needs_wrk:
+                    wrk(running, load, point.request, _WARM_UP)
+            yield {"x": point.x, **_run(bench, shape, point, running, load)}
+
+
+def _run(bench: Bench, shape: Shape, point: Point, server: Server, load: Load) -> dict[str, Any]:
+    load = replace(load, connections=point.connections or load.connections)
+    if shape.kind == "upload":
+        return upload(server, load, point.request.body_size)
+    if shape.kind == "idle":
+        return hold_idle(server, load)
+    generator = wrk_steady if shape.kind == "steady" else wrk
+    return generator(server, load, point.request, bench.seconds * shape.weight)
+
+
+def _arguments(bench: Bench, shape: Shape, contender: Contender, point: Point) -> dict[str, object]:
+    """Command line options of a server, but for the port."""
+    arguments: dict[str, object] = {"answer": shape.answer, "processes": point.processes}
+    if shape.tls:
+        arguments["certificate"] = bench.folder / "certificate.pem"
+        arguments["key"] = bench.folder / "key.pem"
+    # The limit does not parse, so it is told where a request ends if a read does not say it.
+    in_pieces = point.request.count > 1 or shape.answer == "body"
+    if contender.kind == "limit" and in_pieces:
+        arguments["request-size"] = point.request.size
+    return arguments
+
+
+def run_shape(bench: Bench, name: str, chosen: list[str], path: Path, resume: bool) -> None:
+    """Measure one shape with all contenders, taking turns, and write its file."""
+    shape = SHAPES[name]
+    about = {"title": shape.title, "kind": shape.kind, "axis": shape.axis}
+    file = ResultFile(path, {**about, "settings": bench.settings(shape, chosen)})
+    if resume and file.is_done():
+        print(f"{name}: done before, see {path}")
+        return
+    names = []
+    for contender_name in shape.contenders:
+        contender = CONTENDERS[contender_name]
+        reason = contender.lacking(shape.features) or contender.missing()
+        if contender_name not in chosen:
+            reason = "not chosen"
+        if reason is None:
+            names.append(contender_name)
+        else:
+            file.leave_out(contender_name, reason)
+            if reason != "not chosen":
+                print(f"{name}: {contender_name} is left out: {reason}")
+    for turn in range(bench.rounds):
+        # Back and forth, so that a drift of the machine does not favour the first.
+        for contender_name in names if turn % 2 == 0 else names[::-1]:
+            if contender_name in file.data["left_out"] and not file.has_runs(contender_name):
+                continue  # it does not work; one that failed later gets its other turns
+            contender = CONTENDERS[contender_name]
+            described = {"title": contender.title, "kind": contender.kind}
+            label = f"{name} {turn + 1}/{bench.rounds} {contender_name:15}"
+            try:
+                for run in measure(bench, shape, contender):
+                    file.add(contender_name, described, {"round": turn, **run})
+                    print(label, _summary(shape, run), flush=True)
+            except ServerFailed as error:
+                file.leave_out(contender_name, f"round {turn + 1}: {error}")
+                print(f"{label} FAILED: {error}", flush=True)
+        file.write(complete=turn + 1 == bench.rounds)
+
+
+def _summary(shape: Shape, run: dict[str, Any]) -> str:
+    where = f"{run['x']:>8} {shape.axis}: " if shape.axis else ""
+    if shape.kind == "upload":
+        return f"{run['mib_per_second']:9.0f} MiB/s, peak {run['peak_kib'] / 1024:.0f} MiB"
+    if shape.kind == "idle":
+        return f"{run['kib_per_connection']:9.2f} KiB/connection"
+    slow = f", p99 {run['p99_us'] / 1000:.2f} ms" if "p99_us" in run else ""
+    errors = f", {run['errors']} errors" if run["errors"] else ""
+    return f"{where}{run['requests_per_second']:9.0f}/s, {run['cpu_us']:8.2f} µs CPU{slow}{errors}"
+
+
+def _write_certificate(folder: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1", "localhost")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(folder / "certificate.pem", append=True)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    cpus = sorted(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_server", description=__doc__)
+    parser.add_argument("--shapes", type=_names, help="comma-separated; default: all")
+    parser.add_argument("--contenders", type=_names, help="comma-separated; default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, help="of one run; 1.5, or 0.5 with --quick")
+    parser.add_argument("--connections", type=int, default=64, help="default: %(default)s")
+    parser.add_argument("--server-cpu", type=int, default=cpus[0], help="core, %(default)s")
+    parser.add_argument("--load-cpu", type=int, default=cpus[-1], help="core, %(default)s")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--resume", action="store_true", help="keep shapes that are complete")
+    parser.add_argument("--quick", action="store_true", help="few shapes, few contenders")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    options = parser.parse_args(arguments)
+    options.shapes = options.shapes or list(QUICK_SHAPES if options.quick else SHAPES)
+    options.contenders = options.contenders or list(
+        QUICK_CONTENDERS if options.quick else CONTENDERS
+    )
+    if options.seconds is None:
+        options.seconds = 0.5 if options.quick else 1.5
+    unknown = {*options.shapes} - {*SHAPES} | {*options.contenders} - {*CONTENDERS}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; --list prints the names")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = _parse(arguments)
+    if options.list:
+        for kind, table in (("shapes", SHAPES), ("contenders", CONTENDERS)):
+            print(
+                f"{kind}:", *(f"  {name:18} {item.title}" for name, item in table.items()), sep="\n"
+            )
+        return 0
+    if shutil.which("wrk") is None:
+        print(
+            f"wrk is not installed (Debian package {DEBIAN_PACKAGES['wrk']}): left out is "
+            "what it measures"
+        )
+        options.shapes = [name for name in options.shapes if not SHAPES[name].needs_wrk]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # servers are stopped then
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nginx's workers give up their privileges
+        _write_certificate(folder)
+        load = Load({options.load_cpu}, options.connections, False, folder)
+        bench = Bench(
+            load, options.server_cpu, options.load_cpu, options.rounds, options.seconds, folder
+        )
+        for number, shape in enumerate(options.shapes, 1):
+            minutes = (time.monotonic() - start) / 60
+            title = SHAPES[shape].title
+            print(f"--- {number}/{len(options.shapes)} {title} (after {minutes:.1f} min)")
+            path = options.output / f"{shape}.json"
+            run_shape(bench, shape, options.contenders, path, options.resume)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; --resume goes on behind the last complete shape")

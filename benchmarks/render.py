@@ -1,0 +1,207 @@
+"""Result files come in; ``docs/performance.md``, or text for a terminal, and plots go out."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.apps.options import HELLO
+from benchmarks.drawings import drawings
+from benchmarks.goals import GOALS, Results
+from benchmarks.parsers import MODES
+from benchmarks.results import RESULTS, load_results
+from benchmarks.root import ROOT
+from benchmarks.shapes import IDLE_CONNECTIONS, SHAPES, UPLOAD_SIZE
+from benchmarks.tables import parser_table, shape_table, table
+
+__all__ = ["main"]
+
+PAGE = ROOT / "docs" / "performance.md"
+
+_HEAD = """\
+<!-- Made by `make bench` from benchmarks/results/*.json. Every number comes from there. -->
+
+# Performance
+
+What one request costs, beside other servers and beside what the event loop costs by itself,
+all measured in one run of `make bench` on the machine [named below](#machine-and-versions).
+Compare figures within a table; between machines, and between runs, only ratios last.
+How to run it, and what is what: [benchmarks/README.md](../benchmarks/README.md).
+"""
+
+_METHOD = """\
+- Each server is one process pinned to one core, the load generator is pinned to another:
+  wrk with one thread, {connections} connections unless the table says otherwise. Load goes
+  over the loopback interface.
+- Contenders take turns: each is started, checked for a right answer, warmed up and measured
+  for {seconds} s (some shapes less), then the next. There are {rounds} rounds, forth
+  and back. Figures are medians over the rounds, in parentheses the least and the largest.
+- CPU is user and system time of the server's processes, from the operating system, by the
+  number of requests. It is the figure to look at: how busy the machine is otherwise changes
+  it less than the others. An asterisk behind requests/s says that the generator's core was
+  full, so the server could have done more.
+- The limit is an asyncio Protocol that answers a constant and parses nothing, on the same
+  loop: what the loop and the kernel take by themselves.
+- Each contender answers in its natural form, with {hello} where nothing else is said. Access
+  logs are off; the rest is as installed, save where `benchmarks/apps/` gives a reason.
+- Bodies are received whole, and the answer is their size, which is checked. The limit and
+  nginx answer a constant and drop the body.
+- Memory of an idle connection is the growth of resident memory by {idle:,} connections that
+  have had one answer each. Upload is one body of {upload} MiB; peak memory is what was
+  resident at most, less what was before.
+- In the curve over connections the making of the connections is left out: the figure is the
+  difference of a longer and a shorter run.
+- Parsers get the same bytes in one process, taking turns, {parser_rounds} rounds; ns are of
+  CPU time. Instructions are counted by callgrind, for two numbers of requests; what is shown
+  is the difference of the counts by the difference of the numbers.
+"""
+
+_SECTIONS = {
+    "Requests": ("small", "browser", "pipelined", "attributes"),
+    "Bodies": ("form", "json", "large", "upload"),
+    "Connections": ("connect", "tls", "idle", "processes"),
+    "Cost as work grows": tuple(name for name in SHAPES if name.startswith("curve")),
+}
+
+
+def page(results: Results, plots: str | None) -> str:
+    """Return the page.
+
+    Args:
+        results: What it is made of.
+        plots: The way from the page to the drawings; None for a terminal, which shows none
+            and where the method is known.
+    """
+    parts = ["## Goals\n", goals_table(results)]
+    for section, names in _SECTIONS.items():
+        shapes = [_shape_section(name, results, plots) for name in names if name in results]
+        if shapes:
+            parts += [f"## {section}\n", *shapes]
+    parts += _parser_sections(results, plots)
+    if plots is None:
+        return "\n".join(parts)
+    parts += ["## Not measured\n", _left_out(results), "## Method\n", _method(results)]
+    return "\n".join([_HEAD, *parts, "## Machine and versions\n", _machine(results)])
+
+
+def goals_table(results: Results) -> str:
+    """Return the table of goals, measured figures beside them."""
+    rows = []
+    for goal in GOALS:
+        verdicts = list(goal.judge(results))
+        for number, verdict in enumerate(verdicts):
+            first = [goal.what, goal.promise] if number == 0 else ["", ""]
+            met = "yes" if verdict.met else "**no**"
+            rows.append([*first, f"{verdict.what}: {verdict.measured}", met])
+        if not verdicts:
+            rows.append([goal.what, goal.promise, "not measured", ""])
+    return table(["", "goal", "measured", "met"], rows).replace("---:", "---")
+
+
+def _shape_section(name: str, results: Results, plots: str | None) -> str:
+    result = results[name]
+    parts = [f"### {result['title']}\n"]
+    parts += _images(name, result, plots)
+    parts.append(shape_table(result))
+    return "\n".join(parts)
+
+
+def _images(name: str, result: dict[str, Any], plots: str | None) -> list[str]:
+    if plots is None:
+        return []
+    # By reference, since docs/conf.py takes links out of docs/ for links to sources.
+    return [
+        f"![{result['title']}][{file}]\n\n[{file}]: {plots}/{file}\n"
+        for file in drawings(name, result)
+    ]
+
+
+def _parser_sections(results: Results, plots: str | None) -> list[str]:
+    parts = []
+    if "parser" in results:
+        parts.append("## Parser\n")
+        parts += _images("parser", results["parser"], plots)
+        for mode, words in MODES.items():
+            parts += [f"### ns, {words}\n", parser_table(results["parser"], "ns", mode)]
+    if "instructions" in results and results["instructions"]["contenders"]:
+        for mode, words in MODES.items():
+            parts.append(f"### Instructions, {words}\n")
+            parts.append(parser_table(results["instructions"], "instructions", mode))
+    return parts
+
+
+def _left_out(results: Results) -> str:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for shape, result in results.items():
+        for name, reason in result["left_out"].items():
+            reasons.setdefault((name, reason), []).append(shape)
+        if not result["complete"]:
+            reasons.setdefault(("all", "not all rounds were run"), []).append(shape)
+    if not reasons:
+        return "Nothing was left out.\n"
+    rows = [[name, reason, ", ".join(shapes)] for (name, reason), shapes in reasons.items()]
+    return table(["contender", "reason", "shapes"], rows).replace("---:", "---")
+
+
+def _method(results: Results) -> str:
+    server = next((r["settings"] for r in results.values() if "connections" in r["settings"]), {})
+    parser = results.get("parser", {}).get("settings", {})
+    return _METHOD.format(
+        connections=server.get("connections", "?"),
+        seconds=max((r["settings"].get("seconds", 0) for r in results.values()), default="?"),
+        rounds=server.get("rounds", "?"),
+        parser_rounds=parser.get("rounds", "?"),
+        hello=f"{len(HELLO)} bytes",
+        idle=IDLE_CONNECTIONS,
+        upload=UPLOAD_SIZE // 2**20,
+    )
+
+
+def _machine(results: Results) -> str:
+    """What was measured on; more than one line for a fact that changed between shapes."""
+    facts: dict[str, set[str]] = {}
+    for result in results.values():
+        for name, value in {**result["machine"], **result["versions"]}.items():
+            facts.setdefault(name, set()).add(value)
+        facts.setdefault("sources measured (hash)", set()).add(result["source"])
+    dates = sorted(result["date"] for result in results.values())
+    facts["measured"] = {f"{dates[0]} to {dates[-1]}"}
+    load = max(result["load_average"] for result in results.values())
+    facts["load average before a shape, at most"] = {f"{load:.2f}"}
+    steal = sum(result["steal_seconds"] for result in results.values())
+    facts["CPU time that the hypervisor kept, all shapes"] = {f"{steal:.1f} s"}
+    rows = [[name, ", ".join(sorted(values))] for name, values in facts.items()]
+    return table(["", ""], rows).replace("---:", "---")
+
+
+def write_plots(results: Results, folder: Path) -> None:
+    """Write the drawings of all results."""
+    for name, result in results.items():
+        for file, text in drawings(name, result).items():
+            (folder / file).write_text(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/performance.md")
+    parser.add_argument("--text", action="store_true", help="print the tables, write nothing")
+    options = parser.parse_args(arguments)
+    results = load_results(options.results)
+    if not results:
+        print(f"no results in {options.results}: run make bench", file=sys.stderr)
+        return 1
+    if options.text:
+        print(page(results, None))
+        return 0
+    write_plots(results, options.results)
+    plots = Path(os.path.relpath(options.results, options.page.parent)).as_posix()
+    options.page.write_text(page(results, plots))
+    print(f"{options.page}; plots in {options.results}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
