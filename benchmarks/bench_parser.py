@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import instructions
 from benchmarks.corpus import CORPUS
+from benchmarks.lock import alone
 from benchmarks.parsers import MODES, PARSERS, check, timer
 from benchmarks.results import RESULTS, ResultFile, median
 
@@ -107,7 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         options.rounds = min(options.rounds, 3)
     start = time.monotonic()
     os.sched_setaffinity(0, {options.cpu})
-    measure_times(options.rounds, options.seconds, options.output / "parser.json")
+    with alone():
+        measure_times(options.rounds, options.seconds, options.output / "parser.json")
     os.sched_setaffinity(0, cpus)
     if not options.quick:
         count_instructions(options.output / "instructions.json")

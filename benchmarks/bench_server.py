@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import trustme
 
 from benchmarks.contenders import CONTENDERS, DEBIAN_PACKAGES, Contender
 from benchmarks.load import Load, check_answer, hold_idle, upload, wrk, wrk_steady
+from benchmarks.lock import alone
 from benchmarks.results import RESULTS, ResultFile
 from benchmarks.servers import Server, ServerFailed, free_port
 from benchmarks.shapes import QUICK_CONTENDERS, QUICK_SHAPES, SHAPES, Point, Shape
@@ -76,7 +77,8 @@ def measure(bench: Bench, shape: Shape, contender: Contender) -> Iterator[dict[s
                 started_for = arguments
                 check_answer(running, load, point.request, shape.expected(contender, point))
                 if shape.needs_wrk:
-                    wrk(running, load, point.request, _WARM_UP)
+                    with suppress(ServerFailed):  # too slow to answer in so short a time
+                        wrk(running, load, point.request, _WARM_UP)
             yield {"x": point.x, **_run(bench, shape, point, running, load)}
 
 
@@ -207,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.shapes = [name for name in options.shapes if not SHAPES[name].needs_wrk]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # servers are stopped then
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+    with alone(), tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's workers give up their privileges
         _write_certificate(folder)

@@ -18,6 +18,7 @@ from benchmarks.tables import parser_table, shape_table, table
 __all__ = ["main"]
 
 PAGE = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 
 _HEAD = """\
 <!-- Made by `make bench` from benchmarks/results/*.json. Every number comes from there. -->
@@ -175,6 +176,26 @@ def _machine(results: Results) -> str:
     return table(["", ""], rows).replace("---:", "---")
 
 
+# What stands between them in README.md is made here.
+_README_MARKS = ("<!-- benchmark-table -->\n", "<!-- /benchmark-table -->\n")
+
+
+def fill_readme(text: str, results: Results) -> str:
+    """Return README.md with the figures of the small GET in their place."""
+    begin, end = _README_MARKS
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    result = results["small"]
+    (file, *_) = drawings("small", result)
+    figures = (
+        f"One server process on one core, {result['settings']['connections']} connections, a small"
+        " GET; the limit is an asyncio protocol that answers without reading. All shapes, and the"
+        " machine: [docs/performance.md](docs/performance.md).\n\n"
+        f"![{result['title']}](benchmarks/results/{file})\n\n{shape_table(result)}"
+    )
+    return f"{head}{begin}{figures}{end}{tail}"
+
+
 def write_plots(results: Results, folder: Path) -> None:
     """Write the drawings of all results."""
     for name, result in results.items():
@@ -199,7 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
     write_plots(results, options.results)
     plots = Path(os.path.relpath(options.results, options.page.parent)).as_posix()
     options.page.write_text(page(results, plots))
-    print(f"{options.page}; plots in {options.results}")
+    if "small" in results:
+        README.write_text(fill_readme(README.read_text(), results))
+    print(f"{options.page}, README.md; plots in {options.results}")
     return 0
 
 

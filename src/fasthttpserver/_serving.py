@@ -93,7 +93,13 @@ class Serving(Responding):
                 if idle:
                     break
                 share -= 1
-                if share == 0 or max(map(len, chunks[self._mark :]), default=0) > _LARGE_CHUNK:
+                if (
+                    share == 0
+                    or not chunks
+                    or len(chunks[-1]) > _LARGE_CHUNK
+                    # Head and body apart: either may be the large one.
+                    or (len(chunks) - self._mark > 1 and max(map(len, chunks)) > _LARGE_CHUNK)
+                ):
                     # Others get their turn, and the client has to take this first.
                     stream.flush()
                     stream.wake_receiver()
