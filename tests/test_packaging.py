@@ -57,4 +57,6 @@ def test_generated_and_third_party_sources_are_not_committed() -> None:
     command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "--"]
     command += ["*.c", "*.h", "*.so", "*.pyd", "*.html"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert listed.split() == []
+    # The benchmarks measure llhttp alone by C of our own.
+    ours = {"benchmarks/callgrind_dump.c", "benchmarks/raw_llhttp.c"}
+    assert set(listed.split()) <= ours
