@@ -324,7 +324,7 @@ class IOStream(asyncio.Protocol):
     @property
     def bytes_taken(self) -> int:
         """A number that grows by each byte that the kernel takes while the stream waits."""
-        return self._written_waiting - self.write_buffer_size + sum(map(len, self.chunks))
+        return self._written_waiting - int(self._transport.get_write_buffer_size())
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
