@@ -23,6 +23,9 @@ class Sink(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.latest = data
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        pass
+
     def is_closing(self) -> bool:
         return False
 

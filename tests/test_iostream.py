@@ -39,6 +39,9 @@ class Recorder:
     def bypassed(self) -> None:
         """Of interest to those who count what is written through them."""
 
+    def hand_over(self) -> None:
+        """Nothing is held back here."""
+
     def closing(self) -> None:
         self.events.append("closing")
 
@@ -52,14 +55,20 @@ class Recorder:
 class Ends:
     """A stream, its receiver, and the transport below it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, window: int | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        window: int | None = None,
+        received: bool = True,
+    ) -> None:
         self.loop = loop
         self.connected: list[IOStream] = []
         self.stream = IOStream(loop, ADDRESS, self.connected.append)
         self.transport = FakeTransport(loop, self.stream, window)
         self.receiver = Recorder()
         self.stream.connection_made(self.transport)
-        self.stream.set_receiver(self.receiver)
+        if received:
+            self.stream.set_receiver(self.receiver)
 
     def turn(self) -> None:
         for _ in range(3):
@@ -144,8 +153,8 @@ def test_end_of_stream_leaves_open_what_the_receiver_wants_to_write_to(ends: End
     assert ends.transport.taken == b"answer"
 
 
-def test_end_of_stream_without_receiver_closes(ends: Ends) -> None:
-    ends.stream.set_receiver(None)
+def test_end_of_stream_without_receiver_closes(loop: asyncio.AbstractEventLoop) -> None:
+    ends = Ends(loop, received=False)
     ends.transport.peer_sends(b"")
     ends.turn()
     assert ends.stream.closed()

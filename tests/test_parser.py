@@ -823,9 +823,9 @@ def test_receiving_head_is_true_from_the_first_byte_to_the_last() -> None:
     assert not parser.receiving_head
 
 
-def test_idle_is_between_requests_only() -> None:
+def test_a_parser_is_false_between_requests_only() -> None:
     parser = RequestParser()
-    assert parser.idle
+    assert not parser
     for piece, idle in [
         (b"\r", False),
         (b"\n", True),
@@ -840,12 +840,12 @@ def test_idle_is_between_requests_only() -> None:
         (GET + b"\r\n" + GET, False),
     ]:
         parser.receive_data(piece)
-        assert not parser.idle  # nobody has looked at it yet
+        assert parser  # nobody has looked at it yet
         parser.next_request()
-        assert parser.idle is idle, piece
+        assert bool(parser) is not idle, piece
     parser.receive_data(head(b"Connection: close")[len(GET) :])
     assert parser.next_request() is not None
-    assert parser.closed and not parser.idle
+    assert parser.closed and parser
 
 
 def test_start_time_is_when_the_head_was_complete() -> None:

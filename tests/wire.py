@@ -141,6 +141,9 @@ class FakeTransport(asyncio.Transport):
         """Bytes that the peer has sent and that were not read, as it is paused."""
         return sum(map(len, self._unread))
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert protocol is self._protocol
+
     def _push(self) -> None:
         size = len(self._waiting) if self.window is None else min(self.window, len(self._waiting))
         self.taken += self._waiting[:size]

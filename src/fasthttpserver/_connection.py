@@ -158,7 +158,6 @@ class HTTPConnection(Serving):
         """
         self.no_keep_alive = True
         self._draining = Draining.LAST_CALL if last_call else Draining.ANNOUNCING
-        self._demote()
         if last_call and self.idle_since is not None:
             self.close()
 

@@ -103,6 +103,9 @@ class RequestParser(Generic[_M]):
         message_class: type[_M],
     ) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __bool__(self) -> bool:
+        """Whether something of a further request has come, or can come no more."""
+
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes that arrived. Nothing is parsed yet."""
 
@@ -166,10 +169,6 @@ class RequestParser(Generic[_M]):
     @property
     def received(self) -> int:
         """How many bytes were received in all, but for those behind a refusal."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of a further request has come."""
 
     @property
     def unread(self) -> int:

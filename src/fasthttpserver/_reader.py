@@ -73,6 +73,9 @@ class BufferedReader:
     def bypassed(self) -> None:
         """All that is written is written there."""
 
+    def hand_over(self) -> None:
+        """Nothing is held back."""
+
     def drained(self) -> None:
         """The stream runs its own write callbacks."""
 

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from http.cookies import Morsel
 from time import time
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
 from fasthttpserver._parser import RequestMessage
 from fasthttpserver.log import gen_log
 
-__all__ = ["HTTPRequest", "RequestCallback", "encode_chunk"]
+__all__ = ["NOTHING_YET", "HTTPRequest", "RequestCallback", "encode_chunk"]
 
 T = TypeVar("T")
+
+# What a request has corked before its first write. False, as an empty write is.
+NOTHING_YET: Final = ()
+
+# How many bytes the writes of one callback may make in all to be joined one by one.
+_MOST_CORKED = 16_384
 
 
 class _lazy(Generic[T]):
@@ -68,7 +74,7 @@ class HTTPRequest(RequestMessage):
 
     _framed = False  # whether the connection frames the response, see write_headers()
 
-    __slots__ = ("__dict__", "__weakref__", "_chunks", "_finish_time", "connection")
+    __slots__ = ("__dict__", "__weakref__", "_corked", "_finish_time", "connection")
 
     def __init__(
         self,
@@ -87,9 +93,10 @@ class HTTPRequest(RequestMessage):
         self.connection = connection
         self.start_time = time()
         self._finish_time: float | None = None
-        # What the connection has corked, while its loop runs and all this request does is
-        # write and finish. See HTTPConnection.data_received.
-        self._chunks: list[bytes] | None = None
+        # What was written, while all that this request has asked for is to write and finish:
+        # its connection sends it when the callback returns. Otherwise None, and the
+        # connection is told of each write. See HTTPConnection.data_received.
+        self._corked: bytes | tuple[()] | None = None
         self.headers = headers or httputil.HTTPHeaders()
         if remote_ip is not None:
             self.remote_ip = remote_ip
@@ -210,20 +217,30 @@ class HTTPRequest(RequestMessage):
             TypeError: ``chunk`` is neither.
             UnicodeEncodeError: A character is beyond U+00FF.
         """
-        if self._chunks is not None and callback is None:
-            self._chunks.append(chunk if type(chunk) is bytes else encode_chunk(chunk))
-            flushed: Awaitable[None] = self.connection._flushed
-            return flushed
+        if self._corked is NOTHING_YET and callback is None and type(chunk) is bytes:
+            self._corked = chunk
+            return self.connection._flushed  # type: ignore[no-any-return]
         if self._finish_time is not None:
             self._too_late("write")
             return _NOTHING
-        written: Awaitable[None] = self.connection.write(chunk, callback)
-        return written
+        return self._write_more(chunk, callback)
+
+    def _write_more(
+        self, chunk: bytes | str, callback: Callable[[], object] | None
+    ) -> Awaitable[None]:
+        corked = self._corked
+        if corked is not None and callback is None:
+            if type(chunk) is not bytes:
+                chunk = encode_chunk(chunk)
+            corked = corked + chunk if corked else chunk
+            if len(corked) <= _MOST_CORKED:
+                self._corked = corked
+                return self.connection._flushed  # type: ignore[no-any-return]
+        return self.connection.write(chunk, callback)  # type: ignore[no-any-return]
 
     def finish(self) -> None:
         """End the response. What was written is all of it."""
-        if self._chunks is not None:
-            self._chunks = None
+        if self._corked and self._finish_time is None:
             self._finish_time = time()
         elif self._finish_time is not None:
             self._too_late("finish")

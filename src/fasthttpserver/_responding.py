@@ -77,6 +77,7 @@ class Responding:
         "_framing",
         "_left",
         "_mark",
+        "_no_keep_alive",
         "_parser",
         "_request",
         "_simple",
@@ -87,7 +88,6 @@ class Responding:
         "_wrote",
         "address",
         "address_family",
-        "no_keep_alive",
         "protocol",
         "request_callback",
         "stream",
@@ -112,7 +112,7 @@ class Responding:
         stream_socket = stream.socket
         self.address_family = socket.AF_UNSPEC if stream_socket is None else stream_socket.family
         self.request_callback = request_callback
-        self.no_keep_alive = no_keep_alive
+        self._no_keep_alive = no_keep_alive
         self.xheaders = xheaders
         self.protocol = protocol
         self._trusted = trusted
@@ -150,11 +150,8 @@ class Responding:
         """
         if type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
-        request = self._request
-        if request is not None and request._chunks is not None and callback is None:
-            request._chunks.append(chunk)
-            return self._flushed
         self._demote()
+        request = self._request
         if self.stream.closed() or self._state in _ENDED:
             return self._flushed
         if request is None or request._finish_time is not None:
@@ -230,15 +227,11 @@ class Responding:
             HTTPOutputError: The body is shorter than Content-Length announced.
         """
         request = self._request
-        if request is not None and request._chunks is not None:
-            # The loop in data_received() goes on with the next request.
-            request._chunks = None
-            request._finish_time = time()
-            return
         if request is None or request._finish_time is not None:
             if self._state is State.OPEN and not self.stream.closed():
                 self._too_late("finish")
             return
+        self._demote()
         if self._framing is not None and self._state is State.OPEN:
             try:
                 self._emit(self._framing.end())
@@ -271,6 +264,7 @@ class Responding:
 
         Nothing is parsed any more, and neither does this connection write or close.
         """
+        self._demote()
         self._close_callback = None
         self.stream.flush()
         self.stream.take_over()
@@ -380,21 +374,38 @@ class Responding:
         """Have the current request, if any, go the careful way from here."""
         self._simple = False
         request = self._request
-        if request is not None and request._chunks is not None:
-            request._chunks = None
-            if any(self.stream.chunks[self._mark :]):
+        if request is not None and request._corked is not None:
+            # The loop in data_received() is running, and uncorks when it ends.
+            stream = self.stream
+            stream.corked = True
+            self._mark = len(stream.chunks)
+            if request._corked:
                 self._wrote = True
+                stream.chunks.append(request._corked)
+            request._corked = None
 
     # --- Closing ------------------------------------------------------------------------
 
+    @property
+    def no_keep_alive(self) -> bool:
+        """Whether the connection is closed behind the current response; may be assigned."""
+        return self._no_keep_alive
+
+    @no_keep_alive.setter
+    def no_keep_alive(self, value: bool) -> None:
+        self._demote()
+        self._no_keep_alive = value
+
     def close(self) -> None:
         """Close the connection; what was written is sent, the close callback does not run."""
+        self._demote()
         self._clear()
         self._state = State.CLOSED
         self.stream.close()
 
     def _close_gently(self, linger: bool) -> None:
         """Close so that the last answer arrives, even if the client is still sending."""
+        self._simple = False
         if linger and not self._eof and self.stream.shutdown_write():
             self._state = State.LINGERING
             self.stream.resume_reading()

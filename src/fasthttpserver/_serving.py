@@ -9,7 +9,7 @@ from typing import Any
 
 from fasthttpserver._access import Access
 from fasthttpserver._replies import CONTINUE
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._request import NOTHING_YET, HTTPRequest
 from fasthttpserver._responding import Draining, Responding, State
 from fasthttpserver.errors import HTTPInputError
 
@@ -19,9 +19,6 @@ __all__ = ["Serving"]
 # theirs, and a chunk of how many bytes has to be sent before the next request is served.
 _FAIR_SHARE = 64
 _LARGE_CHUNK = 16_384
-
-# For the one comparison of each read: a global is found faster than a member of an enum.
-_OPEN = State.OPEN
 
 
 class Serving(Responding):
@@ -50,32 +47,26 @@ class Serving(Responding):
     def data_received(self, data: bytes) -> None:
         """Run the callback for every request that is here, until one stays unfinished.
 
-        What is written meanwhile is corked in ``stream.chunks`` and leaves at the end. While
-        its callback runs, a request of which nothing special is known has that list itself:
-        it appends what it writes, and drops the list when it finishes. ``_demote`` takes it
-        away as soon as something else is asked for, and the careful way is gone from there.
+        A request of which nothing special is known goes the short way: it corks what it
+        writes by itself, and that is sent here when it has finished. ``_demote`` takes it
+        from there as soon as anything else is asked for; then everything is told to this
+        connection, and what is written is corked in ``stream.chunks`` until this loop ends.
         """
-        if self._state is not _OPEN:
-            self._dropped += len(data)
+        if (self._request is not None or not self._simple) and not self._may_begin(data):
             return
-        stream = self.stream
-        if self._request is not None or stream.waiting:
-            self._parser.receive_data(data)
-            self._hold_back()
-            return
-        chunks = stream.chunks
-        share = _FAIR_SHARE
-        stream.corked = True
+        pipelined = 0
         try:
-            request = self._next_request(data)
+            # Local, here and below: a call of an attribute that is no method costs more.
+            next_request = self._next_request
+            request = next_request(data)
             while request is not None:
                 request.connection = self
                 request._finish_time = None
-                request._chunks = chunks if self._simple else self._begin(request)
+                request._corked = NOTHING_YET if self._simple else self._begin(request)
                 self._request = request
-                self._mark = len(chunks)
                 try:
-                    result = self.request_callback(request)
+                    callback = self.request_callback
+                    result = callback(request)
                 except (Exception, asyncio.CancelledError) as error:
                     self._callback_failed(error, request)
                     return
@@ -85,48 +76,63 @@ class Serving(Responding):
                     self._demote()
                     self._hold_back()
                     return  # its finish() goes on from here
-                idle = self._parser.idle  # and so the request was not the last one
-                if self._simple and (idle or request.keep_alive):
+                if self._simple and not self._parser:  # and so it was not the last one
                     self._request = None
+                    if pipelined:
+                        self.stream.chunks.append(request._corked)
+                    else:
+                        send = self._send
+                        send(request._corked)
+                    return
+                if self._simple and request.keep_alive:
+                    self._request = None
+                    self.stream.chunks.append(request._corked)
+                    large = len(request._corked) > _LARGE_CHUNK
                 elif not self._may_go_on(request):
                     return
-                if idle:
+                elif not self._parser:
                     break
-                share -= 1
-                if (
-                    share == 0
-                    or not chunks
-                    or len(chunks[-1]) > _LARGE_CHUNK
-                    # Head and body apart: either may be the large one.
-                    or (len(chunks) - self._mark > 1 and max(map(len, chunks)) > _LARGE_CHUNK)
-                ):
+                else:
+                    large = self._wrote_much()
+                pipelined += 1
+                if large or pipelined == _FAIR_SHARE:
                     # Others get their turn, and the client has to take this first.
-                    stream.flush()
-                    stream.wake_receiver()
+                    self.stream.flush()
+                    self.stream.wake_receiver()
                     self._hold_back()
                     return
-                request = self._next_request()
-            if request is None or not self._simple:
-                self._wait_for_more()
+                request = next_request()
+            self._wait_for_more()
         except HTTPInputError as error:
             self._refuse(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # uvloop would log it and go on; out of a callback of its own it ends the loop.
-            stream.loop.call_soon(_raise, error)
-            stream.abort()
+            self.stream.loop.call_soon(_raise, error)
+            self.stream.abort()
         finally:
-            stream.corked = False
-            if len(chunks) == 1 and self._simple:
-                self._send(chunks.pop())
-            elif chunks:
-                stream.flush()
+            if pipelined or not self._simple:
+                self.stream.corked = False
+                self.stream.flush()
 
-    def _begin(self, request: HTTPRequest) -> list[bytes] | None:
+    def _may_begin(self, data: bytes) -> bool:
+        """Whether a request may be served now; if not, `data` is kept or dropped."""
+        if self._state is not State.OPEN:
+            self._dropped += len(data)
+            return False
+        if self._request is not None or self.stream.waiting:
+            self._parser.receive_data(data)
+            self._hold_back()
+            return False
+        return True
+
+    def _begin(self, request: HTTPRequest) -> tuple[()] | None:
         """Prepare for an exchange behind, or in the midst of, something special."""
         if self._access_log is not None:
             self._access = Access(request)
         self._framing = None
         self._wrote = False
+        stream = self.stream
+        self._mark = len(stream.chunks)
         self._simple = not (
             self._close_callback is not None
             or self._draining is not Draining.NO
@@ -134,11 +140,16 @@ class Serving(Responding):
             or self._paused
             or self.no_keep_alive
             or self._access_log is not None
+            or stream.chunks
         )
-        return self.stream.chunks if self._simple else None
+        if self._simple:
+            return NOTHING_YET
+        stream.corked = True
+        return None
 
     def _may_go_on(self, request: HTTPRequest) -> bool:
         """Whether the loop in ``data_received`` may, behind a finished `request`."""
+        self._demote()
         if self._ending:
             self._hold_back()
             return False  # _written() goes on
@@ -149,6 +160,13 @@ class Serving(Responding):
             self._hold_back()
             return False  # drained() goes on
         return self._state is State.OPEN
+
+    def _wrote_much(self) -> bool:
+        """Whether the exchange that has just ended wrote a large chunk."""
+        chunks = self.stream.chunks
+        if len(chunks) <= self._mark:
+            return True  # it has left already
+        return max(map(len, chunks[self._mark :])) > _LARGE_CHUNK
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -172,6 +190,9 @@ class Serving(Responding):
     def bypassed(self) -> None:
         self._demote()
         self._wrote = True
+
+    def hand_over(self) -> None:
+        self._demote()
 
     def closing(self) -> None:
         self._demote()
@@ -197,6 +218,7 @@ class Serving(Responding):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._sweep.discard(self)
+        self._simple = False
         self._state = State.CLOSED
         self._run_close_callback()
         self._clear()
@@ -212,6 +234,7 @@ class Serving(Responding):
             self._close_gently(linger=False)
         elif parser.awaiting_continue and self._continued != parser.messages:
             self._continued = parser.messages
+            self._demote()  # or the answer could overtake it
             self.stream.send(CONTINUE)
         elif self._draining is Draining.LAST_CALL and self.idle:
             self.close()

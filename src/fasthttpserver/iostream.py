@@ -49,6 +49,9 @@ class Receiver(Protocol):
     def bypassed(self) -> None:
         """The application is about to write to the stream itself."""
 
+    def hand_over(self) -> None:
+        """Write what is held back: the application is about to use the stream itself."""
+
     def closing(self) -> None:
         """The stream was closed from our side; ``connection_lost`` follows."""
 
@@ -90,6 +93,7 @@ class IOStream(asyncio.Protocol):
         "address",
         "chunks",
         "corked",
+        "data_received",
         "error",
         "io_loop",
         "loop",
@@ -113,6 +117,8 @@ class IOStream(asyncio.Protocol):
         self.error: BaseException | None = None
         self._connected: Callable[[IOStream], None] | None = connected
         self._receiver: Receiver | None = None
+        # A method of the protocol that each stream has its own of.
+        self.data_received: Callable[[bytes], None] = self._buffer_data  # type: ignore[assignment]
         self._transport: Any = None
         # Takes bytes, while the stream is open, nothing waits and nothing is in `chunks`.
         self.transport_write: Callable[[bytes], None] = _not_connected
@@ -139,11 +145,23 @@ class IOStream(asyncio.Protocol):
         if not self._closed:
             self.data_received(b"")
 
-    def set_receiver(self, receiver: Receiver | None) -> None:
+    def set_receiver(self, receiver: Receiver) -> None:
         """Say who is told from now on; of what came before too, once this has returned."""
-        before, self._receiver = self._receiver, receiver
+        before = self._receiver
+        self._tell(receiver)
         if isinstance(before, _reader.BufferedReader) and (data := before.release()):
-            self.loop.call_soon(self.data_received, data)
+            self.loop.call_soon(receiver.data_received, data)
+
+    def _tell(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        # The transport calls the receiver itself: one call less for each read.
+        self.data_received = receiver.data_received
+        if not self._closed:
+            self._transport.set_protocol(self)  # uvloop has kept the method
+
+    def _buffer_data(self, data: bytes) -> None:
+        # Nobody is told yet: a handle_stream() that takes its time.
+        self._buffered().data_received(data)
 
     # --- What the transport tells -------------------------------------------------------
 
@@ -159,11 +177,6 @@ class IOStream(asyncio.Protocol):
         connected, self._connected = self._connected, None
         if connected is not None:
             connected(self)
-
-    def data_received(self, data: bytes) -> None:
-        # Without a receiver yet: a handle_stream() that takes its time.
-        receiver = self._receiver or self._buffered()
-        receiver.data_received(data)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -187,7 +200,9 @@ class IOStream(asyncio.Protocol):
         if receiver is not None:
             receiver.connection_lost(exc)
             if not isinstance(receiver, _reader.BufferedReader):
-                self._receiver = None  # no cycle; what was read ahead may still be asked for
+                # No cycle; what was read ahead may still be asked for.
+                self._receiver = None
+                self.data_received = _not_connected
         self._drain_callback = None
         for future in self._take_futures():
             future.set_exception(StreamClosedError(exc))
@@ -284,6 +299,10 @@ class IOStream(asyncio.Protocol):
                 app_log.error("Uncaught exception, closing connection.", exc_info=True)
                 self.close()
 
+    def _take_held_back(self) -> None:
+        if self._receiver is not None:
+            self._receiver.hand_over()
+
     def _take_futures(self) -> list[asyncio.Future[None]]:
         futures, self._drain_futures = self._drain_futures, None
         return [future for future in futures or () if not future.done()]
@@ -328,11 +347,13 @@ class IOStream(asyncio.Protocol):
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
+        self._take_held_back()
         return self.waiting or bool(self.chunks)
 
     @property
     def write_buffer_size(self) -> int:
         """Bytes that wait to be taken by the kernel."""
+        self._take_held_back()
         size: int = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return size + sum(map(len, self.chunks))
 
@@ -447,7 +468,7 @@ class IOStream(asyncio.Protocol):
             return receiver
         rest = b"" if receiver is None else receiver.release()
         reader = _reader.BufferedReader(self, rest, self.max_buffer_size, _READ_AHEAD, self._eof)
-        self._receiver = reader
+        self._tell(reader)
         self.resume_reading()
         return reader
 
@@ -467,6 +488,7 @@ class IOStream(asyncio.Protocol):
         if isinstance(exc_info, BaseException):
             self.error = exc_info
         if not self._closed:
+            self._take_held_back()
             self.flush()
             self._close(self._transport.close)
             if self.waiting and isinstance(self._receiver, _reader.BufferedReader):

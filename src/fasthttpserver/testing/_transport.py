@@ -60,6 +60,10 @@ class MemoryTransport(asyncio.Transport):
 
     # --- What the protocol does -----------------------------------------------------------
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if self.ended and not self._closing:
             raise RuntimeError("Cannot call write() after write_eof()")

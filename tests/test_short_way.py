@@ -1,0 +1,158 @@
+"""The short way of a request, and each way out of it: nothing that was written is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from helpers import OK, Logs, echo, framed, get
+from wire import Wire
+
+from fasthttpserver.httpserver import HTTPRequest
+from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
+
+Wired = Callable[..., Wire]
+
+
+def ignore(*_: object) -> None:
+    """Do nothing."""
+
+
+WAYS_OUT: dict[str, Callable[[HTTPRequest], object]] = {
+    "stream.close": lambda request: request.connection.stream.close(),
+    "stream.write": lambda request: request.connection.stream.write(b"more"),
+    "stream.writing": lambda request: request.connection.stream.writing(),
+    "stream.write_buffer_size": lambda request: request.connection.stream.write_buffer_size,
+    "stream.read_bytes": lambda request: request.connection.stream.read_bytes(1, ignore),
+    "stream.set_close_callback": lambda r: r.connection.stream.set_close_callback(ignore),
+    "close": lambda request: request.connection.close(),
+    "detach": lambda request: request.connection.detach(),
+    "set_close_callback": lambda request: request.connection.set_close_callback(ignore),
+    "no_keep_alive": lambda request: setattr(request.connection, "no_keep_alive", True),
+    "drain": lambda request: request.connection.drain(last_call=True),
+    "write": lambda request: request.connection.write(b"more"),
+    "a write callback": lambda request: request.write(b"more", ignore),
+    "text": lambda request: request.write("more"),
+    "much": lambda request: request.write(b"more" * 100_000),
+    "nothing": ignore,
+}
+
+
+@pytest.mark.parametrize("way_out", WAYS_OUT.values(), ids=WAYS_OUT)
+@pytest.mark.parametrize("pipelined", [1, 3])
+def test_what_was_written_leaves_first(
+    wire: Wired, way_out: Callable[[HTTPRequest], object], pipelined: int
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.write(OK)
+        if request.uri == "/out":
+            way_out(request)
+        else:
+            request.finish()
+
+    end = wire(callback)
+    end.send(get() * (pipelined - 1) + get("/out"))
+    end.turn()
+    wanted = OK * pipelined
+    assert end.transport.taken[: len(wanted)] == wanted
+    assert set(end.transport.taken[len(wanted) :]) <= set(b"more")
+
+
+@pytest.mark.parametrize("way_out", WAYS_OUT.values(), ids=WAYS_OUT)
+@pytest.mark.parametrize("pipelined", [1, 3])
+def test_what_was_finished_leaves_first(
+    wire: Wired, logs: Logs, way_out: Callable[[HTTPRequest], object], pipelined: int
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.write(OK)
+        request.finish()
+        if request.uri == "/out":
+            way_out(request)
+
+    end = wire(callback)
+    end.send(get() * (pipelined - 1) + get("/out"))
+    end.turn()
+    wanted = OK * pipelined
+    assert end.transport.taken[: len(wanted)] == wanted
+    # Only what was written to the stream itself follows; it is the application's own.
+    assert end.transport.taken[len(wanted) :] in (b"", b"more")
+    logs.warnings()  # of writes behind finish()
+
+
+def test_no_keep_alive_that_is_set_in_mid_callback_closes(wire: Wired) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.write(OK)
+        request.connection.no_keep_alive = request.uri == "/last"
+        request.finish()
+
+    end = wire(callback)
+    end.send(get())
+    assert not end.transport.eof_written
+    end.send(get("/last") + get())
+    end.turn()
+    assert end.transport.taken == OK * 2
+    assert end.transport.eof_written
+
+
+def test_stream_knows_of_what_was_written(wire: Wired) -> None:
+    seen: list[object] = []
+
+    def callback(request: HTTPRequest) -> None:
+        stream = request.connection.stream
+        seen.extend([stream.writing(), stream.write_buffer_size])
+        request.write(OK)
+        seen.extend([stream.writing(), stream.write_buffer_size])
+        request.finish()
+
+    end = wire(callback)
+    end.send(get())
+    end.turn()
+    assert seen == [False, 0, True, len(OK)]
+    assert end.transport.taken == OK
+
+
+def test_headers_may_be_written_after_a_look_at_the_stream(wire: Wired) -> None:
+    def callback(request: HTTPRequest) -> None:
+        assert not request.connection.stream.writing()
+        headers = HTTPHeaders({"Content-Length": "2"})
+        request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers, b"hi")
+        request.connection.finish()
+
+    end = wire(callback)
+    end.send(get())
+    end.turn()
+    assert end.transport.taken == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@pytest.mark.parametrize("sizes", [(1, 16_383), (1, 16_384), (16_384, 1), (20_000,), (0, 5, 0, 7)])
+def test_writes_of_any_size_are_joined_in_order(wire: Wired, sizes: tuple[int, ...]) -> None:
+    pieces = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
+
+    def callback(request: HTTPRequest) -> None:
+        for piece in pieces:
+            request.write(piece)
+        request.finish()
+
+    end = wire(callback)
+    for _ in range(2):
+        end.send(get() * 2)
+        end.turn()
+    assert end.transport.taken == b"".join(pieces) * 4
+
+
+def test_the_short_way_is_open_again_behind_the_way_out(wire: Wired) -> None:
+    short: list[bool] = []
+
+    def callback(request: HTTPRequest) -> None:
+        if request.uri == "/out":
+            request.connection.set_close_callback(ignore)
+        short.append(request._corked is not None)
+        echo(request)
+
+    end = wire(callback)
+    for target in ["/", "/out", "/", "/out"]:
+        end.send(get(target))
+    end.send(get() + get("/out") + get())
+    end.send(get())
+    assert short == [True, False, True, False, True, False, False, True]
+    assert end.transport.taken.endswith(framed(b"/ ") * 2)
