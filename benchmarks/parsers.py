@@ -112,8 +112,8 @@ def _ours(request: Request) -> Code:
 
     parser = RequestParser(message_class=HTTPRequest)
     return Code(
-        {"receive_data": parser.receive_data, "next_request": parser.next_request},
-        "receive_data({piece}); request = next_request()",
+        {"next_request": parser.next_request},  # as our own connections call it
+        "request = next_request({piece})",
         "pairs = request.fields",
         "len(request.body)",
     )

@@ -70,6 +70,17 @@ cdef extern from "time.h" nogil:
     int TIME_UTC
     int timespec_get(timespec*, int)
 
+cdef extern from *:
+    """
+    /* Not without the GIL, which guards it; nor where a sanitizer is to see each free(). */
+    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
+    #define KEEPS_A_SPARE 0
+    #else
+    #define KEEPS_A_SPARE 1
+    #endif
+    """
+    bint KEEPS_A_SPARE
+
 from fasthttpserver._limits import Limits
 from fasthttpserver.errors import HTTPInputError
 
@@ -327,9 +338,22 @@ cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noex
     return 0
 
 
+cdef enum:
+    FEW_FIELDS = 32
+
+# The fields of a message that has died, with room for FEW_FIELDS: for the next one.
+cdef Field* _spare_fields = NULL
+
+
 cdef int _grow_fields(Reading* reading) noexcept nogil:
-    cdef uint32_t capacity = reading.capacity * 2 if reading.capacity else 32
+    global _spare_fields
+    cdef uint32_t capacity = reading.capacity * 2 if reading.capacity else FEW_FIELDS
     cdef Field* grown
+    if _spare_fields != NULL and reading.capacity == 0:
+        reading.fields = _spare_fields
+        reading.capacity = FEW_FIELDS
+        _spare_fields = NULL
+        return 0
     grown = <Field*>PyMem_RawRealloc(reading.fields, capacity * sizeof(Field))
     if grown == NULL:
         return _refuse(reading, NO_MEMORY, 0)
@@ -955,7 +979,11 @@ cdef class RequestMessage:
         self._host = ""
 
     def __dealloc__(self):
-        PyMem_RawFree(self._fields)
+        global _spare_fields
+        if KEEPS_A_SPARE and _spare_fields == NULL and self._count <= FEW_FIELDS:
+            _spare_fields = self._fields
+        else:
+            PyMem_RawFree(self._fields)
 
     def __reduce__(self):
         raise TypeError("a RequestMessage cannot be pickled")
@@ -1130,7 +1158,8 @@ cdef class RequestParser:
                 self._collect()
             elif self._stage == END:
                 message = self._take_message()
-                message.body = self._take_body()
+                if self._body != NULL:
+                    message.body = self._take_body()
                 break
         self._busy = False
         return message
@@ -1570,8 +1599,6 @@ cdef class RequestParser:
 
     cdef object _take_body(self):
         cdef PyObject* body = self._body
-        if body == NULL:
-            return b""
         if self._body_capacity != <Py_ssize_t>self._received:
             _PyBytes_Resize(&self._body, <Py_ssize_t>self._received)
             body = self._body
