@@ -38,6 +38,9 @@ class BuildParser(build_ext):
             # Or the time of long heads depends on where the linker puts llhttp (1430 or 1900 ns
             # for 40 fields, gcc 12).
             parser.extra_compile_args += ["-falign-loops=32"]
+            # llhttp reads byte by byte; unrolled it gains what SSE4.2 would, on any processor
+            # (browser GET: 485 ns without, 405 with either or both).
+            parser.extra_compile_args += ["-funroll-loops"]
             # llhttp's generated functions leave most of their parameters unused.
             parser.extra_compile_args += ["-Wall", "-Wextra", "-Wno-unused-parameter"]
             if SANITIZE:

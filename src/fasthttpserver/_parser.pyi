@@ -109,7 +109,7 @@ class RequestParser(Generic[_M]):
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes that arrived. Nothing is parsed yet."""
 
-    def next_request(self, data: bytes | bytearray | memoryview | None = None) -> _M | None:
+    def next_request(self, data: bytes | bytearray | memoryview | None = None, /) -> _M | None:
         """Return the next whole request, or None while bytes of it are missing.
 
         Args:
