@@ -69,28 +69,26 @@ class Serving(Responding):
                     result = callback(request)
                 except (Exception, asyncio.CancelledError) as error:
                     self._callback_failed(error, request)
-                    return
+                    break
                 if result is not None and inspect.iscoroutine(result):
                     self._start_task(result, request)
                 if request._finish_time is None:
                     self._demote()
                     self._hold_back()
-                    return  # its finish() goes on from here
+                    break  # its finish() goes on from here
                 if self._simple and not self._parser:  # and so it was not the last one
                     self._request = None
-                    if pipelined:
-                        self.stream.chunks.append(request._corked)
-                    else:
+                    if not pipelined:
                         send = self._send
                         send(request._corked)
-                    return
+                        return
+                    self.stream.chunks.append(request._corked)
+                    break
                 if self._simple and request.keep_alive:
                     self._request = None
                     self.stream.chunks.append(request._corked)
                     large = len(request._corked) > _LARGE_CHUNK
                 elif not self._may_go_on(request):
-                    return
-                elif not self._parser:
                     break
                 else:
                     large = self._wrote_much()
@@ -100,19 +98,18 @@ class Serving(Responding):
                     self.stream.flush()
                     self.stream.wake_receiver()
                     self._hold_back()
-                    return
+                    break
                 request = next_request()
-            self._wait_for_more()
+            else:
+                self._wait_for_more()
         except HTTPInputError as error:
             self._refuse(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # uvloop would log it and go on; out of a callback of its own it ends the loop.
             self.stream.loop.call_soon(_raise, error)
             self.stream.abort()
-        finally:
-            if pipelined or not self._simple:
-                self.stream.corked = False
-                self.stream.flush()
+        self.stream.corked = False
+        self.stream.flush()
 
     def _may_begin(self, data: bytes) -> bool:
         """Whether a request may be served now; if not, `data` is kept or dropped."""
@@ -162,7 +159,9 @@ class Serving(Responding):
         return self._state is State.OPEN
 
     def _wrote_much(self) -> bool:
-        """Whether the exchange that has just ended wrote a large chunk."""
+        """Whether the exchange that has just ended wrote a large chunk, and another follows."""
+        if not self._parser:
+            return False
         chunks = self.stream.chunks
         if len(chunks) <= self._mark:
             return True  # it has left already
