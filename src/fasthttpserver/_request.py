@@ -219,7 +219,7 @@ class HTTPRequest(RequestMessage):
         """
         if self._corked is NOTHING_YET and callback is None and type(chunk) is bytes:
             self._corked = chunk
-            return self.connection._flushed  # type: ignore[no-any-return]
+            return self.connection  # type: ignore[no-any-return]
         if self._finish_time is not None:
             self._too_late("write")
             return _NOTHING
@@ -235,7 +235,7 @@ class HTTPRequest(RequestMessage):
             corked = corked + chunk if corked else chunk
             if len(corked) <= _MOST_CORKED:
                 self._corked = corked
-                return self.connection._flushed  # type: ignore[no-any-return]
+                return self.connection  # type: ignore[no-any-return]
         return self.connection.write(chunk, callback)  # type: ignore[no-any-return]
 
     def finish(self) -> None:

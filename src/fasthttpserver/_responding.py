@@ -73,7 +73,6 @@ class Responding:
         "_draining",
         "_ending",
         "_eof",
-        "_flushed",
         "_framing",
         "_left",
         "_mark",
@@ -87,7 +86,6 @@ class Responding:
         "_write_callback",
         "_wrote",
         "address",
-        "address_family",
         "protocol",
         "request_callback",
         "stream",
@@ -109,8 +107,6 @@ class Responding:
     ) -> None:
         self.stream = stream
         self.address = address
-        stream_socket = stream.socket
-        self.address_family = socket.AF_UNSPEC if stream_socket is None else stream_socket.family
         self.request_callback = request_callback
         self._no_keep_alive = no_keep_alive
         self.xheaders = xheaders
@@ -127,7 +123,6 @@ class Responding:
         self._simple = not no_keep_alive and access_log is None
         self._mark = 0  # how many chunks there were before the current exchange
         self._wrote = False  # in the current exchange
-        self._flushed = _Flushed(stream)
         self._framing: ResponseFraming | None = None  # of the latest exchange, if any
         self._ending = False  # finish() was called, something has to leave first
         self._eof = False
@@ -135,6 +130,17 @@ class Responding:
         self._state = State.OPEN
         self._draining = Draining.NO
         self._announced = False  # a response told the client that the connection ends
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until all that was written has left; what ``write`` returns is awaited.
+
+        Most writes are not, so there is no object for each. With nothing to wait for it
+        still lets others have a turn.
+
+        Raises:
+            StreamClosedError: The client has gone.
+        """
+        return (yield from self.stream.drained_future().__await__())
 
     def write(
         self, chunk: bytes | str, callback: Callable[[], object] | None = None
@@ -153,13 +159,13 @@ class Responding:
         self._demote()
         request = self._request
         if self.stream.closed() or self._state in _ENDED:
-            return self._flushed
+            return self
         if request is None or request._finish_time is not None:
             self._too_late("write")
-            return self._flushed
+            return self
         if self._state is State.DETACHED:
             self.stream.write(chunk, callback)  # taken over by a read, as Tornado 3 code does
-            return self._flushed
+            return self
         if self._framing is not None:
             return self._write_framed(chunk, callback)
         if self._draining is not Draining.NO and not self._wrote:
@@ -168,7 +174,7 @@ class Responding:
             self._wrote = True
             self._emit(chunk)
         self._expect_written(callback)
-        return self._flushed
+        return self
 
     def write_headers(
         self, start_line: Any, headers: Any, chunk: bytes | None = None
@@ -201,7 +207,7 @@ class Responding:
             headers,
         )
         if framing.informational and request.version == "HTTP/1.0":
-            return self._flushed  # RFC 9110 section 15.2: it does not know them
+            return self  # RFC 9110 section 15.2: it does not know them
         self._emit(framing.head)
         if not framing.informational:
             self._framing = framing
@@ -465,8 +471,15 @@ class Responding:
             remote_ip = forwarded_ip(request.headers, remote_ip, self._trusted)
         return remote_ip
 
+    @property
+    def address_family(self) -> socket.AddressFamily:
+        """The kind of socket, from the shape of the address, so that a closed one tells too."""
+        if isinstance(self.address, tuple):
+            return socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET
+        return getattr(socket, "AF_UNIX", socket.AF_UNSPEC)
+
     def _peer_ip(self) -> str:
-        if self.address_family in (socket.AF_INET, socket.AF_INET6):
+        if isinstance(self.address, tuple):
             return str(self.address[0])
         return "0.0.0.0"  # Tornado's, for Unix sockets
 
@@ -474,25 +487,6 @@ class Responding:
         """``http`` or ``https`` for one request."""
         protocol = self.protocol or ("https" if self.stream.is_tls else "http")
         return forwarded_protocol(request.headers, protocol) if self.xheaders else protocol
-
-
-class _Flushed:
-    """What ``write`` returns: awaiting it waits until all that was written has left.
-
-    One for a connection, since most writes are not awaited. With nothing to wait for it
-    still lets others have a turn.
-
-    Raises:
-        StreamClosedError: The client has gone, when it is awaited.
-    """
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: IOStream) -> None:
-        self._stream = stream
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return (yield from self._stream.drained_future().__await__())
 
 
 def _announces_close(chunk: bytes) -> bool:

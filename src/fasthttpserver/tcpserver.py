@@ -195,7 +195,6 @@ class TCPServer:
     def _accepted(self, connection: socket.socket, address: Any) -> None:
         task = self._spawn(self._connect(connection, address))
         self._connecting[task] = None
-        task.add_done_callback(lambda task: self._connecting.pop(task, None))
         limit = self.limits.max_connections
         if self._ssl_context is None or limit is None:
             return
@@ -266,13 +265,18 @@ class TCPServer:
             stream.close()
 
     def _spawn(self, awaitable: Any) -> asyncio.Future[Any]:
-        task: asyncio.Future[Any] = asyncio.ensure_future(awaitable, loop=self._loop)
+        task: asyncio.Future[Any]
+        if self._loop is not None and inspect.iscoroutine(awaitable):
+            task = self._loop.create_task(awaitable)
+        else:
+            task = asyncio.ensure_future(awaitable, loop=self._loop)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
+        self._connecting.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             app_log.error("Error in connection callback", exc_info=error)
 
