@@ -142,6 +142,14 @@ def test_address_that_is_not_to_be_had_is_one_line(start: Start, arguments: tupl
     assert one_line_error(start(*arguments))
 
 
+@posix
+@pytest.mark.parametrize(
+    "arguments", [("--certfile", "/nosuch"), ("--certfile", __file__), ("--max-header-size", "1")]
+)
+def test_what_no_worker_could_do_is_one_line(start: Start, arguments: tuple[str]) -> None:
+    assert one_line_error(start("--port", "0", "--processes", "2", *arguments))
+
+
 @pytest.mark.parametrize("arguments", [("--port", "many"), ("--nosuch",), ("a:b", "c:d")])
 def test_wrong_usage_is_explained(start: Start, arguments: tuple[str]) -> None:
     ended = start(*arguments).end()

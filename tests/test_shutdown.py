@@ -805,6 +805,31 @@ def test_workers_end_in_good_order(
     assert not re.search("Traceback|Warning|ERROR", ended.stderr), ended.stderr
 
 
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    "arguments", [("-c", BIND_AND_START + RUN), (*COMMAND_LINE, "--processes=2")]
+)
+def test_new_clients_are_refused_at_once_when_the_parent_is_told_to_end(
+    launch: Callable[..., Process], clients: Callable[[int], Clients], arguments: tuple[str, ...]
+) -> None:
+    process = launch(*arguments)
+    port = port_in(process.line())
+    process.line()
+    crowd = clients(port)
+    process.send_signal(signal.SIGTERM)
+    eventually(lambda: is_refused(("127.0.0.1", port)))  # long before the last worker ends
+    crowd.end_well()
+    assert process.end().returncode == 0
+
+
 @needs_fork
 def test_worker_ends_in_good_order_while_the_other_one_goes_on(
     launch: Callable[..., Process],

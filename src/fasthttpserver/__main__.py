@@ -108,7 +108,7 @@ def make_server(callback: RequestCallback, options: argparse.Namespace) -> HTTPS
         access_log=options.access_log,
         **limits_of(options),
     )
-    server.add_sockets([])  # looks at the certificate
+    server.make_ssl_context()
     return server
 
 
@@ -129,11 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         callback = echo if options.callback is None else load_callback(options.callback)
         if options.loop is not None:
             IOLoop.configure(options.loop)
+        server = make_server(callback, options)
         sockets = bind(options)
         if options.processes != 1:
             _announce(options, sockets)  # once, and not by a worker
-            process.fork_processes(options.processes)
-        server = make_server(callback, options)
+            process.fork_processes(options.processes, on_stop=lambda: _close(sockets))
     except (OSError, OverflowError, ValueError, ImportError) as error:
         print(f"fasthttpserver: {error}", file=sys.stderr)
         return 1
@@ -169,6 +169,11 @@ def _run(
         words = sys.argv[1:] if arguments is None else list(arguments)
         os.execv(sys.executable, [sys.executable, "-m", "fasthttpserver", *words])
     return 0
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
 
 
 def _announce(options: argparse.Namespace, sockets: list[socket.socket]) -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -70,7 +70,12 @@ def told_by_parent() -> bool:
     return bool(told)
 
 
-def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RESTARTS) -> int:
+def fork_processes(
+    num_processes: int | None,
+    max_restarts: int | None = _MAX_RESTARTS,
+    *,
+    on_stop: Callable[[], object] | None = None,
+) -> int:
     """Fork children, and look after them in the parent until the last one has ended.
 
     Only children return, each with its number from 0 up. One that is killed or exits
@@ -93,6 +98,9 @@ def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RE
         num_processes: How many; ``None``, 0 and less are one for each CPU.
         max_restarts: How many restarts after failures are made, all children together;
             ``None`` is 100.
+        on_stop: Called in the parent when it begins to end its children. Sockets that they
+            listen on are to be closed in it, so that new clients are refused at once and
+            not when the last child has ended.
 
     Raises:
         SystemExit: In the parent: all children have ended with status 0 or as they were
@@ -119,7 +127,7 @@ def fork_processes(num_processes: int | None, max_restarts: int | None = _MAX_RE
     _told = mmap.mmap(-1, 2 * num_processes)
     with _Signals() as signals:
         limit = _MAX_RESTARTS if max_restarts is None else max_restarts
-        _task_id = _Supervisor(signals, num_processes, limit).run()
+        _task_id = _Supervisor(signals, num_processes, limit, on_stop).run()
     return _task_id
 
 
@@ -129,8 +137,15 @@ class _Supervisor:
     A number is in ``due`` until its process is forked, then it is a value of ``children``.
     """
 
-    def __init__(self, signals: _Signals, num_processes: int, max_restarts: int) -> None:
+    def __init__(
+        self,
+        signals: _Signals,
+        num_processes: int,
+        max_restarts: int,
+        on_stop: Callable[[], object] | None,
+    ) -> None:
         self.signals = signals
+        self.on_stop = on_stop
         self.restarts_left = max_restarts
         self.due: dict[int, float] = dict.fromkeys(range(num_processes), 0.0)  # number: time
         self.children: dict[int, int] = {}  # pid: number
@@ -215,6 +230,8 @@ class _Supervisor:
                 os.kill(pid, signal.SIGKILL)
             else:
                 self.tell(pid)
+        if self.on_stop is not None and not self.is_stopping:
+            self.on_stop()
         self.is_stopping = True
 
     def roll(self) -> None:

@@ -92,7 +92,7 @@ class TCPServer:
             OSError: The port is not to be had.
             ValueError: The system has no ``SO_REUSEPORT``.
         """
-        self._make_ssl_context()  # before there is a socket to close again
+        self.make_ssl_context()  # before there is a socket to close again
         self.add_sockets(bind_sockets(port, address, family, backlog, reuse_port=reuse_port))
 
     def bind(
@@ -105,7 +105,7 @@ class TCPServer:
         reuse_port: bool = False,
     ) -> None:
         """Bind a port now, to be served when ``start`` is called; as ``listen`` otherwise."""
-        self._make_ssl_context()  # an error in it is one of the parent's
+        self.make_ssl_context()  # an error in it is one of the parent's
         sockets = bind_sockets(port, address, family, backlog, reuse_port=reuse_port)
         if self._started:
             self.add_sockets(sockets)
@@ -131,7 +131,7 @@ class TCPServer:
         self._started = True
         if num_processes != 1:
             try:
-                process.fork_processes(num_processes, max_restarts)
+                process.fork_processes(num_processes, max_restarts, on_stop=self.stop)
             except BaseException:  # SystemExit: the parent, and all children have ended
                 self.stop()
                 raise
@@ -143,7 +143,7 @@ class TCPServer:
 
         The loop need not run yet: the kernel lets clients wait until it does.
         """
-        self._make_ssl_context()
+        self.make_ssl_context()
         if self._loop is None:
             self._loop = ioloop.to_asyncio(self.io_loop)
             if self.io_loop is None:
@@ -169,7 +169,13 @@ class TCPServer:
         for sock in pending:
             sock.close()
 
-    def _make_ssl_context(self) -> None:
+    def make_ssl_context(self) -> None:
+        """Load the certificate now; done before anything else that listens or forks.
+
+        Raises:
+            OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it.
+            ValueError: An option is unknown, or the protocol version is not to be had.
+        """
         if self.ssl_options is not None and self._ssl_context is None:
             self._ssl_context = ssl_options_to_context(self.ssl_options)
 
@@ -233,7 +239,8 @@ class TCPServer:
             connection.close()  # left in the handshake: a health check, a port scan
         except OSError as error:  # ssl.SSLError and time-outs among them
             connection.close()
-            gen_log.warning("SSL Error on connection from %r: %s", address, error)
+            what = "Error" if self._ssl_context is None else "SSL Error"
+            gen_log.warning("%s on connection from %r: %s", what, address, error)
 
     async def _stop_connecting(self) -> None:
         connecting = list(self._connecting)
