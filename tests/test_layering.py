@@ -22,7 +22,7 @@ LAYERS = {
     "HTTP values": "_fields _headers _query _multipart _forms _cookies _forwarded httputil",
     "request": "_request _decompress",
     "loop, sockets, processes": "_loops _callbacks ioloop _tls netutil process _shutdown",
-    "stream": "_reader iostream",
+    "stream": "_reader _stream iostream",
     "connection": "_access _replies _framing _deadlines _sweep _responding _serving _connection",
     "server": "tcpserver _server",
     "façades": "_options _reload httpserver __init__ __main__",

@@ -18,7 +18,7 @@ from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
 from fasthttpserver.log import app_log, gen_log
 
 if TYPE_CHECKING:
-    from fasthttpserver.iostream import IOStream
+    from fasthttpserver._stream import Stream
 
 __all__ = ["BufferedReader"]
 
@@ -39,7 +39,7 @@ class BufferedReader:
     """
 
     def __init__(
-        self, stream: IOStream, data: bytes, max_size: int, read_ahead: int, eof: bool = False
+        self, stream: Stream, data: bytes, max_size: int, read_ahead: int, eof: bool = False
     ) -> None:
         self._stream = stream
         self._buffer = bytearray(data)

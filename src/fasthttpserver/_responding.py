@@ -20,6 +20,7 @@ from fasthttpserver._framing import ResponseFraming
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._replies import error_reply, one_line
 from fasthttpserver._request import HTTPRequest, RequestCallback, encode_chunk
+from fasthttpserver._stream import run_close_callback
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError, StreamClosedError
 from fasthttpserver.iostream import IOStream
@@ -366,15 +367,7 @@ class Responding:
     def _run_close_callback(self) -> bool:
         """Run the close callback, if there is one and it has not run; tell whether."""
         callback, self._close_callback = self._close_callback, None
-        if callback is None:
-            return False
-        try:
-            callback()
-        except Exception:
-            app_log.error("Uncaught exception in close callback", exc_info=True)
-            if self._state is State.OPEN:
-                self.close()
-        return True
+        return run_close_callback(callback, self.close)
 
     def _demote(self) -> None:
         """Have the current request, if any, go the careful way from here."""

@@ -1,72 +1,25 @@
-"""Events of one asyncio transport come in; bytes to one receiver, and to the peer, go out.
+"""What an application asks of one connection comes in; its bytes, read and written, go out.
 
-An ``IOStream`` is the asyncio protocol of one connection. What it hears it tells its
-receiver, most often an ``HTTPConnection``. Writes that are made while a read is being
-dealt with, or in one callback of the loop, are corked: they leave together.
+``IOStream`` has the methods that Tornado documents for a stream. What the server itself
+needs is in ``_stream``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import ssl
-import struct
-import sys
 from collections.abc import Callable
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 from fasthttpserver import _reader
+from fasthttpserver._stream import Stream
 from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
-from fasthttpserver.log import app_log
 
 __all__ = ["IOStream", "StreamClosedError", "UnsatisfiableReadError"]
 
-# A corked chunk of this size, or this many of them, leave at once: joining large chunks
-# costs a copy of them, and a cork must not hold more than the client may take.
-_LARGE_CHUNK = 65_536
-_MANY_CHUNKS = 64
 
-# Seconds for a peer to take what is left, behind close() of a stream that was taken over.
-_CLOSE_TIMEOUT = 60.0
-
-# Bytes that are read from the socket while nobody has asked for them.
-_READ_AHEAD = 65_536
-
-
-class Receiver(Protocol):
-    """What a stream tells of its peer. Calls come from the event loop."""
-
-    def data_received(self, data: bytes) -> None: ...
-
-    def eof_received(self) -> bool:
-        """The peer will send no more. True keeps the stream open for writing."""
-        ...
-
-    def blocked(self) -> None:
-        """The kernel takes no more of what was written for now."""
-
-    def bypassed(self) -> None:
-        """The application is about to write to the stream itself."""
-
-    def hand_over(self) -> None:
-        """Write what is held back: the application is about to use the stream itself."""
-
-    def closing(self) -> None:
-        """The stream was closed from our side; ``connection_lost`` follows."""
-
-    def drained(self) -> None:
-        """All that was written has been handed to the kernel, after it had to wait."""
-
-    def connection_lost(self, error: Exception | None) -> None: ...
-
-    def release(self) -> bytes:
-        """The stream is taken over: return what was received and not used, and let go."""
-        ...
-
-
-class IOStream(asyncio.Protocol):
-    """One connection: write to it, close it, be told what its peer does.
+class IOStream(Stream):
+    """One connection: write to it, read from it, close it, be told when it is closed.
 
     Args:
         loop: The asyncio loop that the transport belongs to.
@@ -76,164 +29,9 @@ class IOStream(asyncio.Protocol):
         max_buffer_size: Bytes that a read may make the stream buffer.
     """
 
-    __slots__ = (
-        "__dict__",  # applications keep their own things here
-        "__weakref__",
-        "_close_callback",
-        "_close_timer",
-        "_drain_callback",
-        "_drain_futures",
-        "_eof",
-        "_closed",
-        "_connected",
-        "_receiver",
-        "_resume",
-        "_transport",
-        "_written_waiting",
-        "address",
-        "chunks",
-        "corked",
-        "data_received",
-        "error",
-        "io_loop",
-        "loop",
-        "max_buffer_size",
-        "transport_write",
-        "waiting",
-    )
+    __slots__ = ()
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        address: Any,
-        connected: Callable[[IOStream], None],
-        io_loop: object = None,
-        max_buffer_size: int = 104_857_600,
-    ) -> None:
-        self.loop = loop
-        self.address = address
-        self.io_loop = loop if io_loop is None else io_loop
-        self._written_waiting = 0
-        self.error: BaseException | None = None
-        self._connected: Callable[[IOStream], None] | None = connected
-        self._receiver: Receiver | None = None
-        # A method of the protocol that each stream has its own of.
-        self.data_received: Callable[[bytes], None] = self._buffer_data  # type: ignore[assignment]
-        self._transport: Any = None
-        # Takes bytes, while the stream is open, nothing waits and nothing is in `chunks`.
-        self.transport_write: Callable[[bytes], None] = _not_connected
-        self._close_callback: Callable[[], object] | None = None
-        self._eof = False  # the peer has said that it sends no more
-        self._drain_callback: Callable[[], object] | None = None
-        self._drain_futures: list[asyncio.Future[None]] | None = None  # few need it
-        self.max_buffer_size = max_buffer_size
-        # What was written and not handed to the transport yet. A receiver may cork it, append
-        # to it, and flush it.
-        self.chunks: list[bytes] = []
-        self.corked = False
-        # The kernel takes no more for now; Receiver.drained tells when it has taken all.
-        self.waiting = False
-        self._resume: asyncio.Handle | None = None  # the call that ends the waiting
-        self._close_timer: asyncio.TimerHandle | None = None
-        self._closed = True
-
-    def wake_receiver(self) -> None:
-        """Have the receiver deal, in a later turn of the loop, with a read of no bytes."""
-        self.loop.call_soon(self._wake)
-
-    def _wake(self) -> None:
-        if not self._closed:
-            self.data_received(b"")
-
-    def set_receiver(self, receiver: Receiver) -> None:
-        """Say who is told from now on; of what came before too, once this has returned."""
-        before = self._receiver
-        self._tell(receiver)
-        if isinstance(before, _reader.BufferedReader) and (data := before.release()):
-            self.loop.call_soon(receiver.data_received, data)
-
-    def _tell(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        # The transport calls the receiver itself: one call less for each read.
-        self.data_received = receiver.data_received
-        if not self._closed:
-            self._transport.set_protocol(self)  # uvloop has kept the method
-
-    def _buffer_data(self, data: bytes) -> None:
-        # Nobody is told yet: a handle_stream() that takes its time.
-        self._buffered().data_received(data)
-
-    # --- What the transport tells -------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
-        self.address = transport.get_extra_info("peername") or self.address
-        self.transport_write = self._transport.write
-        self._closed = False
-        # Low: asyncio tells when the last byte has left, not when some have. High: at once;
-        # but a TLS transport takes 0 for "always full", and its own records for our bytes.
-        self._transport.set_write_buffer_limits(high=16_384 if self.is_tls else 0, low=0)
-        connected, self._connected = self._connected, None
-        if connected is not None:
-            connected(self)
-
-    def eof_received(self) -> bool:
-        self._eof = True
-        keep_open = self._receiver is not None and self._receiver.eof_received()
-        # TLS has no half-closed state (and asyncio warns when one is asked for).
-        if not keep_open or self.is_tls:
-            self.close()  # as the transport will be, so that closed() tells
-        return not self._closed
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._closed = True
-        self.waiting = False
-        self._cancel_resume()
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-        self.chunks.clear()
-        if self.error is None:
-            # Without the traceback: its frames would hold all that was there at the write.
-            self.error = exc and exc.with_traceback(None)
-        receiver = self._receiver
-        if receiver is not None:
-            receiver.connection_lost(exc)
-            if not isinstance(receiver, _reader.BufferedReader):
-                # No cycle; what was read ahead may still be asked for.
-                self._receiver = None
-                self.data_received = _not_connected
-        self._drain_callback = None
-        for future in self._take_futures():
-            future.set_exception(StreamClosedError(exc))
-            future.exception()  # writing to a client that left is no mistake
-        self.run_close_callback()
-
-    def pause_writing(self) -> None:
-        self.waiting = True
-        self._cancel_resume()
-        if self._receiver is not None:
-            self._receiver.blocked()
-
-    def resume_writing(self) -> None:
-        # Not now: asyncio looks at its own state again behind this call, and would close
-        # twice what is closed in here.
-        self._resume = self.loop.call_soon(self._resumed)
-
-    def _cancel_resume(self) -> None:
-        if self._resume is not None:
-            self._resume.cancel()
-            self._resume = None
-
-    def _resumed(self) -> None:
-        self._resume = None
-        self.waiting = False
-        if self._drain_callback is not None or self._drain_futures:
-            self._drained()
-        if self._receiver is not None:
-            self._receiver.drained()
-
-    # --- Writing ------------------------------------------------------------------------
+    # --- Writing ----------------------------------------------------------------------
 
     @overload
     def write(self, data: bytes, callback: None = None) -> asyncio.Future[None]: ...
@@ -269,82 +67,6 @@ class IOStream(asyncio.Protocol):
         self.loop.call_soon(self._drained)
         return None
 
-    def drained_future(self) -> asyncio.Future[None]:
-        """Return a future that is done when all that was written has left.
-
-        Its exception, if the stream is closed before, is a ``StreamClosedError``.
-        """
-        future: asyncio.Future[None] = self.loop.create_future()
-        if self._closed:
-            future.set_exception(StreamClosedError(self.error))
-            future.exception()  # writing to a client that left is no mistake
-        else:
-            if self._drain_futures is None:
-                self._drain_futures = []
-            self._drain_futures.append(future)
-            self.loop.call_soon(self._drained)
-        return future
-
-    def _drained(self) -> None:
-        self.flush()
-        if self.waiting or self._closed:
-            return
-        for future in self._take_futures():
-            future.set_result(None)
-        callback, self._drain_callback = self._drain_callback, None
-        if callback is not None:
-            try:
-                callback()
-            except Exception:
-                app_log.error("Uncaught exception, closing connection.", exc_info=True)
-                self.close()
-
-    def _take_held_back(self) -> None:
-        if self._receiver is not None:
-            self._receiver.hand_over()
-
-    def _take_futures(self) -> list[asyncio.Future[None]]:
-        futures, self._drain_futures = self._drain_futures, None
-        return [future for future in futures or () if not future.done()]
-
-    def send(self, data: bytes) -> None:
-        """Send bytes, in the order of the calls, and never mind when they leave.
-
-        Raises:
-            StreamClosedError: The stream is closed. While a read is dealt with, the bytes
-                may be dropped without it.
-        """
-        chunks = self.chunks
-        chunks.append(data)
-        if not self.corked or len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
-            self._send_soon()
-
-    def _send_soon(self) -> None:
-        if self._closed:
-            self.chunks.clear()
-            raise StreamClosedError(self.error)
-        if len(self.chunks[-1]) > _LARGE_CHUNK or len(self.chunks) > _MANY_CHUNKS:
-            self.flush()
-        elif len(self.chunks) == 1:
-            self.loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Hand what is corked to the transport now."""
-        chunks = self.chunks
-        if chunks and not self._closed:
-            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            chunks.clear()
-            if self._transport.is_closing():
-                return  # the peer has reset it just now; asyncio would warn of each write
-            if self.waiting:
-                self._written_waiting += len(data)
-            self._transport.write(data)
-
-    @property
-    def bytes_taken(self) -> int:
-        """A number that grows by each byte that the kernel takes while the stream waits."""
-        return self._written_waiting - int(self._transport.get_write_buffer_size())
-
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
         self._take_held_back()
@@ -357,17 +79,7 @@ class IOStream(asyncio.Protocol):
         size: int = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return size + sum(map(len, self.chunks))
 
-    # --- Reading ------------------------------------------------------------------------
-
-    def pause_reading(self) -> None:
-        """Leave what the peer sends in the kernel, so that it has to wait."""
-        if not self._closed:
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        if not self._closed and not self._transport.is_closing():
-            self._transport.resume_reading()
+    # --- Reading ----------------------------------------------------------------------
 
     @overload
     def read_bytes(
@@ -462,122 +174,11 @@ class IOStream(asyncio.Protocol):
         """Keep what comes from now on for the ``read_`` methods; the receiver lets go."""
         self._buffered()
 
-    def _buffered(self) -> _reader.BufferedReader:
-        receiver = self._receiver
-        if isinstance(receiver, _reader.BufferedReader):
-            return receiver
-        rest = b"" if receiver is None else receiver.release()
-        reader = _reader.BufferedReader(self, rest, self.max_buffer_size, _READ_AHEAD, self._eof)
-        self._tell(reader)
-        self.resume_reading()
-        return reader
-
-    # --- Closing ------------------------------------------------------------------------
-
-    def close(self, exc_info: Any = False) -> None:
-        """Send what was written, then close. The close callback runs from the loop.
-
-        Args:
-            exc_info: Why, for ``error``: an exception, what ``sys.exc_info()`` returns, or
-                True for the exception that is being handled.
-        """
-        if exc_info is True:
-            exc_info = sys.exception()
-        elif isinstance(exc_info, tuple):
-            exc_info = exc_info[1]
-        if isinstance(exc_info, BaseException):
-            self.error = exc_info
-        if not self._closed:
-            self._take_held_back()
-            self.flush()
-            self._close(self._transport.close)
-            if self.waiting and isinstance(self._receiver, _reader.BufferedReader):
-                # No HTTP connection and its deadlines: a peer that takes nothing and does not
-                # leave would hold the descriptor for ever.
-                self._close_timer = self.loop.call_later(_CLOSE_TIMEOUT, self.abort)
-
-    def abort(self) -> None:
-        """Close at once: what was not handed to the kernel is dropped."""
-        if self._transport is not None:
-            self.chunks.clear()
-            self._close(self._transport.abort)
-
-    def reset(self) -> None:
-        """Close at once, and let the peer see that it was no orderly end."""
-        sock = None if self._transport is None else self._transport.get_extra_info("socket")
-        if sock is not None:
-            # The kernel would go on delivering what it holds, and then send FIN: a response
-            # that ends with the connection would look complete.
-            shape = "hh" if sys.platform == "win32" else "ii"
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(shape, 1, 0))
-        self.abort()
-
-    def has_failed(self) -> bool:
-        """Whether the peer has reset it, which is not heard of while reading is paused."""
-        sock = self.socket
-        return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-
-    def _close(self, close: Callable[[], None]) -> None:
-        self._closed = True
-        if self._receiver is not None:
-            self._receiver.closing()
-        close()
-
-    def shutdown_write(self) -> bool:
-        """Send what was written, then the end of it; False where that cannot be.
-
-        TLS has no word for it, and a peer that has reset the connection hears none.
-        """
-        if self._closed or not self._transport.can_write_eof():
-            return False
-        self.flush()
-        try:
-            self._transport.write_eof()
-        except OSError:
-            return False
-        return True
-
-    def closed(self) -> bool:
-        """Whether it is closed; one side is enough."""
-        return self._closed
+    # --- Closing and the socket -------------------------------------------------------
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run from the loop when the stream has been closed."""
         self._close_callback = callback
-
-    def run_close_callback(self) -> bool:
-        """Run the close callback, if there is one and it has not run; tell whether."""
-        callback, self._close_callback = self._close_callback, None
-        if callback is None:
-            return False
-        try:
-            callback()
-        except Exception:
-            app_log.error("Uncaught exception in close callback", exc_info=True)
-            self.close()
-        return True
-
-    def set_default_close_callback(self, callback: Callable[[], object] | None) -> None:
-        """Have `callback` run as the close callback, unless there is one or comes one."""
-        if self._close_callback is None:
-            self._close_callback = callback
-
-    # --- The socket ---------------------------------------------------------------------
-
-    @property
-    def socket(self) -> Any:
-        """The socket, for its address and options; None when the stream is closed."""
-        return None if self._closed else self._transport.get_extra_info("socket")
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether the bytes go through TLS."""
-        return self._ssl_object is not None
-
-    @property
-    def _ssl_object(self) -> Any:
-        return None if self._transport is None else self._transport.get_extra_info("ssl_object")
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         """The peer's TLS certificate as ``ssl.SSLSocket.getpeercert`` gives it, or None."""
@@ -596,7 +197,3 @@ class IOStream(asyncio.Protocol):
 
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""
-
-
-def _not_connected(data: bytes) -> None:
-    raise StreamClosedError
