@@ -217,8 +217,8 @@ class HTTPRequest(RequestMessage):
             TypeError: ``chunk`` is neither.
             UnicodeEncodeError: A character is beyond U+00FF.
         """
-        if self._corked is NOTHING_YET and callback is None and type(chunk) is bytes:
-            self._corked = chunk
+        if self._corked is NOTHING_YET and callback is None:
+            self._corked = chunk if type(chunk) is bytes else encode_chunk(chunk)
             return self.connection  # type: ignore[no-any-return]
         if self._finish_time is not None:
             self._too_late("write")
