@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from helpers import OK, Logs, echo, framed, get
+from hypothesis import given
+from hypothesis import strategies as st
 from wire import Wire
 
 from fasthttpserver.httpserver import HTTPRequest
@@ -156,3 +158,42 @@ def test_the_short_way_is_open_again_behind_the_way_out(wire: Wired) -> None:
     end.send(get())
     assert short == [True, False, True, False, True, False, False, True]
     assert end.transport.taken.endswith(framed(b"/ ") * 2)
+
+
+STEPS: dict[str, Callable[[HTTPRequest], object]] = {
+    "write": lambda request: request.write(b"a"),
+    "write text": lambda request: request.write("b"),
+    "write nothing": lambda request: request.write(b""),
+    "write much": lambda request: request.write(b"c" * 9000),
+    "write very much": lambda request: request.write(b"d" * 70_000),
+    "write and be told": lambda request: request.write(b"e", ignore),
+    "write to the connection": lambda request: request.connection.write(b"f"),
+    "write to the stream": lambda request: request.connection.stream.write(b"g"),
+    "look": lambda request: request.connection.stream.writing(),
+    "finish": lambda request: request.finish(),
+    "finish the connection": lambda request: request.connection.finish(),
+    "close": lambda request: request.connection.close(),
+}
+
+
+def run(programs: list[list[str]], careful: bool) -> tuple[bytes, bool]:
+    """Have each request do its steps; return what the client gets, and whether it is the end."""
+    left = iter(programs)
+
+    def callback(request: HTTPRequest) -> None:
+        for step in next(left):
+            STEPS[step](request)
+
+    options = {"access_log": "common"} if careful else {}
+    with Wire(callback, **options) as end:
+        end.send(get() * len(programs))
+        end.turn()
+        return bytes(end.transport.taken), end.transport.closing or end.transport.eof_written
+
+
+PROGRAMS = st.lists(st.lists(st.sampled_from(list(STEPS)), max_size=5), min_size=1, max_size=4)
+
+
+@given(PROGRAMS)
+def test_the_client_gets_the_same_as_on_the_careful_way(programs: list[list[str]]) -> None:
+    assert run(programs, careful=False) == run(programs, careful=True)
