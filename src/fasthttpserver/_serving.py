@@ -233,7 +233,6 @@ class Serving(Responding):
             self._close_gently(linger=False)
         elif parser.awaiting_continue and self._continued != parser.messages:
             self._continued = parser.messages
-            self._demote()  # or the answer could overtake it
             self.stream.send(CONTINUE)
         elif self._draining is Draining.LAST_CALL and self.idle:
             self.close()
