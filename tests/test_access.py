@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import OK, Logs, answer, get, post
+from helpers import OK, Logs, answer, echo, get, post
 from wire import Wire
 
 from fasthttpserver import HTTPHeaders, HTTPRequest, HTTPServer
@@ -127,6 +127,7 @@ def test_stats_of_a_server_that_did_nothing() -> None:
         "connections": {"accepted": 0, "active": 0, "idle": 0},
         "requests": 0,
         "bytes_received": 0,
+        "bytes_sent": None,
         "refusals": {},
         "timeouts": {},
     }
@@ -154,3 +155,25 @@ def test_idle_connection_is_counted_as_idle(wire: Callable[..., Wire]) -> None:
     end = wire(answer)
     end.send(get())
     assert end.server.stats()["connections"] == {"accepted": 1, "active": 0, "idle": 1}
+
+
+def test_bytes_sent_are_counted_if_that_is_wanted(wire: Callable[..., Wire], logs: Logs) -> None:
+    end = wire(echo, count_bytes_sent=True)
+
+    def sent() -> Any:
+        return end.server.stats()["bytes_sent"]
+
+    assert sent() == 0
+    end.send(get())
+    assert sent() == len(end.transport.taken) > 0
+    end.send(get("/a") + get("/b") + post(b"c"))
+    assert sent() == len(end.transport.taken)
+    end.send(b"@")
+    assert sent() == len(end.transport.taken)
+    assert b"400 Bad Request" in end.transport.taken
+
+
+def test_bytes_sent_are_not_counted_otherwise(wire: Callable[..., Wire]) -> None:
+    end = wire(echo)
+    end.send(get())
+    assert end.server.stats()["bytes_sent"] is None

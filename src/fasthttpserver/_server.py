@@ -59,6 +59,8 @@ class HTTPServer(TCPServer):
             bounds the pieces that a body is delivered in. Here a body is delivered whole.
         access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
             ``json``, or a function that makes the line. It costs a part of the speed.
+        count_bytes_sent: Have ``stats()`` tell them. It is the one counter that costs
+            something with every response.
         limits: Any field of ``fasthttpserver._limits.Limits`` by its name.
 
     Raises:
@@ -82,6 +84,7 @@ class HTTPServer(TCPServer):
         trusted_downstream: Iterable[str] | None = None,
         chunk_size: int | None = None,
         access_log: str | Callable[[Access, str], str] | None = None,
+        count_bytes_sent: bool = False,
         **limits: Any,
     ) -> None:
         if not callable(request_callback):
@@ -102,6 +105,7 @@ class HTTPServer(TCPServer):
             self._callback = decompressing(request_callback, self.limits.max_body_size)
         self._trusted = parse_networks(trusted_downstream or ())
         self._access_log = None if access_log is None else AccessLog(access_log)
+        self._count_bytes_sent = count_bytes_sent
         self.no_keep_alive = no_keep_alive
         self.xheaders = xheaders
         self.protocol = protocol
@@ -137,6 +141,8 @@ class HTTPServer(TCPServer):
         """Serve HTTP on a new connection."""
         if self._sweep is None:
             self._sweep = Sweep(stream.loop, self.limits)
+        if self._count_bytes_sent:
+            stream.count_writes(self._sweep.add_sent)
         full = self._is_full(self._sweep)
         connection = HTTPConnection(
             stream,
@@ -180,25 +186,27 @@ class HTTPServer(TCPServer):
         Returns:
             ``connections``: a dict of those ``accepted`` ever, ``active`` now (with a request
             or a part of one) and ``idle`` now. ``requests``: how many were answered.
-            ``bytes_received``. ``refusals`` by status code. ``timeouts`` by what was waited
-            for, see ``docs/limits.md``.
+            ``bytes_received``, and ``bytes_sent`` or None where that is not counted; both
+            without TLS. ``refusals`` by status code. ``timeouts`` by what was waited for,
+            see ``docs/limits.md``.
         """
         sweep = self._sweep
         if sweep is None:
             connections = {"accepted": 0, "active": 0, "idle": 0}
-            requests = received = 0
+            requests = received = sent = 0
             refusals: dict[int, int] = {}
             timeouts: dict[str, int] = {}
         else:
             now = len(sweep.connections)
             idle = sum(each.idle_since is not None for each in sweep.connections)
             connections = {"accepted": sweep.closed + now, "active": now - idle, "idle": idle}
-            requests, received = sweep.requests, sweep.bytes_received
+            requests, received, sent = sweep.requests, sweep.bytes_received, sweep.bytes_sent
             refusals, timeouts = dict(sweep.refusals), dict(sweep.timeouts)
         return {
             "connections": connections,
             "requests": requests,
             "bytes_received": received,
+            "bytes_sent": sent if self._count_bytes_sent else None,
             "refusals": refusals,
             "timeouts": timeouts,
         }

@@ -294,6 +294,16 @@ class Stream(asyncio.Protocol):
         elif len(self.chunks) == 1:
             self.loop.call_soon(self.flush)
 
+    def count_writes(self, add: Callable[[int], None]) -> None:
+        """Have `add` called with the number of bytes of each write, from now on."""
+        write = self.transport_write
+
+        def counted(data: bytes) -> None:
+            add(len(data))
+            write(data)
+
+        self.transport_write = counted
+
     def flush(self) -> None:
         """Hand what is corked to the transport now."""
         chunks = self.chunks
@@ -304,7 +314,7 @@ class Stream(asyncio.Protocol):
                 return  # the peer has reset it just now; asyncio would warn of each write
             if self.waiting:
                 self._written_waiting += len(data)
-            self._transport.write(data)
+            self.transport_write(data)
 
     @property
     def bytes_taken(self) -> int:

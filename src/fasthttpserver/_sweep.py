@@ -72,6 +72,7 @@ class Sweep(Generic[C]):
         # For HTTPServer.stats(): by status code, and by what was waited for.
         self.refusals: Counter[int] = Counter()
         self.timeouts: Counter[str] = Counter()
+        self.bytes_sent = 0
         self._past_bytes = 0
         self._past_requests = 0  # of closed connections
         self._idle: list[C] = []  # at the latest look, the longest idle last
@@ -117,6 +118,10 @@ class Sweep(Generic[C]):
             self._timer = None
             if self._empty is not None and not self._empty.done():
                 self._empty.set_result(None)
+
+    def add_sent(self, count: int) -> None:
+        """Count bytes that are sent."""
+        self.bytes_sent += count
 
     @property
     def requests(self) -> int:
