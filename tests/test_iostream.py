@@ -217,7 +217,7 @@ def test_large_chunk_leaves_at_once_with_what_was_before_it(ends: Ends) -> None:
 
 def test_lone_large_chunk_is_not_copied(ends: Ends) -> None:
     written: list[object] = []
-    ends.transport.write = written.append
+    ends.stream.transport_write = written.append
     large = bytes(100_000)
     ends.stream.write(large)
     assert written[0] is large

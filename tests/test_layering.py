@@ -23,7 +23,9 @@ LAYERS = {
     "request": "_request _decompress",
     "loop, sockets, processes": "_loops _callbacks ioloop _tls netutil process _shutdown",
     "stream": "_reader _stream iostream",
-    "connection": "_access _replies _framing _deadlines _sweep _responding _serving _connection",
+    "connection": (
+        "_access _replies _framing _deadlines _sweep _ending _responding _serving _connection"
+    ),
     "server": "tcpserver _server",
     "façades": "_options _reload httpserver __init__ __main__",
     "test kit": "testing",  # a package, which counts as one

@@ -29,10 +29,10 @@ from typing import Any
 
 from fasthttpserver._access import AccessLog
 from fasthttpserver._deadlines import Deadlines, Waiting
+from fasthttpserver._ending import Draining, State
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._request import HTTPRequest, RequestCallback
-from fasthttpserver._responding import Draining, State
 from fasthttpserver._serving import Serving
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.errors import HTTPInputError

@@ -8,9 +8,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fasthttpserver._access import Access
+from fasthttpserver._ending import Draining, State
 from fasthttpserver._replies import CONTINUE
 from fasthttpserver._request import NOTHING_YET, HTTPRequest
-from fasthttpserver._responding import Draining, Responding, State
+from fasthttpserver._responding import Responding
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["Serving"]
