@@ -29,7 +29,7 @@ from typing import Any
 
 from fasthttpserver._access import AccessLog
 from fasthttpserver._deadlines import Deadlines, Waiting
-from fasthttpserver._ending import Draining, State
+from fasthttpserver._ending import ANNOUNCING, LAST_CALL, OPEN
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._request import HTTPRequest, RequestCallback
@@ -95,7 +95,7 @@ class HTTPConnection(Serving):
         progress = 0
         if self.stream.waiting:
             waiting, progress = Waiting.WRITING, self.stream.bytes_taken
-        elif self._state is not State.OPEN:
+        elif self._state is not OPEN:
             waiting, progress = Waiting.LINGERING, self._dropped
         elif self._request is not None:
             # An application that was told that its client left may never finish.
@@ -157,7 +157,7 @@ class HTTPConnection(Serving):
             last_call: End it after any response, and now if no request is here.
         """
         self.no_keep_alive = True
-        self._draining = Draining.LAST_CALL if last_call else Draining.ANNOUNCING
+        self._draining = LAST_CALL if last_call else ANNOUNCING
         if last_call and self.idle_since is not None:
             self.close()
 
@@ -168,9 +168,9 @@ class HTTPConnection(Serving):
         complete.
         """
         parser = self._parser
-        if self._state is State.OPEN and (self._request is not None or self.stream.waiting):
+        if self._state is OPEN and (self._request is not None or self.stream.waiting):
             self.stream.reset()
-        elif self._state is State.OPEN and (parser.receiving_head or parser.receiving_body):
+        elif self._state is OPEN and (parser.receiving_head or parser.receiving_body):
             self._refuse(HTTPInputError("Timeout reading the request", 408))
             self.stream.abort()
         else:

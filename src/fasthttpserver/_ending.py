@@ -24,7 +24,16 @@ from fasthttpserver.errors import HTTPInputError, StreamClosedError
 from fasthttpserver.iostream import IOStream
 from fasthttpserver.log import app_log, gen_log
 
-__all__ = ["Draining", "Ending", "State"]
+__all__ = [
+    "ANNOUNCING",
+    "CLOSED",
+    "DETACHED",
+    "LAST_CALL",
+    "LINGERING",
+    "NOT_DRAINING",
+    "OPEN",
+    "Ending",
+]
 
 
 class State(Enum):
@@ -42,6 +51,11 @@ class Draining(Enum):
     NO = 0
     ANNOUNCING = 1
     LAST_CALL = 2
+
+
+# A global is found much faster than a member: 3.11 looks for that one by Python code.
+OPEN, LINGERING, DETACHED, CLOSED = State
+NOT_DRAINING, ANNOUNCING, LAST_CALL = Draining
 
 
 class Ending:
@@ -122,8 +136,8 @@ class Ending:
         self._ending = False  # finish() was called, something has to leave first
         self._eof = False
         self._left = False  # the application was told that the client has gone
-        self._state = State.OPEN
-        self._draining = Draining.NO
+        self._state = OPEN
+        self._draining = NOT_DRAINING
         self._announced = False  # a response told the client that the connection ends
 
     def _emit(self, data: bytes) -> None:
@@ -151,7 +165,7 @@ class Ending:
     def _end_exchange(self, request: HTTPRequest) -> None:
         """Forget the request; serve the next one, or close."""
         self._clear()
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self._end_connection(request)
             if self._eof or self._parser.unread:
                 self.stream.wake_receiver()
@@ -169,10 +183,10 @@ class Ending:
             return self._parser.unread > 0
         if self._framing is not None:
             goes_on = self._framing.keep_alive and not self._framing.switches
-            return None if goes_on and self._draining is not Draining.LAST_CALL else True
-        if self._draining is Draining.ANNOUNCING and not self._announced:
+            return None if goes_on and self._draining is not LAST_CALL else True
+        if self._draining is ANNOUNCING and not self._announced:
             return None  # a close would meet the client's next request on the way
-        return True if self.no_keep_alive else None
+        return True if self._no_keep_alive else None
 
     def _clear(self) -> None:
         """Forget the current exchange."""
@@ -200,7 +214,7 @@ class Ending:
 
     def _tell_left(self) -> None:
         request = self._request
-        if request is not None and self._state is State.OPEN:
+        if request is not None and self._state is OPEN:
             self._demote()
             told = self._run_close_callback() | self.stream.run_close_callback()
             if self._request is request:  # not finished by what was just told
@@ -227,17 +241,17 @@ class Ending:
         """Close the connection; what was written is sent, the close callback does not run."""
         self._demote()
         self._clear()
-        self._state = State.CLOSED
+        self._state = CLOSED
         self.stream.close()
 
     def _close_gently(self, linger: bool) -> None:
         """Close so that the last answer arrives, even if the client is still sending."""
         self._simple = False
         if linger and not self._eof and self.stream.shutdown_write():
-            self._state = State.LINGERING
+            self._state = LINGERING
             self.stream.resume_reading()
         else:
-            self._state = State.CLOSED
+            self._state = CLOSED
             self.stream.close()
 
     def _refuse(self, error: HTTPInputError) -> None:
@@ -265,9 +279,9 @@ class Ending:
             app_log.warning("Callback was cancelled, closing connection: %r", request)
         else:
             app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
-        if self._state is State.DETACHED and (current or self._request is None):
+        if self._state is DETACHED and (current or self._request is None):
             self.stream.close()  # nobody else will
-        if self._state is not State.OPEN:
+        if self._state is not OPEN:
             return
         if unanswered:
             self._reply_and_close(500, "Internal server error", request.method == "HEAD")
@@ -276,7 +290,7 @@ class Ending:
             self._close_gently(linger=True)
 
     def _reply_and_close(self, status: int, reason: str, head_only: bool) -> None:
-        if self._state is State.OPEN and not self.stream.closed():
+        if self._state is OPEN and not self.stream.closed():
             if self._access_log is not None and self._access is None:
                 self._access = Access(None)
             self._emit(error_reply(status, reason, head_only))

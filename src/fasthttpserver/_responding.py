@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Generator
 from time import time
 from typing import Any
 
-from fasthttpserver._ending import Draining, Ending, State
+from fasthttpserver._ending import CLOSED, DETACHED, LINGERING, NOT_DRAINING, OPEN, Ending
 from fasthttpserver._framing import ResponseFraming
 from fasthttpserver._request import encode_chunk
 from fasthttpserver.errors import HTTPOutputError
@@ -21,7 +21,7 @@ from fasthttpserver.log import gen_log
 __all__ = ["Responding"]
 
 # Nothing that an application writes goes anywhere then.
-_ENDED = (State.LINGERING, State.CLOSED)
+_ENDED = (LINGERING, CLOSED)
 
 
 class Responding(Ending):
@@ -61,12 +61,12 @@ class Responding(Ending):
         if request is None or request._finish_time is not None:
             self._too_late("write")
             return self
-        if self._state is State.DETACHED:
+        if self._state is DETACHED:
             self.stream.write(chunk, callback)  # taken over by a read, as Tornado 3 code does
             return self
         if self._framing is not None:
             return self._write_framed(chunk, callback)
-        if self._draining is not Draining.NO and not self._wrote:
+        if self._draining is not NOT_DRAINING and not self._wrote:
             self._announced = _announces_close(chunk)
         if chunk:
             self._wrote = True
@@ -100,7 +100,7 @@ class Responding(Ending):
         framing = ResponseFraming(
             request.method,
             request.version,
-            request.keep_alive and not self.no_keep_alive,
+            request.keep_alive and not self._no_keep_alive,
             start_line,
             headers,
         )
@@ -132,11 +132,11 @@ class Responding(Ending):
         """
         request = self._request
         if request is None or request._finish_time is not None:
-            if self._state is State.OPEN and not self.stream.closed():
+            if self._state is OPEN and not self.stream.closed():
                 self._too_late("finish")
             return
         self._demote()
-        if self._framing is not None and self._state is State.OPEN:
+        if self._framing is not None and self._state is OPEN:
             try:
                 self._emit(self._framing.end())
             except HTTPOutputError:
@@ -188,7 +188,7 @@ class Responding(Ending):
             return  # drained() comes here again
         callback, self._write_callback = self._write_callback, None
         request = self._request
-        if callback is not None and request is not None and self._state is State.OPEN:
+        if callback is not None and request is not None and self._state is OPEN:
             try:
                 callback()
             except Exception as error:

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fasthttpserver._access import Access
-from fasthttpserver._ending import Draining, State
+from fasthttpserver._ending import CLOSED, DETACHED, LAST_CALL, NOT_DRAINING, OPEN
 from fasthttpserver._replies import CONTINUE
 from fasthttpserver._request import NOTHING_YET, HTTPRequest
 from fasthttpserver._responding import Responding
@@ -114,7 +114,7 @@ class Serving(Responding):
 
     def _may_begin(self, data: bytes) -> bool:
         """Whether a request may be served now; if not, `data` is kept or dropped."""
-        if self._state is not State.OPEN:
+        if self._state is not OPEN:
             self._dropped += len(data)
             return False
         if self._request is not None or self.stream.waiting:
@@ -133,10 +133,10 @@ class Serving(Responding):
         self._mark = len(stream.chunks)
         self._simple = not (
             self._close_callback is not None
-            or self._draining is not Draining.NO
+            or self._draining is not NOT_DRAINING
             or self._eof
             or self._paused
-            or self.no_keep_alive
+            or self._no_keep_alive
             or self._access_log is not None
             or stream.chunks
         )
@@ -152,12 +152,12 @@ class Serving(Responding):
             self._hold_back()
             return False  # _written() goes on
         self._request = None
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self._end_connection(request)
         if self.stream.waiting:
             self._hold_back()
             return False  # drained() goes on
-        return self._state is State.OPEN
+        return self._state is OPEN
 
     def _wrote_much(self) -> bool:
         """Whether the exchange that has just ended wrote a large chunk, and another follows."""
@@ -171,16 +171,16 @@ class Serving(Responding):
     def eof_received(self) -> bool:
         self._eof = True
         self._demote()
-        if self._request is not None and self._state is State.OPEN:
+        if self._request is not None and self._state is OPEN:
             # Long-polling applications want to know; the answer may still be written.
             self._tell_left()
             return True
-        if self._state is State.OPEN and (self._parser.unread or self.stream.waiting):
+        if self._state is OPEN and (self._parser.unread or self.stream.waiting):
             # What came before it is answered; then _wait_for_more() closes.
             self.stream.wake_receiver()
             return True
         # Nothing to answer: a request that was cut is never run.
-        self._state = State.CLOSED
+        self._state = CLOSED
         self.stream.close()
         return False
 
@@ -196,19 +196,19 @@ class Serving(Responding):
 
     def closing(self) -> None:
         self._demote()
-        self._state = State.CLOSED
+        self._state = CLOSED
 
     def drained(self) -> None:
         if self._ending or self._write_callback is not None:
             self._written()
-        elif self._request is None and self._state is State.OPEN:
+        elif self._request is None and self._state is OPEN:
             self.stream.wake_receiver()
 
     def release(self) -> bytes:
         """Let the application have the stream, and what was not parsed yet."""
         self._sweep.discard(self)
         self._demote()
-        self._state = State.DETACHED
+        self._state = DETACHED
         self.stream.set_default_close_callback(self._close_callback)
         self._close_callback = None
         callback, self._write_callback = self._write_callback, None
@@ -219,7 +219,7 @@ class Serving(Responding):
     def connection_lost(self, error: Exception | None) -> None:
         self._sweep.discard(self)
         self._simple = False
-        self._state = State.CLOSED
+        self._state = CLOSED
         self._run_close_callback()
         self._clear()
 
@@ -235,7 +235,7 @@ class Serving(Responding):
         elif parser.awaiting_continue and self._continued != parser.messages:
             self._continued = parser.messages
             self.stream.send(CONTINUE)
-        elif self._draining is Draining.LAST_CALL and self.idle:
+        elif self._draining is LAST_CALL and self.idle:
             self.close()
 
     @property
@@ -243,7 +243,7 @@ class Serving(Responding):
         """Whether there is nothing to do until something comes."""
         parser = self._parser
         return not (
-            self._state is not State.OPEN
+            self._state is not OPEN
             or self._request is not None
             or parser.receiving_head
             or parser.receiving_body
@@ -253,7 +253,7 @@ class Serving(Responding):
 
     def _hold_back(self) -> None:
         """Let the client wait if more of it is here than can be dealt with now (BE05)."""
-        if self._state is not State.OPEN or self._paused:
+        if self._state is not OPEN or self._paused:
             return
         if self._parser.unread > self._sweep.limits.read_ahead:
             self._paused = True
