@@ -19,8 +19,9 @@ __all__ = ["NOTHING_YET", "HTTPRequest", "RequestCallback", "encode_chunk"]
 
 T = TypeVar("T")
 
-# What a request has corked before its first write. False, as an empty write is.
-NOTHING_YET: Final = ()
+# What a request has corked before its first write. False, as an empty write is; Any, since
+# type checkers do not know that the callback replaces it.
+NOTHING_YET: Final[Any] = ()
 
 # How many bytes the writes of one callback may make in all to be joined one by one.
 _MOST_CORKED = 16_384
@@ -96,7 +97,7 @@ class HTTPRequest(RequestMessage):
         # What was written, while all that this request has asked for is to write and finish:
         # its connection sends it when the callback returns. Otherwise None, and the
         # connection is told of each write. See HTTPConnection.data_received.
-        self._corked: bytes | tuple[()] | None = None
+        self._corked: Any = None
         self.headers = headers or httputil.HTTPHeaders()
         if remote_ip is not None:
             self.remote_ip = remote_ip

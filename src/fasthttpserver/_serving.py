@@ -123,8 +123,8 @@ class Serving(Responding):
             return False
         return True
 
-    def _begin(self, request: HTTPRequest) -> tuple[()] | None:
-        """Prepare for an exchange behind, or in the midst of, something special."""
+    def _begin(self, request: HTTPRequest) -> Any:
+        """Prepare for an exchange behind something special; return what it has corked."""
         if self._access_log is not None:
             self._access = Access(request)
         self._framing = None
