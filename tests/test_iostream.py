@@ -135,6 +135,56 @@ def test_receiver_can_be_replaced(ends: Ends) -> None:
     assert (ends.receiver.events, second.events) == ([], [b"x"])
 
 
+def read_ahead(loop: asyncio.AbstractEventLoop, data: bytes) -> Ends:
+    """A stream that nobody is told of yet, and what came meanwhile."""
+    ends = Ends(loop, received=False)
+    ends.transport.peer_sends(data)
+    ends.turn()
+    return ends
+
+
+def test_what_came_before_its_receiver_comes_before_what_follows(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    ends = read_ahead(loop, b"one")
+    ends.stream.set_receiver(ends.receiver)
+    assert ends.receiver.events == []  # not before set_receiver() has returned
+    ends.stream.data_received(b"two")  # in the same turn, as uvloop may
+    ends.turn()
+    ends.transport.peer_sends(b"three")
+    ends.turn()
+    assert b"".join(ends.receiver.events) == b"onetwothree"  # type: ignore[arg-type]
+
+
+def test_what_came_before_its_receiver_comes_before_the_end(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    ends = read_ahead(loop, b"one")
+    ends.stream.set_receiver(ends.receiver)
+    ends.stream.eof_received()
+    assert ends.receiver.events[:2] == [b"one", "eof"]
+
+
+def test_what_came_before_its_receiver_can_be_read_by_who_takes_over(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    ends = read_ahead(loop, b"one")
+    ends.stream.set_receiver(ends.receiver)
+    ends.stream.take_over()
+    ends.transport.peer_sends(b"two")
+    future = ends.stream.read_bytes(6)
+    ends.turn()
+    assert future.result() == b"onetwo"
+    assert b"one" not in ends.receiver.events
+
+
+def test_reading_goes_on_when_there_is_a_receiver(loop: asyncio.AbstractEventLoop) -> None:
+    ends = read_ahead(loop, bytes(70_000))
+    assert ends.transport.paused  # more than is read ahead
+    ends.stream.set_receiver(ends.receiver)
+    assert not ends.transport.paused
+
+
 def test_end_of_stream_closes_unless_the_receiver_wants_to_write(ends: Ends) -> None:
     ends.transport.peer_sends(b"")
     ends.turn()

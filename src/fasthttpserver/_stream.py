@@ -79,6 +79,7 @@ class Stream(asyncio.Protocol):
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
+        "_ahead",
         "_close_callback",
         "_close_timer",
         "_drain_callback",
@@ -117,6 +118,7 @@ class Stream(asyncio.Protocol):
         self.error: BaseException | None = None
         self._connected: Callable[[Any], None] | None = connected
         self._receiver: Receiver | None = None
+        self._ahead = b""  # came before the receiver, and was not told it yet
         # A method of the protocol, of which each stream has its own.
         self.data_received: Callable[[bytes], None] = self._buffer_data  # type: ignore[assignment]
         self._transport: Any = None
@@ -148,16 +150,30 @@ class Stream(asyncio.Protocol):
     def set_receiver(self, receiver: Receiver) -> None:
         """Say who is told from now on; of what came before too, once this has returned."""
         before = self._receiver
+        if isinstance(before, _reader.BufferedReader):
+            self._ahead = before.release()
+            self.resume_reading()  # it may have paused
         self._tell(receiver)
-        if isinstance(before, _reader.BufferedReader) and (data := before.release()):
-            self.loop.call_soon(receiver.data_received, data)
+        if self._ahead:
+            self._hear(self._tell_ahead)
+            self.wake_receiver()
 
     def _tell(self, receiver: Receiver) -> None:
         self._receiver = receiver
+        self._hear(receiver.data_received)
+
+    def _hear(self, data_received: Callable[[bytes], None]) -> None:
         # The transport calls the receiver itself: one call less for each read.
-        self.data_received = receiver.data_received
+        self.data_received = data_received
         if not self._closed:
             self._transport.set_protocol(self)  # uvloop has kept the method
+
+    def _tell_ahead(self, data: bytes) -> None:
+        """Tell the receiver what came before it, and what comes now."""
+        assert self._receiver is not None
+        ahead, self._ahead = self._ahead, b""
+        self._hear(self._receiver.data_received)
+        self.data_received(ahead + data)
 
     def _buffer_data(self, data: bytes) -> None:
         # Nobody is told yet: a handle_stream() that takes its time.
@@ -179,6 +195,8 @@ class Stream(asyncio.Protocol):
             connected(self)
 
     def eof_received(self) -> bool:
+        if self._ahead:
+            self.data_received(b"")
         self._eof = True
         keep_open = self._receiver is not None and self._receiver.eof_received()
         # TLS has no half-closed state (and asyncio warns when one is asked for).
@@ -338,6 +356,8 @@ class Stream(asyncio.Protocol):
         if isinstance(receiver, _reader.BufferedReader):
             return receiver
         rest = b"" if receiver is None else receiver.release()
+        rest += self._ahead
+        self._ahead = b""
         reader = _reader.BufferedReader(self, rest, self.max_buffer_size, _READ_AHEAD, self._eof)
         self._tell(reader)
         self.resume_reading()
