@@ -76,10 +76,12 @@ class Stream(asyncio.Protocol):
         max_buffer_size: Bytes that a read may make the stream buffer.
     """
 
+    # What came before the receiver and was not told it yet; few need a place for it.
+    _ahead = b""
+
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
-        "_ahead",
         "_close_callback",
         "_close_timer",
         "_drain_callback",
@@ -118,7 +120,6 @@ class Stream(asyncio.Protocol):
         self.error: BaseException | None = None
         self._connected: Callable[[Any], None] | None = connected
         self._receiver: Receiver | None = None
-        self._ahead = b""  # came before the receiver, and was not told it yet
         # A method of the protocol, of which each stream has its own.
         self.data_received: Callable[[bytes], None] = self._buffer_data  # type: ignore[assignment]
         self._transport: Any = None
