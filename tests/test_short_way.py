@@ -197,3 +197,36 @@ PROGRAMS = st.lists(st.lists(st.sampled_from(list(STEPS)), max_size=5), min_size
 @given(PROGRAMS)
 def test_the_client_gets_the_same_as_on_the_careful_way(programs: list[list[str]]) -> None:
     assert run(programs, careful=False) == run(programs, careful=True)
+
+
+class Outcome(BaseException):
+    """What is no Exception, as test frameworks raise it."""
+
+
+def test_finished_answers_leave_although_the_next_callback_raises_anything(wire: Wired) -> None:
+    def callback(request: HTTPRequest) -> None:
+        if request.uri == "/out":
+            raise Outcome
+        echo(request)
+
+    end = wire(callback)
+    with pytest.raises(Outcome):
+        end.connection.data_received(get() + get("/out"))
+    assert end.transport.taken == framed(b"/ ")
+
+
+def test_request_that_is_kept_does_not_keep_its_response(wire: Wired) -> None:
+    kept: list[HTTPRequest] = []
+    end = wire(lambda request: (kept.append(request), echo(request)))
+    end.send(get(), get() * 2)
+    assert [request._corked for request in kept] == [None] * 3
+
+
+def test_reading_goes_on_when_the_last_answer_comes_later(wire: Wired) -> None:
+    kept: list[HTTPRequest] = []
+    end = wire(kept.append)
+    end.send(get(), get() * 5000)  # more than is read ahead
+    assert end.transport.paused
+    while kept:
+        end.call(echo, kept.pop(0))
+    assert not end.transport.paused

@@ -134,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.processes != 1:
             _announce(options, sockets)  # once, and not by a worker
             process.fork_processes(options.processes, on_stop=lambda: _close(sockets))
+            server = make_server(callback, options)  # a replacement reads the certificate anew
     except (OSError, OverflowError, ValueError, ImportError) as error:
         print(f"fasthttpserver: {error}", file=sys.stderr)
         return 1

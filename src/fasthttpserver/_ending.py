@@ -87,6 +87,7 @@ class Ending:
         "_mark",
         "_no_keep_alive",
         "_parser",
+        "_paused",
         "_request",
         "_simple",
         "_state",
@@ -135,6 +136,7 @@ class Ending:
         self._framing: ResponseFraming | None = None  # of the latest exchange, if any
         self._ending = False  # finish() was called, something has to leave first
         self._eof = False
+        self._paused = False  # reading, until what is here has been parsed
         self._left = False  # the application was told that the client has gone
         self._state = OPEN
         self._draining = NOT_DRAINING
@@ -167,7 +169,7 @@ class Ending:
         self._clear()
         if self._state is OPEN:
             self._end_connection(request)
-            if self._eof or self._parser.unread:
+            if self._eof or self._paused or self._parser.unread:
                 self.stream.wake_receiver()
 
     def _end_connection(self, request: HTTPRequest) -> None:

@@ -151,7 +151,8 @@ class Responding(Ending):
             # From a task or a timer. What is left to do waits for the next turn of the event
             # loop, since detach() may follow.
             self.stream.flush()
-            if self._eof or self._parser.unread or self._lingering_end(request) is not None:
+            waits = self._eof or self._paused or self._parser.unread
+            if waits or self._lingering_end(request) is not None:
                 self._ending = True
                 self.stream.loop.call_soon(self._written)
             else:

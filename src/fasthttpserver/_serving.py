@@ -29,7 +29,6 @@ class Serving(Responding):
         "_continued",
         "_dropped",
         "_next_request",
-        "_paused",
         "_send",
         "_task",
     )
@@ -40,7 +39,6 @@ class Serving(Responding):
         self._next_request = self._parser.next_request
         self._send = self.stream.transport_write
         self._task: asyncio.Task[Any] | None = None
-        self._paused = False  # reading, until what is here has been parsed
         self._continued = -1  # the number of the message that was asked to continue
         self._dropped = 0  # bytes, while lingering
         self.stream.set_receiver(self)
@@ -79,16 +77,20 @@ class Serving(Responding):
                     break  # its finish() goes on from here
                 if self._simple and not self._parser:  # and so it was not the last one
                     self._request = None
+                    response = request._corked
+                    request._corked = None  # the application may keep the request
                     if not pipelined:
                         send = self._send
-                        send(request._corked)
+                        send(response)
                         return
-                    self.stream.chunks.append(request._corked)
+                    self.stream.chunks.append(response)
                     break
                 if self._simple and request.keep_alive:
                     self._request = None
-                    self.stream.chunks.append(request._corked)
-                    large = len(request._corked) > _LARGE_CHUNK
+                    response = request._corked
+                    request._corked = None
+                    self.stream.chunks.append(response)
+                    large = len(response) > _LARGE_CHUNK
                 elif not self._may_go_on(request):
                     break
                 else:
@@ -109,8 +111,10 @@ class Serving(Responding):
             # uvloop would log it and go on; out of a callback of its own it ends the loop.
             self.stream.loop.call_soon(_raise, error)
             self.stream.abort()
-        self.stream.corked = False
-        self.stream.flush()
+        finally:
+            if pipelined or not self._simple:
+                self.stream.corked = False
+                self.stream.flush()
 
     def _may_begin(self, data: bytes) -> bool:
         """Whether a request may be served now; if not, `data` is kept or dropped."""

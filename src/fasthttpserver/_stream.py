@@ -121,7 +121,7 @@ class Stream(asyncio.Protocol):
         self._connected: Callable[[Any], None] | None = connected
         self._receiver: Receiver | None = None
         # A method of the protocol, of which each stream has its own.
-        self.data_received: Callable[[bytes], None] = self._buffer_data  # type: ignore[assignment]
+        self.data_received: Callable[[bytes], None] = _not_connected  # type: ignore[assignment]
         self._transport: Any = None
         # Takes bytes, while the stream is open, nothing waits and nothing is in `chunks`.
         self.transport_write: Callable[[bytes], None] = _not_connected
@@ -191,6 +191,7 @@ class Stream(asyncio.Protocol):
         # Low: asyncio tells when the last byte has left, not when some have. High: at once;
         # but a TLS transport takes 0 for "always full", and its own records for our bytes.
         self._transport.set_write_buffer_limits(high=16_384 if self.is_tls else 0, low=0)
+        self._hear(self._buffer_data)
         connected, self._connected = self._connected, None
         if connected is not None:
             connected(self)
@@ -218,10 +219,10 @@ class Stream(asyncio.Protocol):
         receiver = self._receiver
         if receiver is not None:
             receiver.connection_lost(exc)
-            if not isinstance(receiver, _reader.BufferedReader):
-                # No cycle; what was read ahead may still be asked for.
-                self._receiver = None
-                self.data_received = _not_connected
+        if not isinstance(receiver, _reader.BufferedReader):
+            # No cycle; what was read ahead may still be asked for.
+            self._receiver = None
+            self.data_received = _not_connected
         self._drain_callback = None
         for future in self._take_futures():
             future.set_exception(StreamClosedError(exc))
