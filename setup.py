@@ -35,11 +35,10 @@ class BuildParser(build_ext):
             (parser,) = self.extensions
             # Hidden: llhttp's calls stay direct, and apart from another extension's llhttp.
             parser.extra_compile_args = ["-O3", "-fvisibility=hidden"]
-            # Or the time of long heads depends on where the linker puts llhttp (1430 or 1900 ns
-            # for 40 fields, gcc 12).
+            # Or the time of long heads depends on where the linker puts llhttp.
             parser.extra_compile_args += ["-falign-loops=32"]
-            # llhttp reads byte by byte; unrolled it gains what SSE4.2 would, on any processor
-            # (browser GET: 485 ns without, 405 with either or both).
+            # llhttp reads byte by byte. `make bench-parser` shows what both flags give; SSE4.2
+            # was found to give no more beside this one, and needs a choice at run time.
             parser.extra_compile_args += ["-funroll-loops"]
             # llhttp's generated functions leave most of their parameters unused.
             parser.extra_compile_args += ["-Wall", "-Wextra", "-Wno-unused-parameter"]

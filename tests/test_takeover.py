@@ -1208,15 +1208,16 @@ def test_reading_both_styles_in_one_loop(run: Callable[[Any], Any]) -> None:
     run(main())
 
 
+def write_to_the_stream_and_close(request: HTTPRequest) -> None:
+    stream = request.connection.detach()
+    stream.write(b"0123456789")
+    stream.close()
+
+
 def test_close_does_not_wait_for_ever_for_a_peer_that_takes_nothing(
     wire: Callable[..., Wire],
 ) -> None:
-    def callback(request: HTTPRequest) -> None:
-        stream = request.connection.detach()
-        stream.write(b"0123456789")
-        stream.close()
-
-    end = wire(callback, window=4)
+    end = wire(write_to_the_stream_and_close, window=4)
     end.send(get())
     end.pass_time(59)
     assert end.sent() == b"0123"
@@ -1226,12 +1227,7 @@ def test_close_does_not_wait_for_ever_for_a_peer_that_takes_nothing(
 
 
 def test_close_waits_for_a_peer_that_takes_the_rest(wire: Callable[..., Wire]) -> None:
-    def callback(request: HTTPRequest) -> None:
-        stream = request.connection.detach()
-        stream.write(b"0123456789")
-        stream.close()
-
-    end = wire(callback, window=4)
+    end = wire(write_to_the_stream_and_close, window=4)
     end.send(get())
     end.pass_time(30)
     end.take(10)

@@ -61,13 +61,7 @@ NOT_DRAINING, ANNOUNCING, LAST_CALL = Draining
 class Ending:
     """The current exchange of a connection, and how it and the connection end.
 
-    Args:
-        stream: The connected stream.
-        address: The peer's address as ``accept()`` gives it.
-        request_callback: Called with each ``HTTPRequest``.
-        no_keep_alive: Close after one response.
-        xheaders: Believe a proxy's header fields about address and protocol.
-        protocol: What ``request.protocol`` is to be; None finds out.
+    Args, beside those of ``HTTPConnection``:
         sweep: The server's connections and their limits.
         parser: Of this connection.
         trusted: Proxies that may stand in X-Forwarded-For.
@@ -169,8 +163,12 @@ class Ending:
         self._clear()
         if self._state is OPEN:
             self._end_connection(request)
-            if self._eof or self._paused or self._parser.unread:
+            if self._has_to_go_on():
                 self.stream.wake_receiver()
+
+    def _has_to_go_on(self) -> bool:
+        """Whether a finished exchange leaves the loop of ``_serving`` something to do."""
+        return self._eof or self._paused or self._parser.unread > 0
 
     def _end_connection(self, request: HTTPRequest) -> None:
         """Close if `request` was the last one of this connection."""

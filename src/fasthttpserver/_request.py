@@ -220,6 +220,7 @@ class HTTPRequest(RequestMessage):
         """
         if self._corked is NOTHING_YET and callback is None:
             self._corked = chunk if type(chunk) is bytes else encode_chunk(chunk)
+            # Any, here and below: tests make requests with connections of their own.
             return self.connection  # type: ignore[no-any-return]
         if self._finish_time is not None:
             self._too_late("write")

@@ -151,8 +151,7 @@ class Responding(Ending):
             # From a task or a timer. What is left to do waits for the next turn of the event
             # loop, since detach() may follow.
             self.stream.flush()
-            waits = self._eof or self._paused or self._parser.unread
-            if waits or self._lingering_end(request) is not None:
+            if self._has_to_go_on() or self._lingering_end(request) is not None:
                 self._ending = True
                 self.stream.loop.call_soon(self._written)
             else:

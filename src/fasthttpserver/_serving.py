@@ -75,21 +75,18 @@ class Serving(Responding):
                     self._demote()
                     self._hold_back()
                     break  # its finish() goes on from here
-                if self._simple and not self._parser:  # and so it was not the last one
+                alone = not self._parser  # nothing follows yet, but something may
+                if self._simple and (alone or request.keep_alive):
                     self._request = None
                     response = request._corked
                     request._corked = None  # the application may keep the request
-                    if not pipelined:
+                    if alone and not pipelined:
                         send = self._send
                         send(response)
                         return
                     self.stream.chunks.append(response)
-                    break
-                if self._simple and request.keep_alive:
-                    self._request = None
-                    response = request._corked
-                    request._corked = None
-                    self.stream.chunks.append(response)
+                    if alone:
+                        break
                     large = len(response) > _LARGE_CHUNK
                 elif not self._may_go_on(request):
                     break

@@ -68,12 +68,7 @@ class Receiver(Protocol):
 class Stream(asyncio.Protocol):
     """One connection: write to it, close it, be told what its peer does.
 
-    Args:
-        loop: The asyncio loop that the transport belongs to.
-        address: The peer's, as ``accept()`` gives it.
-        connected: Called with the stream when its transport is there.
-        io_loop: The object to hand out as ``io_loop``, or None for the asyncio loop.
-        max_buffer_size: Bytes that a read may make the stream buffer.
+    Its arguments are those of ``IOStream``.
     """
 
     # What came before the receiver and was not told it yet; few need a place for it.
@@ -191,10 +186,11 @@ class Stream(asyncio.Protocol):
         # Low: asyncio tells when the last byte has left, not when some have. High: at once;
         # but a TLS transport takes 0 for "always full", and its own records for our bytes.
         self._transport.set_write_buffer_limits(high=16_384 if self.is_tls else 0, low=0)
-        self._hear(self._buffer_data)
         connected, self._connected = self._connected, None
         if connected is not None:
             connected(self)
+        if self._receiver is None:
+            self._hear(self._buffer_data)
 
     def eof_received(self) -> bool:
         if self._ahead:

@@ -271,12 +271,9 @@ class TCPServer:
             app_log.error("Error in connection callback", exc_info=True)
             stream.close()
 
-    def _spawn(self, awaitable: Any) -> asyncio.Future[Any]:
-        task: asyncio.Future[Any]
-        if self._loop is not None and inspect.iscoroutine(awaitable):
-            task = self._loop.create_task(awaitable)
-        else:
-            task = asyncio.ensure_future(awaitable, loop=self._loop)
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        assert self._loop is not None
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._task_done)
         return task
