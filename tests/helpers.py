@@ -143,7 +143,8 @@ class Logs(logging.Handler):
         for record in taken:
             self.records.remove(record)
             # As the application's own errors have to, and nothing else may.
-            assert bool(record.exc_info) == (level == logging.ERROR), record
+            traced = bool(record.exc_info or record.stack_info)
+            assert traced == (level == logging.ERROR), record
         return [record.getMessage() for record in taken]
 
     def errors(self) -> list[str]:

@@ -53,6 +53,23 @@ def test_own_format(wire: Callable[..., Wire], lines: Lines) -> None:
     assert lines() == ["192.0.2.7 /a"]
 
 
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("leave", ["reset", "half_close"])
+def test_client_that_does_not_wait_for_its_answer_is_a_499(
+    wire: Callable[..., Wire], lines: Lines, leave: str, told: bool
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        if told:
+            request.connection.set_close_callback(lambda: None)
+
+    end = wire(callback, access_log="common", idle_connection_timeout=10)
+    end.send(get("/poll"))
+    getattr(end, leave)()
+    end.pass_time(12)
+    (line,) = lines()
+    assert '"GET /poll HTTP/1.1" 499 0 ' in line
+
+
 def test_pipelined_requests_have_a_line_each(wire: Callable[..., Wire], lines: Lines) -> None:
     end = wire(answer, access_log="common")
     end.send(get("/1") + get("/2") + get("/3"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -649,11 +650,155 @@ def test_finish_in_a_close_callback_is_harmless(serve: Serve, logs: Logs) -> Non
     assert closed[0].request_time() >= 0
 
 
-def test_response_without_a_byte_is_up_to_the_application(wire: Wired) -> None:
-    end = wire(lambda request: request.finish())
-    end.send(get(), get())
+def finish_at_once(request: HTTPRequest) -> None:
+    request.finish()
+
+
+def finish_in_a_later_turn(request: HTTPRequest) -> None:
+    request.connection.stream.loop.call_soon(request.finish)
+
+
+async def finish_in_a_task(request: HTTPRequest) -> None:
+    request.finish()
+
+
+def write_nothing(request: HTTPRequest) -> None:
+    request.write(b"")
+    request.finish()
+
+
+@pytest.mark.parametrize(
+    "callback", [finish_at_once, finish_in_a_later_turn, finish_in_a_task, write_nothing]
+)
+@pytest.mark.parametrize("before", [0, 2])
+def test_finish_without_a_response_is_answered_500_and_closes(
+    wire: Wired, logs: Logs, callback: Callable[[HTTPRequest], Any], before: int
+) -> None:
+    # Or the client would take the next response for this one.
+    def some(request: HTTPRequest) -> Any:
+        return callback(request) if request.uri == "/nothing" else answer(request)
+
+    end = wire(some)
+    end.send(get() * before + get("/nothing") + get())
+    answers = end.sent()
+    assert answers.startswith(OK * before)
+    assert status_of(answers[len(OK) * before :]) == 500
+    assert end.ended
+    (line,) = logs.errors()
+    assert line.startswith("finish() of HTTPRequest(")
+    assert line.endswith(" without a response")
+
+
+def test_finish_without_a_response_of_a_client_that_has_gone_closes(wire: Wired) -> None:
+    end = wire(lambda request: request.connection.set_close_callback(request.finish))
+    end.send(get())
+    end.half_close()
+    assert end.sent() == b""
+    assert end.transport.closing
+
+
+def test_finish_without_a_response_after_detach_is_the_applications_matter(wire: Wired) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.connection.detach()
+        request.finish()
+
+    end = wire(callback)
+    end.send(get())
     assert end.sent() == b""
     assert not end.ended
+
+
+# --- What a callback returns --------------------------------------------------------------
+
+
+class Awaitable:
+    """What is none of asyncio's own kinds."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Any:
+        return self._coroutine.__await__()
+
+
+AWAITABLES: dict[str, Callable[[Coroutine[Any, Any, Any]], Any]] = {
+    "coroutine": lambda coroutine: coroutine,
+    "task": asyncio.ensure_future,
+    "future": asyncio.gather,
+    "other": Awaitable,
+}
+
+
+@pytest.mark.parametrize("kind", AWAITABLES)
+@pytest.mark.parametrize("turns", [0, 1])
+def test_whatever_awaitable_fails_is_answered_500_and_logged(
+    serve: Callable[..., Served], logs: Logs, kind: str, turns: int
+) -> None:
+    async def failing() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise ZeroDivisionError("of the application")
+
+    client = serve(lambda request: AWAITABLES[kind](failing())).connect()
+    client.send(get())
+    assert status_of(client.read_to_end()) == 500
+    (line,) = logs.errors()
+    assert line.startswith("Uncaught exception, closing connection: ")
+
+
+@pytest.mark.parametrize("kind", AWAITABLES)
+def test_whatever_awaitable_answers_is_kept_alive(serve: Callable[..., Served], kind: str) -> None:
+    async def answering(request: HTTPRequest) -> None:
+        await asyncio.sleep(0)
+        gc.collect()
+        answer(request)
+
+    client = serve(lambda request: AWAITABLES[kind](answering(request))).connect()
+    for _ in range(2):
+        assert client.ask(get()) == b"ok"
+
+
+def test_future_of_another_loop_is_the_applications_mistake(
+    serve: Callable[..., Served], logs: Logs
+) -> None:
+    other = asyncio.new_event_loop()
+    try:
+        client = serve(lambda request: other.create_future()).connect()
+        client.send(get())
+        assert status_of(client.read_to_end()) == 500
+        assert len(logs.errors()) == 1
+    finally:
+        other.close()
+
+
+def test_tornado_coroutine_that_fails_is_answered_500(
+    serve: Callable[..., Served], logs: Logs
+) -> None:
+    gen = pytest.importorskip("tornado.gen", reason="tornado is not installed")
+
+    @gen.coroutine
+    def callback(request: HTTPRequest) -> Any:
+        yield gen.moment
+        raise ZeroDivisionError("of the application")
+
+    client = serve(callback).connect()
+    client.send(get())
+    assert status_of(client.read_to_end()) == 500
+    assert len(logs.errors()) == 1
+
+
+def test_what_write_returns_may_be_returned(wire: Wired) -> None:
+    def callback(request: HTTPRequest) -> Any:
+        if request.uri == "/late":
+            answer(request)
+            return request.write(b"late")
+        awaitable = request.write(OK)
+        request.finish()
+        return awaitable
+
+    end = wire(callback)
+    end.send(get(), get())
+    assert end.sent() == OK * 2
 
 
 # --- Too late ---------------------------------------------------------------------------
@@ -910,7 +1055,7 @@ def test_close_sends_what_was_written(wire: Wired) -> None:
 
     end.call(write_and_close)
     assert end.sent() == OK
-    assert end.transport.closing
+    assert end.ended
 
 
 @pytest.mark.parametrize("which", ["connection", "stream"])

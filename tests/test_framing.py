@@ -8,6 +8,7 @@ import gc
 import http
 import itertools
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import h11
@@ -369,6 +370,43 @@ def test_304_has_no_body_and_may_have_the_length_of_one(
     connection.send(get() * 2)
     assert connection.sent() == (b"HTTP/1.1 304 OK\r\n" + expected + b"\r\n") * 2
     assert not connection.ended
+
+
+def endless(request: HTTPRequest, calls: list[int]) -> None:
+    """Write for as long as the client takes it."""
+
+    def more() -> None:
+        calls[0] += 1
+        request.write(bytes(1000), more)
+
+    request.connection.write_headers(OK, HTTPHeaders(), None)
+    more()
+
+
+def test_endless_answer_to_head_does_not_keep_the_loop_busy(wire: Callable[..., Wire]) -> None:
+    calls = [0]
+    connection = wire(lambda request: endless(request, calls))
+    connection.send(head())
+    assert connection.sent() == b"HTTP/1.1 200 OK\r\n\r\n"
+    before = calls[0]
+    connection.turn(100)  # in no time
+    assert calls[0] - before <= 1
+    connection.pass_time(0.1, step=0.01)
+    assert calls[0] > before
+
+
+@pytest.mark.parametrize("leave", ["reset", "half_close"])
+def test_endless_answer_to_head_ends_when_the_client_leaves(
+    wire: Callable[..., Wire], leave: str
+) -> None:
+    calls = [0]
+    connection = wire(lambda request: endless(request, calls))
+    connection.send(head())
+    getattr(connection, leave)()
+    assert connection.transport.closing
+    before = calls[0]
+    connection.pass_time(1)
+    assert calls[0] == before
 
 
 def early_hints(request: HTTPRequest) -> None:
@@ -834,6 +872,7 @@ def test_nothing_raises_on_a_closed_stream(
     request.connection.write(b"c")
     request.finish()
     connection.turn()
+    connection.half_close()
     gc.collect()  # futures that nobody has awaited
     assert connection.sent() == b""
     assert (before != b"") == begun
@@ -875,3 +914,64 @@ def test_answer_of_a_coroutine_is_framed_alike(wire: Callable[..., Wire]) -> Non
     connection.send(get() * 3)
     connection.turn(20)
     assert connection.sent() == framed(b"x") * 3
+
+
+# --- What write_headers takes --------------------------------------------------------------
+
+PAIRS = [("content-length", 2), ("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")]
+EXPECTED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (PAIRS, EXPECTED),
+        (tuple(PAIRS), EXPECTED),
+        (dict(PAIRS[:1]), framed(b"ok")),
+        (MappingProxyType({"Content-Length": "2"}), framed(b"ok")),
+        (HTTPHeaders({"Content-Length": 2}), framed(b"ok")),  # type: ignore[dict-item]
+    ],
+)
+@pytest.mark.parametrize("chunk", [b"ok", "ok", bytearray(b"ok"), memoryview(b"ok")])
+def test_headers_and_chunk_of_every_kind(
+    wire: Callable[..., Wire], headers: Any, expected: bytes, chunk: Any
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.connection.write_headers(OK, headers, chunk)
+        request.finish()
+
+    connection = wire(callback)
+    connection.send(get())
+    assert connection.sent() == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "chunk"),
+    [
+        ({"X": 1.5}, b""),
+        ({"X": None}, b""),
+        ({1: "x"}, b""),
+        ([("X",)], b""),
+        (5, b""),
+        ({}, 5),
+        ({}, ["x"]),
+        ({}, "\u0100"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_headers_and_chunk_of_no_kind_are_refused_at_the_call(
+    wire: Callable[..., Wire], logs: Logs, headers: Any, chunk: Any, is_async: bool
+) -> None:
+    def callback(request: HTTPRequest) -> Any:
+        async def in_task() -> None:
+            request.connection.write_headers(OK, headers, chunk)
+
+        return in_task() if is_async else request.connection.write_headers(OK, headers, chunk)
+
+    connection = wire(callback)
+    connection.send(get())
+    assert connection.sent().startswith(b"HTTP/1.1 500 ")
+    (record,) = [record for record in logs.records if record.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], (TypeError, ValueError))
+    assert len(logs.errors()) == 1

@@ -21,7 +21,9 @@ LAYERS = {
     "parsing": "_llhttp _parser",
     "HTTP values": "_fields _headers _query _multipart _forms _cookies _forwarded httputil",
     "request": "_request _decompress",
-    "loop, sockets, processes": "_loops _callbacks ioloop _tls netutil process _shutdown",
+    "loop, sockets, processes": (
+        "_loops _callbacks ioloop _tls _sockets _tls_transport netutil process _shutdown"
+    ),
     "stream": "_reader _stream iostream",
     "connection": (
         "_access _replies _framing _deadlines _sweep _ending _responding _serving _connection"

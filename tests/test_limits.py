@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -242,6 +244,17 @@ def test_body_that_is_fast_enough_is_waited_for(wire: Wired) -> None:
     assert end.sent() == framed(b"/ " + bytes(100_000))
 
 
+def test_burst_does_not_buy_the_right_to_trickle(wire: Wired, logs: Logs) -> None:
+    # 90,000 bytes at once are 240 a second for more than six minutes.
+    end = wire(echo)
+    end.send(BODY_BEGUN + bytes(89_000))
+    for _ in range(25):
+        end.send(b"x")
+        end.pass_time(1)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
 def test_each_body_is_judged_on_its_own(wire: Wired) -> None:
     # A client that uploads without a pause: whenever it is looked at, a body is begun.
     end = wire(echo, body_stall_timeout=5)
@@ -276,6 +289,51 @@ def test_request_that_is_refused_for_its_slow_body_is_never_run(serve: Serve, lo
     client.close()
     served.all_closed()
     assert len(logs.refusals()) == 1
+
+
+# --- A busy loop ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", [1.0, 1.7, 5.0])
+def test_deadlines_count_in_a_loop_that_is_always_busy(
+    wire: Wired, logs: Logs, turn: float
+) -> None:
+    # Each turn of the loop takes longer than the time between two looks at the deadlines.
+    end = wire(echo, header_timeout=3)
+    end.send(b"GET / HT")
+    for _ in range(12):
+        end.pass_time(turn, step=turn)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+def test_what_came_while_the_loop_stood_still_is_not_late(wire: Wired) -> None:
+    end = wire(echo, header_timeout=3)
+    end.send(get()[:-1])
+    end.loop.now += 60
+    end.send(get()[-1:])
+    end.turn()
+    assert end.sent() == framed(b"/ ")
+
+
+def test_pipelining_client_takes_a_bounded_time_of_each_turn(serve: Serve) -> None:
+    # 64 requests of 20 ms each would be more than a second.
+    order: list[str] = []
+
+    def callback(request: HTTPRequest) -> None:
+        order.append(request.uri)
+        if request.uri == "/slow":
+            threading.Event().wait(0.02)
+        answer(request)
+
+    served = serve(callback)
+    many, one = served.connect(), served.connect()
+    many.send(get("/slow") * 30)
+    eventually(lambda: order)
+    assert one.ask(get("/one")) == b"ok"
+    assert order.index("/one") < 15
+    for _ in range(30):
+        assert many.read_response().body == b"ok"
 
 
 # --- Between requests -------------------------------------------------------------------
@@ -330,6 +388,21 @@ def test_client_that_never_reads_is_reset(serve: Serve) -> None:
     # Not an end that looks like the end of the response.
     with pytest.raises(ConnectionResetError):
         client.read_to_end()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked what has arrived")
+def test_client_that_reads_slowly_but_steadily_is_waited_for(serve: Serve) -> None:
+    # The kernel takes nothing from us until a third of its buffer is free again: for seconds.
+    body = bytes(8_000_000)
+    served = serve(lambda request: answer(request, body), write_timeout=0.4)
+    client = served.connect(receive_buffer=20_000)
+    client.send(get())
+    size = 0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        size += len(client.read(5_000))
+        threading.Event().wait(0.02)
+    assert size + len(client.read(len(framed(body)) - size)) == len(framed(body))
 
 
 def test_client_that_reads_a_little_now_and_then_is_waited_for(wire: Wired) -> None:
@@ -391,22 +464,39 @@ def test_application_that_does_not_finish_what_the_client_gave_up_is_not_waited_
     assert end.transport.closing
 
 
-def test_next_request_is_not_held_to_what_the_one_before_was_told(wire: Wired) -> None:
-    # The first was told that its client left, and answered; the second takes its time.
+def test_each_request_of_a_client_that_sends_no_more_has_its_own_time(wire: Wired) -> None:
     requests: list[HTTPRequest] = []
+    end = wire(requests.append, idle_connection_timeout=10)
+    end.send(get() * 2)
+    end.half_close()
+    for number in range(2):
+        end.pass_time(8)
+        end.call(answer, requests[number])
+        assert end.sent() == OK
+    assert end.transport.closing
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_request_of_a_client_that_left_does_not_stay_for_ever(wire: Wired, told: bool) -> None:
+    # A long poll, of which many may pile up.
+    requests: list[HTTPRequest] = []
+    events: list[str] = []
 
     def callback(request: HTTPRequest) -> None:
         requests.append(request)
-        if len(requests) == 1:
-            request.connection.set_close_callback(lambda: answer(request))
+        if told:
+            request.connection.set_close_callback(lambda: events.append("closed"))
 
     end = wire(callback, idle_connection_timeout=10)
-    end.send(get() * 2)
+    end.send(get())
     end.half_close()
-    assert len(requests) == 2
-    end.pass_time(100)
-    end.call(answer, requests[1])
-    assert end.sent() == OK * 2
+    end.pass_time(9)
+    assert end.connections == 1
+    end.pass_time(2.5)
+    assert end.connections == 0
+    assert events == ["closed"] * told
+    end.call(answer, requests[0])
+    assert end.sent() == b""
 
 
 # --- Lingering --------------------------------------------------------------------------

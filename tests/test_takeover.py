@@ -10,7 +10,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from helpers import Logs, LoopThread, Served, echo, eventually, get, post, split
+from helpers import (
+    OK,
+    Logs,
+    LoopThread,
+    Served,
+    answer,
+    echo,
+    eventually,
+    get,
+    post,
+    split,
+    status_of,
+)
 from wire import FakeTransport, Wire
 
 from fasthttpserver._request import HTTPRequest
@@ -800,6 +812,24 @@ def test_detached_connection_writes_nothing(wire: Callable[..., Wire], logs: Log
     assert connection.sent() == b""
     assert not connection.ended
     logs.warnings()
+
+
+def test_take_over_inside_of_a_body_changes_nothing(wire: Callable[..., Wire], logs: Logs) -> None:
+    # An application that has kept the stream of a request that is over.
+    streams: list[IOStream] = []
+
+    def callback(request: HTTPRequest) -> None:
+        streams.append(request.connection.stream)
+        answer(request)
+
+    end = wire(callback, body_stall_timeout=10)
+    end.send(get(), post(b"body")[:-1])
+    with pytest.raises(RuntimeError, match="inside a body"):
+        streams[0].read_bytes(1)
+    assert end.sent() == OK
+    end.pass_time(12)  # its deadlines go on
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
 
 
 def test_detach_twice_is_the_same_stream(wire: Callable[..., Wire]) -> None:

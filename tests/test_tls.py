@@ -7,7 +7,9 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -492,10 +494,25 @@ def test_half_closed_client_gets_its_answer(
     client = serve(echo, ssl_options=options).connect()
     tls = HandMade(client, trusting)
     client.send(tls.handshake())
-    # In one segment: neither asyncio's TLS nor uvloop's writes once it knows of the end.
     client.send(tls.write(get("/x")) + (tls.close_notify() if notify else b""))
     client.half_close()
     assert tls.read_to_end() == framed(b"/x ")
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_half_closed_client_gets_an_answer_that_takes_its_time(
+    serve: Serve, options: dict[str, Any], trusting: ssl.SSLContext, notify: bool
+) -> None:
+    waiting: list[HTTPRequest] = []
+    served = serve(waiting.append, ssl_options=options)
+    client = served.connect()
+    tls = HandMade(client, trusting)
+    client.send(tls.handshake() + tls.write(get("/x")) + (tls.close_notify() if notify else b""))
+    client.half_close()
+    eventually(lambda: waiting)
+    served.settle()
+    served.call(answer, waiting[0], b"late")
+    assert tls.read_to_end() == framed(b"late")
 
 
 @pytest.mark.parametrize("notify", [True, False])
@@ -515,11 +532,11 @@ def test_end_of_a_client_runs_the_close_callback(
     tls = HandMade(client, trusting)
     client.send(tls.handshake() + tls.write(get("/x")) + (tls.close_notify() if notify else b""))
     client.half_close()
-    end_of(client)
-    served.all_closed()
-    assert len(closed) == len(waiting) == 1
-    served.call(waiting[0].write, b"too late")
-    served.call(waiting[0].finish)
+    eventually(lambda: closed)
+    assert closed == [False]  # what is written still arrives, as without TLS
+    assert len(waiting) == 1
+    served.call(answer, waiting[0], b"late")
+    assert tls.read_to_end() == framed(b"late")
 
 
 def test_stream_that_is_taken_over(
@@ -577,3 +594,160 @@ def test_refusal_arrives(
     assert client.read_response().status == 400
     assert client.read_to_end() == b""
     assert len(logs.refusals()) == 1
+
+
+# --- Answers that a slow client takes its time for ----------------------------------------
+
+LARGE = bytes(4_000_000)  # more than the kernel's buffers of both sides
+
+
+def large(request: HTTPRequest) -> None:
+    """Answer with more than the kernel takes at once."""
+    answer(request, LARGE)
+
+
+class Pace:
+    """How fast a client reads that does not read as fast as it could.
+
+    Args:
+        seconds: How long it does something else after each megabyte.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def read_to_end(self, client: Client) -> bytes:
+        data = client.receive()
+        pieces = [data]
+        size = 0
+        while data:
+            size += len(data)
+            if size > 1_000_000:
+                size = 0
+                threading.Event().wait(self._seconds)
+            data = client.receive()
+            pieces.append(data)
+        return b"".join(pieces)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "request_bytes", [get("/", "Connection: close"), get("/", version="HTTP/1.0"), get()]
+)
+def test_large_answer_before_a_close_arrives_at_a_slow_client(
+    serve: Serve,
+    options: dict[str, Any],
+    trusting: ssl.SSLContext,
+    request_bytes: bytes,
+    tls: bool,
+) -> None:
+    served = serve(
+        large,
+        no_keep_alive=request_bytes == get(),
+        linger_silence=0.1,
+        linger_timeout=0.2,
+        ssl_options=options if tls else None,
+    )
+    client = served.connect(receive_buffer=20_000, context=trusting if tls else None)
+    client.send(request_bytes)
+    assert Pace(0.2).read_to_end(client) == framed(LARGE)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_download_is_not_idle(
+    serve: Serve, options: dict[str, Any], trusting: ssl.SSLContext, tls: bool
+) -> None:
+    served = serve(
+        large, idle_connection_timeout=0.1, max_connections=1, ssl_options=options if tls else None
+    )
+    client = served.connect(receive_buffer=20_000, context=trusting if tls else None)
+    client.send(get())
+    client.read(1000)
+    other = served.connect(context=trusting if tls else None)
+    assert other.read_response().status == 503  # there is nobody to make room
+    threading.Event().wait(0.5)
+    assert 1000 + len(client.read_to_end()) == len(framed(LARGE))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_drain_lets_answers_that_are_under_way_arrive(
+    serve: Serve, options: dict[str, Any], trusting: ssl.SSLContext, tls: bool
+) -> None:
+    served = serve(
+        large, linger_silence=0.1, linger_timeout=0.2, ssl_options=options if tls else None
+    )
+    client = served.connect(receive_buffer=20_000, context=trusting if tls else None)
+    client.send(get())
+    first = client.read(1000)
+    drained = asyncio.run_coroutine_threadsafe(
+        served.server.drain(timeout=TIMEOUT, grace=0.1), served.loop
+    )
+    threading.Event().wait(0.5)
+    assert not drained.done()
+    assert first + Pace(0.2).read_to_end(client) == framed(LARGE)
+    assert drained.result(TIMEOUT) == {"served": 0, "closed": 1, "aborted": 0}
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_write_callback_waits_until_the_kernel_has_all(
+    serve: Serve, options: dict[str, Any], trusting: ssl.SSLContext, tls: bool
+) -> None:
+    told: list[str] = []
+
+    def callback(request: HTTPRequest) -> None:
+        request.write(framed(LARGE), lambda: (told.append("written"), request.finish()))  # type: ignore[func-returns-value]
+
+    served = serve(callback, ssl_options=options if tls else None)
+    client = served.connect(receive_buffer=20_000, context=trusting if tls else None)
+    client.send(get())
+    first = client.read(1000)
+    served.settle()
+    assert told == []
+    assert first + client.read(len(framed(LARGE)) - 1000) == framed(LARGE)
+    eventually(lambda: told == ["written"])
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("close", ["announced", "connection", "server"])
+def test_answers_survive_a_close_with_requests_behind_it(
+    serve: Serve, options: dict[str, Any], trusting: ssl.SSLContext, tls: bool, close: str
+) -> None:
+    # What the server has not read when it closes makes its kernel send a reset, and that
+    # destroys what the client has not read.
+    body = bytes(50_000)
+
+    def callback(request: HTTPRequest) -> None:
+        answer(request, body)
+        if request.uri == "/last" and close == "connection":
+            request.connection.close()
+
+    served = serve(callback, no_keep_alive=close == "server", ssl_options=options if tls else None)
+    last = get("/last", *(["Connection: close"] if close == "announced" else []))
+    for _ in range(5):
+        client = served.connect(receive_buffer=20_000, context=trusting if tls else None)
+        before = 0 if close == "server" else 3
+        client.send(get() * before + last + get() * 100)  # one record, and so one read
+        client.send(get() * 10_000)
+        threading.Event().wait(0.05)
+        for _ in range(before + 1):
+            assert client.read_response().body == body
+        assert client.read_to_end() == b""
+        client.close()
+
+
+def test_silent_client_takes_little_memory(
+    serve: Serve, options: dict[str, Any], trusting: ssl.SSLContext
+) -> None:
+    # asyncio's own TLS has a buffer of 256 KiB for each connection.
+    served = serve(echo, ssl_options=options)
+    served.connect(context=trusting).ask(get())
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        clients = [served.connect(context=trusting) for _ in range(10)]
+        for client in clients:
+            client.ask(get())
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(clients) < 64_000

@@ -29,7 +29,7 @@ from typing import Any
 
 from fasthttpserver._access import AccessLog
 from fasthttpserver._deadlines import Deadlines, Waiting
-from fasthttpserver._ending import ANNOUNCING, LAST_CALL, OPEN
+from fasthttpserver._ending import ANNOUNCING, LAST_CALL, LINGERING, OPEN
 from fasthttpserver._limits import Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._request import HTTPRequest, RequestCallback
@@ -93,13 +93,13 @@ class HTTPConnection(Serving):
         parser = self._parser
         message = parser.messages
         progress = 0
-        if self.stream.waiting:
+        if self.stream.waiting or (self._state is LINGERING and self.stream.unacknowledged):
             waiting, progress = Waiting.WRITING, self.stream.bytes_taken
         elif self._state is not OPEN:
             waiting, progress = Waiting.LINGERING, self._dropped
         elif self._request is not None:
-            # An application that was told that its client left may never finish.
-            waiting = Waiting.LEFT if self._left else Waiting.APPLICATION
+            # The application may never finish then.
+            waiting = Waiting.DISCONNECTED if self._eof else Waiting.APPLICATION
             if self._paused and self.stream.has_failed():
                 # Nobody listens while reading is paused; a long poll would wait for ever.
                 self.stream.abort()
@@ -122,7 +122,9 @@ class HTTPConnection(Serving):
         elif waiting is Waiting.LINGERING:
             self.stream.abort()
         else:
-            self.close()
+            if waiting is Waiting.DISCONNECTED:
+                self._note_disconnect()
+            self.close_idle()
 
     @property
     def requests(self) -> int:
@@ -159,7 +161,7 @@ class HTTPConnection(Serving):
         self.no_keep_alive = True
         self._draining = LAST_CALL if last_call else ANNOUNCING
         if last_call and self.idle_since is not None:
-            self.close()
+            self.close_idle()
 
     def cut_off(self) -> bool:
         """End it at once, as the server does not wait any longer; tell whether that hurts.

@@ -22,7 +22,7 @@ class Waiting(enum.Enum):
     BODY = "the rest of a body"
     IDLE = "the next request"
     APPLICATION = "a response"
-    LEFT = "a response, by an application that was told that the client has gone"
+    DISCONNECTED = "a response to a client that sends no more, and may have gone"
     WRITING = "the client, to take what was written"
     LINGERING = "the client's end, after ours"
 
@@ -34,13 +34,14 @@ class Deadlines:
         now: Seconds on the sweep's clock.
     """
 
-    __slots__ = ("_message", "_progress", "_since", "_started", "_waiting")
+    __slots__ = ("_judged", "_message", "_progress", "_since", "_started", "_waiting")
 
     def __init__(self, now: float) -> None:
         self._waiting = Waiting.FIRST_HEAD
         self._message = 0
         self._progress = 0
         self._since = self._started = now
+        self._judged = (now, 0)  # when the rate of a body was judged last, and its progress
 
     @property
     def since(self) -> float:
@@ -63,6 +64,7 @@ class Deadlines:
             self._waiting = waiting
             self._message = message
             self._started = now
+            self._judged = (now, progress)
             self._progress = -1
         if progress != self._progress:
             self._progress = progress
@@ -71,10 +73,20 @@ class Deadlines:
             return True
         elapsed = now - self._started
         if waiting is Waiting.BODY:
-            too_slow = elapsed > limits.body_grace and progress < limits.body_min_rate * elapsed
             too_long = limits.body_timeout is not None and elapsed >= limits.body_timeout
-            return too_slow or too_long
+            return too_long or self._is_too_slow(progress, limits, now)
         return waiting is Waiting.LINGERING and elapsed >= limits.linger_timeout
+
+    def _is_too_slow(self, progress: int, limits: Limits, now: float) -> bool:
+        """Judge the rate of a body, each time for the time since it was judged last.
+
+        So bytes that came in a burst do not buy the right to trickle for days.
+        """
+        then, before = self._judged
+        if now - then <= limits.body_grace:
+            return False
+        self._judged = (now, progress)
+        return progress - before < limits.body_min_rate * (now - then)
 
 
 def _allowed_silence(waiting: Waiting, limits: Limits) -> float:
@@ -83,7 +95,7 @@ def _allowed_silence(waiting: Waiting, limits: Limits) -> float:
             return limits.header_timeout
         case Waiting.BODY:
             return limits.body_stall_timeout
-        case Waiting.IDLE | Waiting.LEFT:
+        case Waiting.IDLE | Waiting.DISCONNECTED:
             return limits.idle_connection_timeout
         case Waiting.WRITING:
             return limits.write_timeout

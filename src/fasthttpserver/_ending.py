@@ -77,7 +77,6 @@ class Ending:
         "_ending",
         "_eof",
         "_framing",
-        "_left",
         "_mark",
         "_no_keep_alive",
         "_parser",
@@ -131,7 +130,6 @@ class Ending:
         self._ending = False  # finish() was called, something has to leave first
         self._eof = False
         self._paused = False  # reading, until what is here has been parsed
-        self._left = False  # the application was told that the client has gone
         self._state = OPEN
         self._draining = NOT_DRAINING
         self._announced = False  # a response told the client that the connection ends
@@ -199,7 +197,11 @@ class Ending:
         self._write_callback = None
         self._close_callback = None
         self._ending = False
-        self._left = False
+
+    def _note_disconnect(self) -> None:
+        """Have the access log say that the client did not wait for its answer."""
+        if self._access is not None and self._access.status is None:
+            self._access.status = 499  # nginx's, for just this
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run when the client has gone before the response was finished.
@@ -210,20 +212,19 @@ class Ending:
         self._demote()
         self._close_callback = callback
         if self._eof and callback is not None:
-            self.stream.loop.call_soon(self._tell_left)
+            self.stream.loop.call_soon(self._tell_disconnect)
 
-    def _tell_left(self) -> None:
+    def _tell_disconnect(self) -> None:
         request = self._request
         if request is not None and self._state is OPEN:
             self._demote()
-            told = self._run_close_callback() | self.stream.run_close_callback()
-            if self._request is request:  # not finished by what was just told
-                self._left = told
+            self._run_close_callback()
+            self.stream.run_close_callback()
 
-    def _run_close_callback(self) -> bool:
-        """Run the close callback, if there is one and it has not run; tell whether."""
+    def _run_close_callback(self) -> None:
+        """Run the close callback, if there is one and it has not run."""
         callback, self._close_callback = self._close_callback, None
-        return run_close_callback(callback, self.close)
+        run_close_callback(callback, self.close)
 
     # --- Closing ------------------------------------------------------------------------
 
@@ -238,15 +239,28 @@ class Ending:
         self._no_keep_alive = value
 
     def close(self) -> None:
-        """Close the connection; what was written is sent, the close callback does not run."""
+        """Close the connection; what was written arrives, the close callback does not run."""
+        self._demote()
+        # A client that waits for this answer may have sent more behind the request.
+        linger = self._request is not None or self._parser.unread > 0
+        self._clear()
+        if self._state is OPEN:
+            self._close_gently(linger)
+
+    def close_idle(self) -> None:
+        """Close a connection from which no answer is under way."""
         self._demote()
         self._clear()
-        self._state = CLOSED
-        self.stream.close()
+        self._close_gently(linger=False)
 
     def _close_gently(self, linger: bool) -> None:
-        """Close so that the last answer arrives, even if the client is still sending."""
+        """Close so that the last answer arrives, even if the client is still sending.
+
+        Args:
+            linger: Whether it may be sending; what the kernel has of it already is seen here.
+        """
         self._simple = False
+        linger = linger or self.stream.unread > 0
         if linger and not self._eof and self.stream.shutdown_write():
             self._state = LINGERING
             self.stream.resume_reading()

@@ -8,8 +8,11 @@ let a header end early, these do not.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from fasthttpserver._fields import canonical_names
+from fasthttpserver._headers import HTTPHeaders
 from fasthttpserver.errors import HTTPOutputError
 
 __all__ = ["ResponseFraming"]
@@ -26,27 +29,29 @@ class ResponseFraming:
         version: Of the request.
         keep_alive: Whether the connection is to go on.
         start_line: Three things: a version, which is ignored, a status code and a reason.
-        headers: An ``HTTPHeaders``, or what has its ``get_all`` and acts like a dict. The
-            fields that delimit the body are set in it.
+        headers: An ``HTTPHeaders``, or what has its ``get_all`` and acts like a dict; the
+            fields that delimit the body are set in it. Or another mapping, or pairs.
 
     Raises:
         ValueError: A field or the reason has CR, LF or NUL, a name is no token, the status
             code is none, or Content-Length is no number (CVE-2025-67724).
+        TypeError: A name is no string, or a value neither a string nor a number.
     """
 
     __slots__ = (
         "_remaining",
-        "_silent",
         "chunked",
         "head",
         "informational",
         "keep_alive",
+        "silent",
         "switches",
     )
 
     def __init__(
         self, method: str, version: str, keep_alive: bool, start_line: Any, headers: Any
     ) -> None:
+        headers = _with_get_all(headers)
         code = int(start_line[1])
         if not 100 <= code <= 999:
             raise ValueError(f"Illegal status code {code!r}")
@@ -56,7 +61,7 @@ class ResponseFraming:
         bodiless = code < 200 or code == 204 or self.switches
         # 1xx but 101: the response itself is still to come.
         self.informational = code < 200 and code != 101
-        self._silent = bodiless or code == 304 or method == "HEAD"
+        self.silent = bodiless or code == 304 or method == "HEAD"
         self._remaining: int | None = None
         self.chunked = False
         if not http_1_1 and "Transfer-Encoding" in headers:
@@ -67,13 +72,13 @@ class ResponseFraming:
                 if name in headers:
                     del headers[name]
         elif "Content-Length" in headers:
-            self._remaining = _content_length(headers["Content-Length"])
+            self._remaining = _content_length(str(headers["Content-Length"]))
             if "Transfer-Encoding" in headers:
                 del headers["Transfer-Encoding"]
-        elif http_1_1 and not self._silent:
+        elif http_1_1 and not self.silent:
             headers["Transfer-Encoding"] = "chunked"
             self.chunked = True
-        elif not self._silent:
+        elif not self.silent:
             keep_alive = False  # nothing but the end of the connection ends this body
         if "Connection" in headers and "close" in _options(headers["Connection"]):
             keep_alive = False  # as announced: RFC 9112 section 9.6
@@ -91,7 +96,7 @@ class ResponseFraming:
         Raises:
             HTTPOutputError: It is more than Content-Length announced.
         """
-        if self._silent or not chunk:
+        if self.silent or not chunk:
             return b""
         if self.chunked:
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
@@ -107,11 +112,20 @@ class ResponseFraming:
         Raises:
             HTTPOutputError: It was less than Content-Length announced.
         """
-        if self._remaining and not self._silent:
+        if self._remaining and not self.silent:
             raise HTTPOutputError(
                 f"Tried to write {self._remaining} bytes less than Content-Length"
             )
         return b"0\r\n\r\n" if self.chunked else b""
+
+
+def _with_get_all(headers: Any) -> Any:
+    if hasattr(headers, "get_all"):
+        return headers
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return HTTPHeaders._from_canonical_pairs(
+        [(canonical_names[name], value) for name, value in pairs]
+    )
 
 
 def _options(connection: str) -> list[str]:
@@ -133,6 +147,10 @@ def _serialize(code: int, reason: str, headers: Any) -> bytes:
             raise ValueError(f"Illegal header name {name!r}")
         if isinstance(value, bytes):
             value = value.decode("latin-1")
+        elif not isinstance(value, str):
+            if not isinstance(value, int):
+                raise TypeError(f"header {name} is a string or a number, not {value!r}")
+            value = str(value)
         if _ILLEGAL.search(value):
             raise ValueError(f"Illegal characters (CR or LF) in header {name}: {value!r}")
         lines.append(f"{name}: {value}")

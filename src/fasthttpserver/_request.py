@@ -15,7 +15,7 @@ from fasthttpserver import httputil
 from fasthttpserver._parser import RequestMessage
 from fasthttpserver.log import gen_log
 
-__all__ = ["NOTHING_YET", "HTTPRequest", "RequestCallback", "encode_chunk"]
+__all__ = ["NOTHING_YET", "TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ class HTTPRequest(RequestMessage):
             return self.connection  # type: ignore[no-any-return]
         if self._finish_time is not None:
             self._too_late("write")
-            return _NOTHING
+            return TOO_LATE
         return self._write_more(chunk, callback)
 
     def _write_more(
@@ -314,4 +314,4 @@ class _Nothing:
         yield  # what asyncio takes for "one turn"
 
 
-_NOTHING = _Nothing()
+TOO_LATE = _Nothing()

@@ -13,15 +13,18 @@ from typing import Any
 
 from fasthttpserver._ending import CLOSED, DETACHED, LINGERING, NOT_DRAINING, OPEN, Ending
 from fasthttpserver._framing import ResponseFraming
-from fasthttpserver._request import encode_chunk
+from fasthttpserver._request import HTTPRequest, encode_chunk
 from fasthttpserver.errors import HTTPOutputError
 from fasthttpserver.iostream import IOStream
-from fasthttpserver.log import gen_log
+from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["Responding"]
 
 # Nothing that an application writes goes anywhere then.
 _ENDED = (LINGERING, CLOSED)
+
+# Seconds until the callback of a write that sends nothing, for instance behind HEAD.
+_SILENT_PAUSE = 0.001
 
 
 class Responding(Ending):
@@ -75,22 +78,26 @@ class Responding(Ending):
         return self
 
     def write_headers(
-        self, start_line: Any, headers: Any, chunk: bytes | None = None
+        self, start_line: Any, headers: Any, chunk: bytes | str | None = None
     ) -> Awaitable[None]:
         """Begin a response whose framing the server does.
 
         Args:
             start_line: An ``httputil.ResponseStartLine``, or three such things.
-            headers: An ``HTTPHeaders``; what delimits the body is set in it.
-            chunk: The first part of the body.
+            headers: An ``HTTPHeaders``, in which what delimits the body is set; or any other
+                mapping, or pairs. Values are strings or numbers.
+            chunk: The first part of the body, as for ``write``.
 
         Returns:
             A future that is done when all that was written has left.
 
         Raises:
             ValueError: Something in the head would end it early.
+            TypeError: A header or the chunk is of another type.
             RuntimeError: The exchange is over, or has begun otherwise.
         """
+        if chunk is not None and type(chunk) is not bytes:
+            chunk = encode_chunk(chunk)
         self._demote()
         request = self._request
         if self.stream.closed() or self._state in _ENDED:
@@ -143,7 +150,9 @@ class Responding(Ending):
                 self.close()
                 raise
         request._finish_time = time()
-        if self._write_callback is not None or self.stream.waiting:
+        if not self._wrote and self._state is OPEN and not self.stream.closed():
+            self._finish_unanswered(request)
+        elif self._write_callback is not None or self.stream.waiting:
             self._ending = True  # _written() ends the exchange
         elif self.stream.corked:
             self._clear()  # the loop in data_received() goes on
@@ -156,6 +165,14 @@ class Responding(Ending):
                 self.stream.loop.call_soon(self._written)
             else:
                 self._clear()
+
+    def _finish_unanswered(self, request: HTTPRequest) -> None:
+        """End an exchange without an answer, so that the next one is not taken for it."""
+        if self._eof:
+            self.close_idle()  # nobody waits for one
+            return
+        app_log.error("finish() of %r without a response", request, stack_info=True)
+        self._reply_and_close(500, "Internal server error", request.method == "HEAD")
 
     def _too_late(self, what: str) -> None:
         """Refuse what would land in another exchange (CVE-2023-46137's family)."""
@@ -178,7 +195,12 @@ class Responding(Ending):
     def _expect_written(self, callback: Callable[[], object] | None) -> None:
         """Take a write's callback, in the place of an earlier one's."""
         self._write_callback = callback
-        if callback is not None:
+        if callback is None:
+            return
+        if self._framing is not None and self._framing.silent:
+            # There is no client whose taking would slow down an application that goes on and on.
+            self.stream.loop.call_later(_SILENT_PAUSE, self._written)
+        else:
             self.stream.loop.call_soon(self._written)
 
     def _written(self) -> None:

@@ -169,7 +169,7 @@ class HTTPServer(TCPServer):
         longest_idle = sweep.longest_idle()
         if longest_idle is None:
             return True
-        longest_idle.close()
+        longest_idle.close_idle()
         return False
 
     def _turn_away(self, connection: HTTPConnection, sweep: Sweep[HTTPConnection]) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
 from typing import Any
 
 from fasthttpserver._access import Access
 from fasthttpserver._ending import CLOSED, DETACHED, LAST_CALL, NOT_DRAINING, OPEN
 from fasthttpserver._replies import CONTINUE
-from fasthttpserver._request import NOTHING_YET, HTTPRequest
+from fasthttpserver._request import NOTHING_YET, TOO_LATE, HTTPRequest
 from fasthttpserver._responding import Responding
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["Serving"]
 
-# While requests are pipelined: how many are served in one turn of the loop, before others get
-# theirs, and a chunk of how many bytes has to be sent before the next request is served.
+# While requests are pipelined: how many are served in one turn of the loop, and for how many
+# seconds, before others get theirs; and a chunk of how many bytes has to be sent before the
+# next request is served.
 _FAIR_SHARE = 64
+_FAIR_TIME = 0.005
 _LARGE_CHUNK = 16_384
 
 
@@ -38,7 +39,7 @@ class Serving(Responding):
         # Bound once, for every read to come.
         self._next_request = self._parser.next_request
         self._send = self.stream.transport_write
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Future[Any] | None = None
         self._continued = -1  # the number of the message that was asked to continue
         self._dropped = 0  # bytes, while lingering
         self.stream.set_receiver(self)
@@ -54,6 +55,7 @@ class Serving(Responding):
         if (self._request is not None or not self._simple) and not self._may_begin(data):
             return
         pipelined = 0
+        started = 0.0
         try:
             # Local, here and below: a call of an attribute that is no method costs more.
             next_request = self._next_request
@@ -69,8 +71,8 @@ class Serving(Responding):
                 except (Exception, asyncio.CancelledError) as error:
                     self._callback_failed(error, request)
                     break
-                if result is not None and inspect.iscoroutine(result):
-                    self._start_task(result, request)
+                if result is not None:
+                    self._follow(result, request)
                 if request._finish_time is None:
                     self._demote()
                     self._hold_back()
@@ -93,7 +95,10 @@ class Serving(Responding):
                 else:
                     large = self._wrote_much()
                 pipelined += 1
-                if large or pipelined == _FAIR_SHARE:
+                if pipelined == 1:
+                    started = request.start_time
+                spent = request._finish_time - started
+                if large or pipelined == _FAIR_SHARE or spent > _FAIR_TIME:
                     # Others get their turn, and the client has to take this first.
                     self.stream.flush()
                     self.stream.wake_receiver()
@@ -174,7 +179,9 @@ class Serving(Responding):
         self._demote()
         if self._request is not None and self._state is OPEN:
             # Long-polling applications want to know; the answer may still be written.
-            self._tell_left()
+            self._tell_disconnect()
+            if self._request is not None and self._framing is not None and self._framing.silent:
+                self.close()  # but nothing more of it is sent
             return True
         if self._state is OPEN and (self._parser.unread or self.stream.waiting):
             # What came before it is answered; then _wait_for_more() closes.
@@ -207,6 +214,7 @@ class Serving(Responding):
 
     def release(self) -> bytes:
         """Let the application have the stream, and what was not parsed yet."""
+        rest = self._parser.detach()  # first: it may refuse, inside of a body
         self._sweep.discard(self)
         self._demote()
         self._state = DETACHED
@@ -215,13 +223,14 @@ class Serving(Responding):
         callback, self._write_callback = self._write_callback, None
         if callback is not None and not self.stream.closed():
             self.stream.write(b"", callback)
-        return self._parser.detach()
+        return rest
 
     def connection_lost(self, error: Exception | None) -> None:
         self._sweep.discard(self)
         self._simple = False
         self._state = CLOSED
         self._run_close_callback()
+        self._note_disconnect()
         self._clear()
 
     # --- Serving ------------------------------------------------------------------------
@@ -237,7 +246,7 @@ class Serving(Responding):
             self._continued = parser.messages
             self.stream.send(CONTINUE)
         elif self._draining is LAST_CALL and self.idle:
-            self.close()
+            self.close_idle()
 
     @property
     def idle(self) -> bool:
@@ -261,19 +270,29 @@ class Serving(Responding):
             self._simple = False
             self.stream.pause_reading()
 
-    def _start_task(self, coroutine: Coroutine[Any, Any, Any], request: HTTPRequest) -> None:
-        """Run what an ``async def`` callback returned; its exception is the callback's."""
+    def _follow(self, result: object, request: HTTPRequest) -> None:
+        """Await what the callback returned, if it can be; its exception is the callback's."""
+        if inspect.iscoroutine(result):
+            task: asyncio.Future[Any] = self.stream.loop.create_task(result)
+        elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
+            # What write() returns is no work of the application's.
+            try:
+                task = asyncio.ensure_future(result, loop=self.stream.loop)
+            except ValueError as error:  # it belongs to another loop
+                self._callback_failed(error, request)
+                return
+        else:
+            return
 
-        def done(task: asyncio.Task[Any]) -> None:
+        def done(task: asyncio.Future[Any]) -> None:
             if self._task is task:
                 self._task = None
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if error is not None:
                 self._callback_failed(error, request)
 
-        # The reference keeps the task alive; the loop itself has a weak one.
-        self._task = self.stream.loop.create_task(coroutine)
-        self._task.add_done_callback(done)
+        self._task = task  # keeps it alive; the loop itself has a weak reference
+        task.add_done_callback(done)
 
 
 def _raise(error: BaseException) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fasthttpserver import _reader
+from fasthttpserver._sockets import unacknowledged, unread
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.log import app_log
 
@@ -86,6 +87,7 @@ class Stream(asyncio.Protocol):
         "_connected",
         "_receiver",
         "_resume",
+        "_shut",
         "_transport",
         "_written_waiting",
         "address",
@@ -134,6 +136,7 @@ class Stream(asyncio.Protocol):
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._close_timer: asyncio.TimerHandle | None = None
         self._closed = True
+        self._shut = False  # nothing is written any more, and the peer is told so
 
     def wake_receiver(self) -> None:
         """Have the receiver deal, in a later turn of the loop, with a read of no bytes."""
@@ -183,9 +186,8 @@ class Stream(asyncio.Protocol):
         self.address = transport.get_extra_info("peername") or self.address
         self.transport_write = self._transport.write
         self._closed = False
-        # Low: asyncio tells when the last byte has left, not when some have. High: at once;
-        # but a TLS transport takes 0 for "always full", and its own records for our bytes.
-        self._transport.set_write_buffer_limits(high=16_384 if self.is_tls else 0, low=0)
+        # High: we are told at once that bytes wait. Low: that the last one has left.
+        self._transport.set_write_buffer_limits(high=0, low=0)
         connected, self._connected = self._connected, None
         if connected is not None:
             connected(self)
@@ -197,8 +199,7 @@ class Stream(asyncio.Protocol):
             self.data_received(b"")
         self._eof = True
         keep_open = self._receiver is not None and self._receiver.eof_received()
-        # TLS has no half-closed state (and asyncio warns when one is asked for).
-        if not keep_open or self.is_tls:
+        if not keep_open:
             self.close()  # as the transport will be, so that closed() tells
         return not self._closed
 
@@ -257,7 +258,7 @@ class Stream(asyncio.Protocol):
         Its exception, if the stream is closed before, is a ``StreamClosedError``.
         """
         future: asyncio.Future[None] = self.loop.create_future()
-        if self._closed:
+        if self.closed():
             future.set_exception(StreamClosedError(self.error))
             future.exception()  # writing to a client that left is no mistake
         else:
@@ -302,7 +303,7 @@ class Stream(asyncio.Protocol):
             self._send_soon()
 
     def _send_soon(self) -> None:
-        if self._closed:
+        if self._closed or self._shut:
             self.chunks.clear()
             raise StreamClosedError(self.error)
         if len(self.chunks[-1]) > _LARGE_CHUNK or len(self.chunks) > _MANY_CHUNKS:
@@ -334,8 +335,19 @@ class Stream(asyncio.Protocol):
 
     @property
     def bytes_taken(self) -> int:
-        """A number that grows by each byte that the kernel takes while the stream waits."""
-        return self._written_waiting - int(self._transport.get_write_buffer_size())
+        """A number that changes with each byte that the peer takes while the stream waits."""
+        waiting = int(self._transport.get_write_buffer_size()) + self.unacknowledged
+        return self._written_waiting - waiting
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes the kernel holds that have not arrived; see ``_sockets``."""
+        return unacknowledged(self._transport.get_extra_info("socket"))
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of the peer's the kernel holds; see ``_sockets``."""
+        return unread(self._transport.get_extra_info("socket"))
 
     # --- Reading ----------------------------------------------------------------------
 
@@ -414,22 +426,20 @@ class Stream(asyncio.Protocol):
         close()
 
     def shutdown_write(self) -> bool:
-        """Send what was written, then the end of it; False where that cannot be.
-
-        TLS has no word for it, and a peer that has reset the connection hears none.
-        """
-        if self._closed or not self._transport.can_write_eof():
+        """Send what was written, then the end of it; False if the peer has reset it."""
+        if self._closed:
             return False
         self.flush()
         try:
             self._transport.write_eof()
         except OSError:
             return False
+        self._shut = True
         return True
 
     def closed(self) -> bool:
-        """Whether it is closed; one side is enough."""
-        return self._closed
+        """Whether it is closed, or nothing can be written any more."""
+        return self._closed or self._shut
 
     def run_close_callback(self) -> bool:
         """Run the close callback, if there is one and it has not run; tell whether."""

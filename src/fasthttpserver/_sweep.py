@@ -67,6 +67,7 @@ class Sweep(Generic[C]):
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._last_run = 0.0
+        self._stood_still = False  # the loop, when it was looked last
         self._empty: asyncio.Future[None] | None = None
         self.closed = 0  # connections
         # For HTTPServer.stats(): by status code, and by what was waited for.
@@ -181,10 +182,13 @@ class Sweep(Generic[C]):
         passed = time - self._last_run
         self.now += min(passed, 2 * self._interval)
         self._last_run = time
-        if passed > 1.25 * self._interval:
-            # The loop stood still. What came meanwhile is read first; uvloop would not do so.
+        if passed > 1.25 * self._interval and not self._stood_still:
+            # The loop stood still. What came meanwhile is read first, which uvloop would not do;
+            # but only once, or a loop that is always busy would keep everybody for ever.
+            self._stood_still = True
             self._timer = self._loop.call_later(_MOMENT, self._run)
             return
+        self._stood_still = False
         self._timer = self._loop.call_later(self._interval, self._run)
         for connection in list(self.connections):
             connection.check_deadlines(self.now)

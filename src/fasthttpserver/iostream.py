@@ -55,7 +55,7 @@ class IOStream(Stream):
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"write() takes bytes, not {type(data).__name__}")
             data = bytes(data)  # the caller may change it
-        if self._closed:
+        if self.closed():
             raise StreamClosedError(self.error)
         if data:
             if self._receiver is not None:

@@ -7,11 +7,12 @@ import contextlib
 import inspect
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from fasthttpserver import ioloop, process
 from fasthttpserver._limits import Limits
+from fasthttpserver._tls_transport import TLSTransport
 from fasthttpserver.iostream import IOStream, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
 from fasthttpserver.netutil import (
@@ -229,12 +230,9 @@ class TCPServer:
             if self._ssl_context is None:
                 await loop.connect_accepted_socket(new_stream, connection)
             else:
-                await loop.connect_accepted_socket(
-                    new_stream,
-                    connection,
-                    ssl=self._ssl_context,
-                    ssl_handshake_timeout=self.limits.tls_handshake_timeout,
-                )
+                tls = TLSTransport(loop, self._ssl_context, new_stream)
+                await loop.connect_accepted_socket(lambda: tls, connection)
+                await tls.handshake(self.limits.tls_handshake_timeout)
         except (BrokenPipeError, ConnectionResetError):
             connection.close()  # left in the handshake: a health check, a port scan
         except OSError as error:  # ssl.SSLError and time-outs among them
