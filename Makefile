@@ -5,6 +5,7 @@ VENV ?= .venv
 PORT ?= 8888
 TIME ?= 60
 REQUESTS ?= 5000000
+MINUTES ?= 2
 ARGS ?=
 # The plain name first: it is what the user chose. PYTHON=... overrides.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
@@ -26,7 +27,8 @@ help:
 	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'
 	@echo 'make sanitize  test the parser with address and undefined-behaviour sanitizers'
 	@echo 'make fuzz      look for faults for TIME seconds ($(TIME)); INPUT=... runs one file again'
-	@echo 'make soak      serve REQUESTS requests ($(REQUESTS)), good and bad, and watch the memory'
+	@echo 'make soak      serve REQUESTS requests ($(REQUESTS)), good and bad, and watch the memory;'
+	@echo '               run random clients for MINUTES ($(MINUTES)), and compare every answer'
 	@echo 'make docs      build the documentation in build/docs/, warnings are errors'
 	@echo 'make dist      build the sdist, and the wheel from that sdist, without a network'
 	@echo 'make wheel     build, check and test a wheel for each Python here (ARGS=... goes to pytest)'
@@ -66,8 +68,9 @@ sanitize: build $(VENV)/test.stamp $(VENV)/peers.stamp
 fuzz: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python fuzz/run.py --time $(TIME) $(if $(INPUT),--input $(INPUT))
 
-soak: build
+soak: build $(VENV)/test.stamp
 	$(BIN)/python fuzz/soak.py --requests $(REQUESTS)
+	$(BIN)/python fuzz/exchanges.py --minutes $(MINUTES)
 
 # pip finds nothing, so a build that wanted to fetch would fail.
 dist: build $(VENV)/dist.stamp
