@@ -193,7 +193,7 @@ class Serving(Responding):
         return False
 
     def blocked(self) -> None:
-        self.bypassed()
+        self._demote()
 
     def bypassed(self) -> None:
         self._demote()
