@@ -339,6 +339,13 @@ _MULTIPART: dict[str, bytes | tuple[bytes | str, ...]] = {
     "multipart LF only": multipart(
         part(b'form-data; name="a"', b"1").replace(b"\r\n", b"\n"), end=b"--B--\n"
     ),
+    "multipart boundary in a line": multipart(
+        part(b'form-data; name="a"', b"x" + part(b'form-data; name="b"', b"2") + b"y")
+    ),
+    "multipart behind the end": multipart(
+        part(b'form-data; name="a"', b"1"),
+        end=b"--B--\r\n" + part(b'form-data; name="b"', b"2") + b"--B--\r\n",
+    ),
     "multipart empty": multipart(),
     "multipart 100 parts": multipart(part(b'form-data; name="a"', b"1") * 100),
     "multipart 101 parts": multipart(part(b'form-data; name="a"', b"1") * 101),

@@ -36,8 +36,10 @@ def test_an_urlencoded_form_is_parsed(content_type: str) -> None:
     [
         "multipart/form-data; boundary=b",
         'multipart/form-data; boundary="b"',
-        'Multipart/Form-Data; charset=utf-8; Boundary = "b" ; boundary=c',
+        'Multipart/Form-Data; charset=utf-8; Boundary = "b" ; boundary=b',
         "multipart/form-data;boundary=;boundary=b",
+        'multipart/form-data; x="; boundary=evil"; boundary=b',
+        "multipart/form-data; boundary*=utf-8''c; boundary=b",
     ],
 )
 def test_a_multipart_form_is_parsed(content_type: str) -> None:
@@ -90,6 +92,15 @@ def test_a_compressed_form_is_not_parsed(
     assert record.getMessage() == "Unsupported Content-Encoding: 'x\\x1b[0m'"
     assert parse(content_type, b"", HTTPHeaders({"Content-Encoding": "Identity"})) == ({}, {})
     assert parse("text/plain", b"", HTTPHeaders({"Content-Encoding": "gzip"})) == ({}, {})
+
+
+@pytest.mark.parametrize("second", ["boundary=c", 'BOUNDARY = "c"', r'boundary="\"b"'])
+def test_two_boundaries_are_refused(second: str) -> None:
+    # Some take the first and others the last.
+    for content_type in f"boundary=b; {second}", f"{second}; boundary=b":
+        with pytest.raises(HTTPInputError, match="two boundaries") as raised:
+            parse(f"multipart/form-data; {content_type}", PART)
+        assert raised.value.status == 400
 
 
 def test_limits_reach_both_kinds() -> None:

@@ -13,8 +13,10 @@ from fasthttpserver._multipart import (
     MAX_PART_HEADER_SIZE,
     HTTPFile,
     parse_multipart_form_data,
+    split_parameters,
 )
 from fasthttpserver._query import MAX_ARGUMENTS, parse_query, wire_bytes
+from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.log import gen_log
 
 __all__ = ["parse_body_arguments"]
@@ -47,8 +49,8 @@ def parse_body_arguments(
         max_part_header_size: How many bytes the header section of a part may have.
 
     Raises:
-        HTTPInputError: A limit is passed, or a part's header section has a bare CR. Some
-            arguments may have been appended already.
+        HTTPInputError: A limit is passed, or a multipart body is one that others could read
+            in another way. Some arguments may have been appended already.
     """
     media_type = content_type[: len(_URLENCODED)].lower()
     urlencoded = media_type == _URLENCODED
@@ -60,21 +62,24 @@ def parse_body_arguments(
     elif urlencoded:
         _parse_urlencoded(body, arguments, max_arguments)
     else:
-        for field in content_type.split(";"):
-            key, _, value = field.partition("=")
-            if key.strip(" \t").lower() == "boundary" and value:
-                boundary = wire_bytes(value.strip(" \t"))
-                break
-        else:
-            boundary = b""
         parse_multipart_form_data(
-            boundary,
+            _boundary(content_type),
             body,
             arguments,
             files,
             max_parts=max_parts,
             max_part_header_size=max_part_header_size,
         )
+
+
+def _boundary(content_type: str) -> bytes:
+    # Of two Tornado takes the first and Werkzeug the last.
+    boundaries = {
+        value for name, value in split_parameters(content_type) if name == "boundary" and value
+    }
+    if len(boundaries) > 1:
+        raise HTTPInputError("multipart/form-data with two boundaries")
+    return wire_bytes(boundaries.pop()) if boundaries else b""
 
 
 def _parse_urlencoded(body: bytes, arguments: dict[str, list[bytes]], max_arguments: int) -> None:

@@ -1,13 +1,17 @@
 """A multipart body comes in; arguments and uploaded files go out.
 
-What passes a limit is refused with ``HTTPInputError``. What is merely malformed is left out,
-as in Tornado 3, with one line on the general log for the whole body. No input takes more time
+A boundary counts at the beginning of a line, and the first final one ends the body (RFC 2046
+section 5.1.1). What is merely malformed is left out, as in Tornado 3, with one line on the
+general log for the whole body. What passes a limit is refused with ``HTTPInputError``, and so
+is a line that some readers take for a boundary and others for a part of a value: whoever
+filters uploads in front of this server has to see the same parts. No input takes more time
 than is proportional to its size.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from fasthttpserver._fields import is_token
@@ -20,6 +24,7 @@ __all__ = [
     "MAX_PART_HEADER_SIZE",
     "HTTPFile",
     "parse_multipart_form_data",
+    "split_parameters",
 ]
 
 # Tornado's limits since 6.5.5; the second is in bytes.
@@ -27,9 +32,8 @@ MAX_MULTIPART_PARTS = 100
 MAX_PART_HEADER_SIZE = 10_240
 # RFC 2046 section 5.1.1 allows 70 bytes.
 _MAX_BOUNDARY_SIZE = 256
-# Where the end of a body is looked for first; what follows it is usually CRLF or nothing.
-_EPILOGUE_SIZE = 4096
 
+_BARE_LINE_END = "multipart/form-data with CR or LF alone before a boundary"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # One parameter of a field value up to its semicolon; those inside quotes do not count. What
 # has begun cannot fail, as any character has its place, so nothing is read twice.
@@ -89,8 +93,8 @@ def parse_multipart_form_data(
         max_part_header_size: How many bytes the header section of a part may have.
 
     Raises:
-        HTTPInputError: A limit is passed, or a part's header section has a bare CR. Some
-            arguments may have been appended already.
+        HTTPInputError: A limit is passed, a part's header section has a bare CR, or it is
+            open which lines are boundaries. Some arguments may have been appended already.
     """
     if boundary.startswith(b'"') and boundary.endswith(b'"'):
         boundary = boundary[1:-1]
@@ -99,26 +103,65 @@ def parse_multipart_form_data(
         return
     if len(boundary) > _MAX_BOUNDARY_SIZE:
         raise HTTPInputError("multipart/form-data boundary too long")
-    last = _find_last(data, b"--" + boundary + b"--")
-    if last == -1:
+    parts = _find_parts(data, b"--" + boundary, max_parts)
+    if parts is None:
         gen_log.warning("Invalid multipart/form-data: no final boundary")
         return
-    delimiter = b"--" + boundary + b"\r\n"
-    if data.count(delimiter, 0, last) > max_parts:
-        raise HTTPInputError("Too many parts in a multipart/form-data body")
     problems = []
-    start = 0
-    while start < last:
-        end = data.find(delimiter, start, last)
-        if end == -1:
-            end = last
+    for start, end in parts:
         try:
             _parse_part(data, start, end, arguments, files, max_part_header_size)
         except _Malformed as problem:
             problems.append(problem)
-        start = end + len(delimiter)
     if problems:
         gen_log.warning("%s (parts left out: %d)", problems[0], len(problems))
+
+
+def _find_parts(data: bytes, dashed: bytes, max_parts: int) -> list[tuple[int, int]] | None:
+    """Return where the preamble and each part begin and end; None without a final boundary.
+
+    The end is behind the CRLF that belongs to the next boundary.
+
+    Args:
+        data: The whole body.
+        dashed: The boundary with the two hyphens before it.
+        max_parts: How many parts there may be.
+
+    Raises:
+        HTTPInputError: There are more, or other readers would cut elsewhere.
+    """
+    parts = []
+    start = 0
+    end = 0 if data.startswith(dashed) else _find_line(data, dashed, 0)
+    if data.find(dashed, 0, max(end, 0)) != -1:
+        # To Werkzeug and python-multipart the first boundary may stand inside a line.
+        raise HTTPInputError("multipart/form-data with a boundary inside the preamble")
+    while end != -1:
+        parts.append((start, end))
+        start = end + len(dashed)
+        if data.startswith(b"--", start):
+            # To Werkzeug and email CR is a line end, too.
+            if data.find(b"\r" + dashed, 0, end) != -1:
+                raise HTTPInputError(_BARE_LINE_END)
+            return parts  # what follows is the epilogue
+        if not data.startswith(b"\r\n", start):
+            raise HTTPInputError("multipart/form-data with a line like a boundary")
+        if len(parts) > max_parts:
+            raise HTTPInputError("Too many parts in a multipart/form-data body")
+        start += 2
+        end = _find_line(data, dashed, start - 1)  # its CRLF may be that of the next, too
+    return None
+
+
+def _find_line(data: bytes, beginning: bytes, start: int) -> int:
+    """Return where the next line begins that begins so, or -1."""
+    # Werkzeug and the standard library's email take LF for a line end: never silently pass it.
+    at = data.find(b"\n" + beginning, start) + 1
+    if not at:
+        return -1
+    if not data.endswith(b"\r\n", 0, at):
+        raise HTTPInputError(_BARE_LINE_END)
+    return at
 
 
 def _parse_part(
@@ -129,14 +172,12 @@ def _parse_part(
     files: dict[str, list[HTTPFile]],
     max_header_size: int,
 ) -> None:
-    """Parse data[start:end], which lies between two delimiters.
+    """Parse data[start:end], which lies between two boundaries.
 
     Raises:
         _Malformed: It is malformed and is to be left out.
         HTTPInputError: It is to be refused.
     """
-    if start == end:
-        return
     head_end = data.find(b"\r\n\r\n", start, min(end, start + max_header_size + 4))
     if head_end == -1:
         if end - start > max_header_size + 4:
@@ -144,9 +185,12 @@ def _parse_part(
         if start == 0:
             return  # the preamble, RFC 2046 section 5.1.1
         raise _Malformed("multipart/form-data missing headers")
+    if head_end + 4 == end:
+        # The CRLF of the boundary ends the head already: to some this line is not one.
+        raise HTTPInputError("multipart/form-data part with no value before a boundary")
     fields = _part_fields(data[start:head_end])
     disposition, parameters = _parse_parameters(fields.get("content-disposition", ""))
-    if disposition != "form-data" or data[end - 2 : end] != b"\r\n":
+    if disposition != "form-data":
         raise _Malformed("Invalid multipart/form-data")
     name = parameters.get("name")
     if not name:
@@ -185,17 +229,9 @@ def _parse_parameters(field: str) -> tuple[str, dict[str, str]]:
     Raises:
         _Malformed: A parameter is given twice.
     """
-    first, *rest = _PARAMETER.findall(field)
     parameters: dict[str, str] = {}
     extended: dict[str, str] = {}
-    for parameter in rest:
-        name, equals, value = parameter.partition("=")
-        if not equals:
-            continue
-        name = name.strip(" \t").lower()
-        value = value.strip(" \t")
-        if len(value) >= 2 and value[0] == value[-1] == '"':
-            value = _QUOTED_PAIR.sub(r"\1", value[1:-1])
+    for name, value in split_parameters(field):
         group = extended if name.endswith("*") else parameters
         if name in group:
             raise _Malformed("Invalid multipart/form-data: parameter given twice")
@@ -207,7 +243,18 @@ def _parse_parameters(field: str) -> tuple[str, dict[str, str]]:
             parameters[name] = decoded  # RFC 6266 section 4.3 prefers it
         else:
             parameters.setdefault(name, value)
-    return first.strip(" \t").lower(), parameters
+    return field.partition(";")[0].strip(" \t").lower(), parameters
+
+
+def split_parameters(field: str) -> Iterator[tuple[str, str]]:
+    """Give the parameters behind the first element of a field value, names in lower case."""
+    for parameter in _PARAMETER.findall(field)[1:]:
+        name, equals, value = parameter.partition("=")
+        value = value.strip(" \t")
+        if len(value) >= 2 and value[0] == value[-1] == '"':
+            value = _QUOTED_PAIR.sub(r"\1", value[1:-1])
+        if equals:
+            yield name.strip(" \t").lower(), value
 
 
 def _decode_extended(value: str) -> str | None:
@@ -226,17 +273,3 @@ def _decode_extended(value: str) -> str | None:
         return None
     # No header carries a control character in the open, so none is let in by this way.
     return None if _CONTROL.search(decoded) else decoded
-
-
-def _find_last(data: bytes, needle: bytes) -> int:
-    """Return what ``data.rfind(needle)`` would, in linear time.
-
-    ``bytes.rfind`` compares up to the whole needle at every byte, a second for 10 MB of
-    dashes; ``bytes.find`` has an algorithm that is linear (since Python 3.10).
-    """
-    window = max(0, len(data) - _EPILOGUE_SIZE)
-    found = data.rfind(needle, window)
-    if found == -1 and window:
-        backwards = data[::-1].find(needle[::-1])
-        found = len(data) - backwards - len(needle) if backwards != -1 else -1
-    return found
