@@ -250,6 +250,8 @@ _GROUPS: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
             "forwarded: real ip short form": "24: addresses in full",
             "forwarded: real ip number": "24",
             "forwarded: real ip octal": "24",
+            "forwarded: real ip in brackets": "25: an address all the same",
+            "forwarded: real ip with port": "25",
         },
     ),
     (

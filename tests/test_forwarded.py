@@ -79,12 +79,57 @@ def test_repeated_fields_count_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     "ip",
-    ["1", "127.1", "0x7f.0.0.1", "010.1.1.1", "1.2.3.4:80", "[::1]", "::1%lo", "fe80::1%evil\x1b"]
-    + ["1.2.3.4\x00", "4.4.4.256", "1.2.3", "::g", "localhost", "a" * 10_000, "\u0661.1.1.1"],
+    ["1", "127.1", "0x7f.0.0.1", "010.1.1.1", "::1%lo", "fe80::1%evil\x1b", "[::1%lo]:80"]
+    + ["1.2.3.4\x00", "4.4.4.256", "1.2.3", "::g", "localhost", "a" * 10_000, "\u0661.1.1.1"]
+    + ["1.2.3.4:", "1.2.3.4:x", "1.2.3.4:-1", "1.2.3.4: 80", "1.2.3.4:80:80", "1.2.3.4:\u0661"]
+    + ["1.2.3.4:65536", "1.2.3.4:123456", "1.2.3:80", ":80", "[]:80", "[::1", "::1]:80", "[::1]80"]
+    + ["[[::1]]", "[1.2.3.4]:80", "[1.2.3.4]", "localhost:80", "[::g]:80"],
 )
 def test_what_is_not_plainly_an_ip_address_is_not_believed(ip: str) -> None:
     assert forwarded_ip({"X-Real-Ip": ip}, PEER) == PEER
+    assert forwarded_ip({"X-Forwarded-For": ip}, PEER) == PEER
     assert ip not in parse_networks(["0.0.0.0/0"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "ip"),
+    [
+        ("4.4.4.4:1", "4.4.4.4"),
+        ("4.4.4.4:65535", "4.4.4.4"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[::ffff:4.4.4.4]:80", "::ffff:4.4.4.4"),
+        ("2001:db8::1:443", "2001:db8::1:443"),  # an address to its end
+    ],
+)
+def test_a_port_is_no_part_of_the_address(entry: str, ip: str) -> None:
+    assert forwarded_ip({"X-Real-Ip": entry}, PEER) == ip
+    assert forwarded_ip({"X-Forwarded-For": entry}, PEER) == ip
+    proxies = "10.1.1.1:80, 5.5.5.5:123, [fd00::1]:80, [::1]"
+    assert forwarded_ip({"X-Forwarded-For": f"{entry}, {proxies}"}, PEER, TRUSTED) == ip
+    assert forwarded_ip({"X-Forwarded-For": f"{entry}, 5.5.5.5:1"}, PEER, ["5.5.5.5"]) == ip
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "real_ip", "expected"),
+    [
+        ("4.4.4.4", "6.6.6.6", "4.4.4.4"),
+        ("6.6.6.6, 4.4.4.4, 10.0.0.1", "6.6.6.6", "4.4.4.4"),
+        ("evil", "6.6.6.6", PEER),
+        ("", "6.6.6.6", PEER),
+        (None, "4.4.4.4", "4.4.4.4"),
+        (None, "10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_x_real_ip_counts_with_trusted_proxies_only_where_they_say_nothing_else(
+    forwarded_for: str | None, real_ip: str, expected: str
+) -> None:
+    # A proxy that adds to X-Forwarded-For passes on an X-Real-Ip that the client made up.
+    headers = HTTPHeaders({"X-Real-Ip": real_ip})
+    if forwarded_for is not None:
+        headers["X-Forwarded-For"] = forwarded_for
+    assert forwarded_ip(headers, PEER, TRUSTED) == expected
+    assert forwarded_ip(headers, PEER, ["10.0.0.1"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,6 +159,24 @@ def test_the_last_scheme_counts_if_it_is_http_or_https(
     if forwarded_proto is not None:
         headers["X-Forwarded-Proto"] = forwarded_proto
     assert forwarded_protocol(headers, "http") == expected
+
+
+@pytest.mark.parametrize(
+    ("scheme", "forwarded_proto", "expected"),
+    [
+        ("https", "http", "http"),
+        ("https", "evil", "http"),
+        ("http", "https", "https"),
+        ("https", None, "https"),
+    ],
+)
+def test_x_scheme_counts_with_trusted_proxies_only_where_they_say_nothing_else(
+    scheme: str, forwarded_proto: str | None, expected: str
+) -> None:
+    headers = HTTPHeaders({"X-Scheme": scheme})
+    if forwarded_proto is not None:
+        headers["X-Forwarded-Proto"] = forwarded_proto
+    assert forwarded_protocol(headers, "http", TRUSTED) == expected
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,13 @@ def test_what_proxies_say_is_believed_only_on_demand(received: Received) -> None
     assert (request.remote_ip, request.protocol) == ("198.51.100.1", "https")
 
 
+def test_trusted_proxies_have_the_word_over_what_the_client_made_up(received: Received) -> None:
+    made_up = "X-Real-Ip: 203.0.113.9", "X-Scheme: https"
+    data = get("/", *made_up, "X-Forwarded-For: 198.51.100.1:5555", "X-Forwarded-Proto: http")
+    request = received(data, xheaders=True, trusted_downstream=["192.0.2.0/24"])
+    assert (request.remote_ip, request.protocol) == ("198.51.100.1", "http")
+
+
 # --- Arguments, files, cookies ----------------------------------------------------------
 
 

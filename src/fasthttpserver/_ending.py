@@ -335,4 +335,6 @@ class Ending:
     def protocol_of(self, request: HTTPRequest) -> str:
         """``http`` or ``https`` for one request."""
         protocol = self.protocol or ("https" if self.stream.is_tls else "http")
-        return forwarded_protocol(request.headers, protocol) if self.xheaders else protocol
+        if not self.xheaders:
+            return protocol
+        return forwarded_protocol(request.headers, protocol, self._trusted)

@@ -6,6 +6,7 @@ for the caller to decide (``HTTPServer(xheaders=True)``).
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Container, Iterable, Mapping
 from ipaddress import (
@@ -18,6 +19,10 @@ from ipaddress import (
 
 __all__ = ["TrustedNetworks", "forwarded_ip", "forwarded_protocol", "parse_networks"]
 
+# As RFC 7239 section 6 writes a node; some load balancers do so in X-Forwarded-For too.
+_WITH_PORT = re.compile(
+    r"(?:(?P<v4>[0-9.]+)(?=:)|\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\])(?::(?P<port>[0-9]{1,5}))?"
+)
 # The first 12 bytes of an IPv4 address in the form of IPv6, as a socket for both gives them.
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -25,8 +30,10 @@ _MAPPED = bytes(10) + b"\xff\xff"
 def forwarded_ip(headers: Mapping[str, str], peer_ip: str, trusted: Container[str] = ()) -> str:
     """Return the address of the client behind the proxies.
 
-    X-Real-Ip decides if it is there. Else it is the right-most address in X-Forwarded-For
-    that is not trusted, or the left-most if all are.
+    In X-Forwarded-For it is the right-most address that is not trusted, or the left-most if
+    all are. X-Real-Ip goes before that, unless there are trusted proxies: they add to
+    X-Forwarded-For and would pass on an X-Real-Ip that the client has made up. A port behind
+    an address is left out (``192.0.2.1:80``, ``[2001:db8::1]:80``).
 
     Args:
         headers: Of the request; repeated fields joined with commas.
@@ -34,30 +41,39 @@ def forwarded_ip(headers: Mapping[str, str], peer_ip: str, trusted: Container[st
             what they decide on is not an IP address.
         trusted: Addresses of proxies that add to X-Forwarded-For (``parse_networks``).
     """
-    candidate = headers.get("X-Real-Ip")
-    if candidate is None:
-        forwarded_for = headers.get("X-Forwarded-For")
-        if forwarded_for is None:
-            return peer_ip
-        for entry in reversed(forwarded_for.split(",")):
-            candidate = entry.strip(" \t")
-            if candidate not in trusted:
-                break
-    return candidate if candidate and _packed(candidate) else peer_ip
+    real_ip = headers.get("X-Real-Ip")
+    forwarded_for = headers.get("X-Forwarded-For")
+    if forwarded_for is None or (real_ip is not None and not trusted):
+        entries = [real_ip or ""]
+    else:
+        entries = forwarded_for.split(",")
+    candidate = ""
+    for entry in reversed(entries):
+        candidate = _without_port(entry.strip(" \t"))
+        if candidate not in trusted:
+            break
+    return candidate if _packed(candidate) else peer_ip
 
 
-def forwarded_protocol(headers: Mapping[str, str], protocol: str) -> str:
+def forwarded_protocol(
+    headers: Mapping[str, str], protocol: str, trusted: Container[str] = ()
+) -> str:
     """Return the scheme that the client used: ``http`` or ``https``.
 
-    X-Scheme decides if it is there, else X-Forwarded-Proto; of a list the last element.
+    X-Scheme decides if it is there, else X-Forwarded-Proto; where there are trusted proxies
+    the other way round, as in ``forwarded_ip``. Of a list the last element counts.
 
     Args:
         headers: Of the request; repeated fields joined with commas.
         protocol: Returned when the fields are missing or say something else.
+        trusted: Addresses of proxies that set X-Forwarded-Proto.
     """
-    schemes = headers.get("X-Scheme")
+    first, second = "X-Scheme", "X-Forwarded-Proto"
+    if trusted:
+        first, second = second, first
+    schemes = headers.get(first)
     if schemes is None:
-        schemes = headers.get("X-Forwarded-Proto", "")
+        schemes = headers.get(second, "")
     scheme = schemes.rpartition(",")[2].strip(" \t")
     return scheme if scheme in ("http", "https") else protocol
 
@@ -117,6 +133,14 @@ def parse_networks(
         except ValueError as error:
             raise ValueError(f"not an IP address or network: {entry!r} ({error})") from None
     return TrustedNetworks(networks)
+
+
+def _without_port(node: str) -> str:
+    """Return the address in ``address:port``, ``[v6]:port`` or ``[v6]``, else what came."""
+    match = _WITH_PORT.fullmatch(node)
+    if match is None or int(match["port"] or 0) > 65_535:
+        return node
+    return match["v4"] or match["v6"]
 
 
 def _packed(ip: str) -> bytes:

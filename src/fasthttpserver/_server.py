@@ -54,7 +54,8 @@ class HTTPServer(TCPServer):
         require_host: Refuse an HTTP/1.1 request without Host (RFC 9112 section 3.2).
         decompress_request: Unpack bodies with ``Content-Encoding: gzip``.
         trusted_downstream: Addresses and networks of proxies that may stand in
-            X-Forwarded-For, as strings such as ``10.0.0.0/8``.
+            X-Forwarded-For, as strings such as ``10.0.0.0/8``. Given them, X-Real-Ip and
+            X-Scheme count only where X-Forwarded-For and X-Forwarded-Proto are missing.
         chunk_size: Taken for the sake of code written for Tornado 4 and later, where it
             bounds the pieces that a body is delivered in. Here a body is delivered whole.
         access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
