@@ -35,7 +35,7 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r]")
 _PROBE = b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"
 
 # What follows from other attributes is not told as well.
-_DERIVED = ("full_url", "__repr__")
+_DERIVED = ("full_url",)
 
 
 @dataclass

@@ -1025,8 +1025,12 @@ cdef class RequestMessage:
         return [] if self._trailers is None else self._trailers
 
     def __repr__(self):
+        method, uri = (  # not much of either: it gets into logs
+            text if text is None or len(text) <= 200 else text[:200] + "..."
+            for text in (self.method, self.uri)
+        )
         return (
-            f"<{type(self).__name__} {self.method!r} {self.uri!r} {self.version!r} "
+            f"<{type(self).__name__} {method!r} {uri!r} {self.version!r} "
             f"{len(self.body or b'')} body bytes>"
         )
 

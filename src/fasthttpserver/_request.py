@@ -26,6 +26,9 @@ NOTHING_YET: Final[Any] = ()
 # How many bytes the writes of one callback may make in all to be joined one by one.
 _MOST_CORKED = 16_384
 
+# Characters of a method and of a URI in repr().
+_MOST_SHOWN = 200
+
 
 class _lazy(Generic[T]):
     """A method that is called once and then is the attribute of its name.
@@ -281,9 +284,12 @@ class HTTPRequest(RequestMessage):
         return self.connection.stream.getpeercert(binary_form)
 
     def __repr__(self) -> str:
-        names = ("protocol", "host", "method", "uri", "version", "remote_ip")
-        attributes = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"{type(self).__name__}({attributes}, headers={dict(self.headers)!r})"
+        # It gets into logs: no header fields, which have passwords, and never much.
+        method, uri = _shortened(self.method), _shortened(self.uri)
+        return (
+            f"{type(self).__name__}(method={method!r}, uri={uri!r}, version={self.version!r}, "
+            f"remote_ip={self.remote_ip!r})"
+        )
 
 
 class RequestCallback(Protocol):
@@ -305,6 +311,10 @@ def encode_chunk(chunk: object) -> bytes:
     if isinstance(chunk, (bytes, bytearray, memoryview)):
         return bytes(chunk)
     raise TypeError(f"write() takes bytes or str, not {type(chunk).__name__}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
 
 
 class _Nothing:

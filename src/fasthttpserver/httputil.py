@@ -89,7 +89,7 @@ def format_timestamp(ts: float | tuple[int, ...] | time.struct_time | datetime) 
     elif isinstance(ts, tuple | time.struct_time):
         moment = datetime.fromtimestamp(calendar.timegm(ts), UTC)
     else:
-        raise TypeError(f"unknown timestamp type: {ts!r}")
+        raise TypeError(f"unknown timestamp type: {type(ts).__name__}")
     return format_datetime(moment, usegmt=True)
 
 
@@ -113,7 +113,7 @@ def url_concat(
     if isinstance(args, Mapping):
         args = list(args.items())
     elif not isinstance(args, list | tuple):
-        raise TypeError(f"args is to be a mapping, a list or a tuple, not {args!r}")
+        raise TypeError(f"args is to be a mapping, a list or a tuple, not {type(args).__name__}")
     if not args:
         return url
     url, hash_sign, fragment = url.partition("#")
