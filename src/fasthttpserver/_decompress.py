@@ -12,6 +12,9 @@ __all__ = ["decompressing", "gunzip"]
 
 # zlib's way of asking for the gzip format with its largest window.
 _GZIP = 16 + zlib.MAX_WBITS
+# A member is given to zlib in pieces that double, beginning with so many bytes: what is behind
+# its end is copied, and were that all that is left, n members would cost n copies of it.
+_FIRST_PIECE = 256
 
 
 def decompressing(callback: RequestCallback, max_body_size: int) -> RequestCallback:
@@ -42,20 +45,28 @@ def gunzip(data: bytes, max_size: int) -> bytes:
         HTTPInputError: It is no gzip data (400), or gives more than `max_size` bytes (413),
             counted as they are made.
     """
+    view = memoryview(data)
     pieces = []
     room = max_size
-    while data:
+    at = 0
+    while at < len(data):
         unpacker = zlib.decompressobj(_GZIP)
-        try:
-            # One byte more than allowed tells that there is more.
-            piece = unpacker.decompress(data, room + 1)
-        except zlib.error as error:
-            raise HTTPInputError("Invalid gzip data in body") from error
-        room -= len(piece)
-        if room < 0:
-            raise HTTPInputError("Decompressed body is too large", 413)
-        if not unpacker.eof:
-            raise HTTPInputError("Truncated gzip data in body")
-        pieces.append(piece)
-        data = unpacker.unused_data
+        size = _FIRST_PIECE
+        while not unpacker.eof:
+            packed = view[at : at + size]
+            if not packed:
+                raise HTTPInputError("Truncated gzip data in body")
+            try:
+                # One byte more than allowed tells that there is more.
+                piece = unpacker.decompress(packed, room + 1)
+            except zlib.error as error:
+                raise HTTPInputError("Invalid gzip data in body") from error
+            room -= len(piece)
+            if room < 0:
+                raise HTTPInputError("Decompressed body is too large", 413)
+            if piece:
+                pieces.append(piece)
+            at += len(packed)
+            size *= 2
+        at -= len(unpacker.unused_data)
     return b"".join(pieces)
