@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers import (
     OK,
+    TIMEOUT,
     Logs,
     LoopThread,
     Served,
@@ -65,6 +66,10 @@ class Ends:
         for piece in pieces:
             self.transport.peer_sends(piece)
         self.turn()
+
+    def wait_for(self, future: asyncio.Future[Any]) -> None:
+        """Run the loop until it is done."""
+        self.loop.run_until_complete(asyncio.wait_for(asyncio.shield(future), TIMEOUT))
 
     def begin(self, style: str, name: str, *args: Any, **kwargs: Any) -> Read:
         """Begin a read, in one of the two styles."""
@@ -202,6 +207,64 @@ def test_streamed_read_until_close(ends: Callable[..., Ends], style: str) -> Non
     pair.send(b"cd", b"e", b"")
     assert parts == [b"ab", b"cd", b"e"]
     assert read.result == b""
+
+
+def test_a_regex_searches_each_byte_a_few_times_however_small_the_segments(
+    ends: Callable[..., Ends],
+) -> None:
+    pair = ends()
+    searched = []
+
+    def find(buffer: bytearray, _: int) -> int | None:
+        searched.append(len(buffer))
+        return None if buffer[-1] != ord("!") else len(buffer)
+
+    reader = pair.stream._buffered()
+    future = reader.read(find, None, rescans=True)
+    assert future is not None
+    for _ in range(100_000):  # in one turn of the loop, so that no pause is over
+        reader.data_received(b"xxxxx")
+    assert sum(size for size in searched if size > 4096) <= 3 * 500_000
+    reader.data_received(b"!")
+    pair.wait_for(future)
+    assert future.result() == b"xxxxx" * 100_000 + b"!"
+
+
+@pytest.mark.parametrize("tail", [[b"\r\n"], [b"\r", b"\n"], [b"\r", b"\n", b"rest"]])
+def test_a_regex_match_is_found_though_nothing_more_comes(
+    ends: Callable[..., Ends], tail: list[bytes]
+) -> None:
+    pair = ends()
+    future = pair.stream.read_until_regex(rb"\r?\n")
+    pair.send(b"x" * 500_000, *tail)
+    pair.wait_for(future)
+    assert future.result() == b"x" * 500_000 + b"\r\n"
+    rest = pair.stream.read_bytes(10, partial=True)
+    if tail[2:]:
+        pair.wait_for(rest)
+        assert rest.result() == b"rest"
+    else:
+        rest.cancel()
+
+
+def test_a_regex_match_is_found_at_the_end_of_the_connection(ends: Callable[..., Ends]) -> None:
+    pair = ends()
+    future = pair.stream.read_until_regex(rb"\n")
+    pair.turn()
+    for piece in [b"x" * 500_000, b"y", b"\n"]:
+        pair.stream.data_received(piece)  # type: ignore[call-arg, misc]
+    assert not future.done()
+    pair.stream.eof_received()
+    assert future.result().endswith(b"xy\n")
+
+
+def test_a_regex_match_is_found_before_the_buffer_is_full(ends: Callable[..., Ends]) -> None:
+    pair = ends(max_buffer_size=500_000)
+    future = pair.stream.read_until_regex(rb"\n")
+    pair.turn()
+    for piece in [b"x" * 400_000, b"\n", b"y" * 100_000]:
+        pair.stream.data_received(piece)  # type: ignore[call-arg, misc]
+    assert future.result() == b"x" * 400_000 + b"\n"
 
 
 def test_one_read_at_a_time(ends: Callable[..., Ends], style: str) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import math
 import operator
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from fasthttpserver._stream import Stream
 
 __all__ = ["BufferedReader"]
+
+# A regular expression may match anything, so a search of it begins at the start of the buffer.
+# Were that done for each segment, n bytes in small ones would cost n². So a buffer of more than
+# so many bytes is searched when it is twice as long as at the last search. Otherwise what is
+# there is searched after a pause, as nothing more may come: so many times as long as the last
+# search took, but at most so many seconds.
+_SEARCHED_AT_ONCE = 4096
+_PAUSE = 9
+_LONGEST_PAUSE = 0.25
 
 # Finds where the piece that is wanted ends: (bytes, how far they were searched) to the
 # length of the piece, or None while it is not all there.
@@ -47,6 +57,8 @@ class BufferedReader:
         self._read_ahead = read_ahead
         self._find: Finder | None = None
         self._searched = 0
+        self._rescans = False
+        self._pause: asyncio.TimerHandle | None = None  # when a regex is searched again
         self._deliver: Callable[[bytes], object] | None = None
         self._future: asyncio.Future[bytes] | None = None
         self._streaming: Callable[[bytes], object] | None = None
@@ -106,6 +118,7 @@ class BufferedReader:
         streaming: Callable[[bytes], object] | None = None,
         wanted: float = math.inf,
         until_close: bool = False,
+        rescans: bool = False,
     ) -> asyncio.Future[bytes] | None:
         """Begin a read.
 
@@ -115,6 +128,7 @@ class BufferedReader:
             streaming: Called with every part that comes instead; the end is told with b"".
             wanted: How many bytes a streaming read wants.
             until_close: The end of the connection ends the piece too.
+            rescans: `find` begins at the start of the buffer each time.
 
         Raises:
             AssertionError: A read is pending.
@@ -128,7 +142,7 @@ class BufferedReader:
         self._find, self._deliver, self._streaming = find, callback, streaming
         self._wanted = wanted
         self._until_close = until_close
-        self._searched = 0
+        self._rescans = rescans
         if self._closed and find(self._buffer, 0) is None and not until_close:
             error = StreamClosedError(self._stream.error)
             self._forget()
@@ -165,8 +179,10 @@ class BufferedReader:
             if part:
                 self._run(self._streaming, part)
             size = None if self._wanted else 0
+        elif self._pause is not None and not self._is_time_to_search():
+            return
         else:
-            size = self._find(self._buffer, self._searched)
+            size = self._search()
         if size is not None:
             self._hand_over(size)
         elif not self._closed:
@@ -175,6 +191,30 @@ class BufferedReader:
             self._hand_over(len(self._buffer))
         else:
             self._fail()
+
+    def _search(self) -> int | None:
+        assert self._find is not None
+        began = time.perf_counter()
+        size = self._find(self._buffer, self._searched)
+        if size is None and self._rescans and len(self._buffer) > _SEARCHED_AT_ONCE:
+            pause = min(_PAUSE * (time.perf_counter() - began), _LONGEST_PAUSE)
+            self._end_pause()
+            self._pause = self._stream.loop.call_later(pause, self._pause_is_over)
+        return size
+
+    def _is_time_to_search(self) -> bool:
+        size = len(self._buffer)
+        return size >= 2 * self._searched or size > self._max_size or self._closed
+
+    def _pause_is_over(self) -> None:
+        self._pause = None
+        if len(self._buffer) > self._searched:
+            self._advance()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     def _hand_over(self, size: int) -> None:
         data = self._take(size)
@@ -195,12 +235,17 @@ class BufferedReader:
 
     def _forget(self) -> None:
         self._find = self._deliver = self._future = self._streaming = None
-        self._until_close = False
+        self._until_close = self._rescans = False
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._searched = 0
+        self._end_pause()
 
     def _take(self, size: int) -> bytes:
         data = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
-        self._searched = 0
+        self._start_over()
         return data
 
     def _run(self, callback: Callable[[bytes], object], data: bytes) -> None:

@@ -141,9 +141,13 @@ class IOStream(Stream):
     def read_until_regex(
         self, regex: bytes, callback: Callable[[bytes], object] | None = None
     ) -> asyncio.Future[bytes] | None:
-        """Read up to and with what a regular expression matches; as ``read_bytes``."""
+        """Read up to and with what a regular expression matches; as ``read_bytes``.
+
+        A large buffer is not searched for each small segment that comes, but when it has
+        doubled or after a short pause. So what could match more may match more.
+        """
         find = _reader.pattern(regex)
-        return self._buffered().read(find, callback)
+        return self._buffered().read(find, callback, rescans=True)
 
     @overload
     def read_until_close(
