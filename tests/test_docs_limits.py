@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,23 @@ from typing import Any
 import pytest
 
 from fasthttpserver import _multipart, _query
-from fasthttpserver._limits import Limits
+from fasthttpserver._limits import RULES, Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver.errors import HTTPInputError
+from fasthttpserver.httpserver import HTTPServer
 
 TEXT = (Path(__file__).parent.parent / "docs" / "limits.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| `?([^|`]+)`? \| ([^|]+) \| (\w+) \| [^|]+ \|$", re.MULTILINE)
+# The first table says of each limit what switches it off, too.
+ROW = re.compile(
+    r"^\| `?([^|`]+)`? \| ([^|]+) \| (?:(no|`[^|]+) \| )?(\w+) \| [^|]+ \|$", re.MULTILINE
+)
 FIRST, SECOND = TEXT.split("## Fixed")
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def rows(text: str) -> dict[str, tuple[float | None, str]]:
     """Name, value and outcome of each row of a table."""
-    found = {name: (value, outcome) for name, value, outcome in ROW.findall(text)}
+    found = {name: (value, outcome) for name, value, _, outcome in ROW.findall(text)}
     return {
         name: (None if value == "off" else float(value.replace(" ", "")), outcome)
         for name, (value, outcome) in found.items()
@@ -33,6 +38,20 @@ def rows(text: str) -> dict[str, tuple[float | None, str]]:
 def test_each_limit_stands_there_with_its_default() -> None:
     documented = {name: value for name, (value, _) in rows(FIRST).items()}
     assert documented == dataclasses.asdict(Limits())
+
+
+def test_each_limit_says_what_switches_it_off() -> None:
+    documented = {
+        name: {word.strip("`") for word in off.split(", ")} - {"no"}
+        for name, _, off, _ in ROW.findall(FIRST)
+    }
+    for name, rule in RULES.items():
+        assert documented[name] <= {"None", "math.inf", "0"}
+        assert ("None" in documented[name]) == rule.optional
+        for word in documented[name]:
+            value = {"None": None, "math.inf": math.inf, "0": 0}[word]
+            found = getattr(HTTPServer(print, **{name: value}).limits, name)
+            assert found in (None, 0, math.inf)
 
 
 def test_fixed_bounds_have_their_values() -> None:

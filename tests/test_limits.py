@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import math
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from helpers import OK, Client, Logs, Served, answer, echo, eventually, framed, get, post, status_of
 from wire import Wire
 
-from fasthttpserver._limits import Limits
+from fasthttpserver._limits import RULES, Limits
+from fasthttpserver._parser import RequestParser
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 
 Serve = Callable[..., Served]
@@ -47,11 +51,18 @@ def test_limits_are_those_that_are_promised() -> None:
     )
 
 
-def test_each_limit_is_a_keyword_of_the_server() -> None:
-    for field in dataclasses.fields(Limits):
-        value = field.default if field.default is not None else 1.0
-        server = HTTPServer(echo, **{field.name: value})
-        assert getattr(server.limits, field.name) == value
+def test_each_limit_is_a_keyword_of_the_server_with_its_default() -> None:
+    parameters = inspect.signature(HTTPServer).parameters
+    defaults = {name: parameters[name].default for name in dataclasses.asdict(Limits())}
+    # As in Tornado, where it is not given: max_buffer_size.
+    assert defaults == dataclasses.asdict(Limits()) | {"max_body_size": None}
+    assert {parameters[name].kind for name in defaults} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_each_limit_of_the_server_is_the_one_that_was_given() -> None:
+    for number, field in enumerate(dataclasses.fields(Limits), 1000):
+        server = HTTPServer(echo, **{field.name: number})
+        assert getattr(server.limits, field.name) == number
 
 
 def test_max_buffer_size_is_the_old_name_of_max_body_size() -> None:
@@ -59,20 +70,117 @@ def test_max_buffer_size_is_the_old_name_of_max_body_size() -> None:
     assert HTTPServer(echo, max_buffer_size=1000, max_body_size=50).limits.max_body_size == 50
 
 
+@pytest.mark.parametrize("value", [0, 0.0, None])
+def test_idle_connection_timeout_has_tornados_words_for_the_default(value: float | None) -> None:
+    assert HTTPServer(echo, idle_connection_timeout=value).limits.idle_connection_timeout == 75.0
+
+
+HEADS = ["max_header_size", "max_request_line", "max_field_size", "max_header_count"]
+COUNTS = [*HEADS, "max_body_size", "read_ahead", "max_connections"]
+ENDLESS = ["header_timeout", "body_stall_timeout", "body_timeout", "write_timeout"]
+BOUNDED = ["tls_handshake_timeout", "linger_silence", "linger_timeout"]
+TIMES = [*ENDLESS, *BOUNDED, "idle_connection_timeout", "body_grace", "body_min_rate"]
+
+
+def test_the_tables_below_know_every_limit() -> None:
+    assert sorted([*COUNTS, *TIMES]) == sorted(dataclasses.asdict(Limits()))
+
+
+WRONG: list[tuple[list[str], list[object], type[Exception]]] = [
+    (["max_header_sise"], [1], TypeError),
+    (COUNTS, ["1000", 1000.0, True, math.nan, b"1", [1]], TypeError),
+    (COUNTS, [-1, 1 << 70], ValueError),
+    ([*HEADS, "max_connections"], [0], ValueError),
+    ([*HEADS, "read_ahead"], [None], TypeError),
+    (TIMES, ["1", True, b"1", [1.0], 1j], TypeError),
+    (TIMES, [-1, -1.5, math.nan, -math.inf], ValueError),
+    ([*ENDLESS, *BOUNDED], [0, 0.0, 1e-9], ValueError),
+    ([*BOUNDED, "body_grace"], [math.inf, 10**400], ValueError),
+    ([*BOUNDED, "body_grace"], [None], TypeError),
+    (["idle_connection_timeout"], [1e-9], ValueError),
+    (["idle_connection_timeout"], [False], TypeError),
+    (["body_min_rate"], [math.inf], ValueError),
+    (["max_buffer_size", "chunk_size"], ["1", 1.0, True], TypeError),
+    (["max_buffer_size", "chunk_size"], [-1], ValueError),
+    (["protocol"], [True, b"https"], TypeError),
+    (["protocol"], ["HTTPS", "ftp", ""], ValueError),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "error"),
-    [
-        ("max_header_sise", 1, TypeError),
-        ("header_timeouts", 1.0, TypeError),
-        ("max_header_size", "1000", TypeError),
-        ("max_header_size", -1, ValueError),
-        ("max_body_size", -1, ValueError),
-        ("max_header_count", 0, ValueError),
-    ],
+    [(name, value, error) for names, values, error in WRONG for name in names for value in values],
 )
 def test_wrong_limits_are_refused_at_once(name: str, value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=name):
         HTTPServer(echo, **{name: value})
+
+
+def test_the_parser_takes_what_the_server_takes() -> None:
+    for name in [*HEADS, "max_body_size"]:
+        rule = RULES[name]
+        for value in (rule.low, rule.high):
+            HTTPServer(echo, **{name: value})
+            RequestParser(**{name: value})
+        for value in (rule.low - 1, rule.high + 1):
+            with pytest.raises(ValueError, match=name) as of_server:
+                HTTPServer(echo, **{name: value})
+            with pytest.raises(ValueError, match=name) as of_parser:
+                RequestParser(**{name: value})
+            assert str(of_server.value) == str(of_parser.value)
+
+
+# --- Switched off -----------------------------------------------------------------------
+
+NEVER: list[tuple[dict[str, Any], bytes, str]] = [
+    ({"header_timeout": None}, b"", ""),
+    ({"header_timeout": None}, get()[:-2], "408"),
+    ({"header_timeout": math.inf}, get()[:-2], "408"),
+    ({"body_stall_timeout": None, "body_min_rate": None}, post(b"12345")[:-1], "408"),
+    ({"body_stall_timeout": None, "body_min_rate": 0}, post(b"12345")[:-1], "408"),
+    ({"body_stall_timeout": math.inf, "body_min_rate": 0.0}, post(b"12345")[:-1], "408"),
+    ({"idle_connection_timeout": math.inf}, get(), ""),
+    ({"write_timeout": None}, get("/large"), ""),
+    ({"write_timeout": math.inf}, get("/large"), ""),
+]
+
+
+@pytest.mark.parametrize(("limits", "data", "status"), NEVER)
+def test_what_is_off_waits_for_ever(
+    wire: Wired, logs: Logs, limits: dict[str, Any], data: bytes, status: str
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        answer(request, bytes(1000 if request.uri == "/large" else 1))
+
+    for given in (limits, {}):
+        end = wire(callback, window=500, **given)
+        end.send(*filter(None, [data]))
+        end.sent()
+        end.pass_time(100)
+        # The same client is not waited for where nothing is off.
+        assert end.ended == (not given)
+        if not given:
+            assert status in end.sent().decode("latin-1")
+    assert len(logs.refusals()) == bool(status)
+
+
+def test_grace_of_nothing_judges_a_body_at_the_next_look(wire: Wired, logs: Logs) -> None:
+    end = wire(echo, body_grace=0)
+    end.send(post(b"12345")[:-1])
+    end.pass_time(2)
+    assert status_of(end.sent()) == 408
+    assert len(logs.refusals()) == 1
+
+
+@pytest.mark.parametrize(
+    "limits", [{"body_grace": 0}, {"body_grace": 1e-9}, {"linger_silence": 0.001}]
+)
+def test_no_limit_makes_the_server_look_all_the_time(serve: Serve, limits: dict[str, Any]) -> None:
+    served = serve(echo, **limits)
+    served.connect().ask(get())
+    sweep = served.server._sweep
+    assert sweep is not None
+    assert sweep._interval >= 0.001
 
 
 # --- Sizes ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -47,12 +48,45 @@ def end(process: Process) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
+LIMITS = sorted(field.name for field in dataclasses.fields(_limits.Limits))
+
+
+def option(name: str, value: str) -> str:
+    return f"--{name.replace('_', '-')}={value}"
+
+
 def test_every_limit_has_an_option_with_its_help() -> None:
-    names = {field.name for field in dataclasses.fields(_limits.Limits)}
-    words = [f"--{name.replace('_', '-')}=7" for name in sorted(names)]
-    limits = limits_of(parse_options(words, "0"))
-    assert set(limits) == names
+    limits = limits_of(parse_options([option(name, "7") for name in LIMITS], "0"))
+    assert sorted(limits) == LIMITS
     assert set(limits.values()) == {7}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limit_is_off_where_the_help_says_so(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["--help"], "0")
+    (text,) = re.findall(rf"--{name.replace('_', '-')} N (.*?\(default: .*?\))", one_line(capsys))
+    words = [option(name, "off")]
+    if ", or off" in text:
+        limit = getattr(__main__.make_server(print, parse_options(words, "0")).limits, name)
+        assert limit in (None, math.inf)
+    else:
+        with pytest.raises(SystemExit):
+            parse_options(words, "0")
+        kind = "int" if _limits.RULES[name].whole else "float"
+        assert f"invalid {kind} value" in one_line(capsys)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, however it was wrapped."""
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).split())
+
+
+def test_limits_that_may_be_none_may_be_off() -> None:
+    optional = [name for name, rule in _limits.RULES.items() if rule.optional]
+    given = limits_of(parse_options([option(name, "off") for name in optional], "0"))
+    assert given == dict.fromkeys(optional)
 
 
 def test_what_is_not_given_is_left_to_the_server() -> None:
@@ -67,6 +101,9 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
         (["--port", "x"], "invalid int value"),
         (["--loop", "trio"], "invalid choice"),
         (["--header-timeout", "soon"], "invalid float value"),
+        (["--processes", "-1"], "--processes must be 0 or more"),
+        (["--drain-timeout", "-1"], "--drain-timeout must be 0 or more"),
+        (["--drain-timeout", "nan"], "--drain-timeout must be 0 or more"),
     ],
 )
 def test_mistake_is_told_and_ends_with_status_2(
@@ -82,6 +119,9 @@ def test_mistake_is_told_and_ends_with_status_2(
     ("words", "text"),
     [
         (["--max-header-size", "1"], "max_header_size must be between"),
+        (["--header-timeout", "0"], "header_timeout must be between"),
+        (["--write-timeout", "nan"], "write_timeout must be between"),
+        (["--max-connections", "0"], "max_connections must be between"),
         (["--certfile", "nowhere.pem"], "nowhere.pem"),
         (["--trusted-downstream", "10.0.0.0/33"], "10.0.0.0/33"),
         (["--fd", "three"], "--fd takes a number or 'systemd'"),

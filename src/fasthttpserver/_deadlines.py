@@ -7,7 +7,6 @@ that has come, and compares the answer with the one before: no change means sile
 from __future__ import annotations
 
 import enum
-import math
 
 from fasthttpserver._limits import Limits
 
@@ -69,7 +68,8 @@ class Deadlines:
         if progress != self._progress:
             self._progress = progress
             self._since = now
-        if now - self._since >= _allowed_silence(waiting, limits):
+        allowed = _allowed_silence(waiting, limits)
+        if allowed is not None and now - self._since >= allowed:
             return True
         elapsed = now - self._started
         if waiting is Waiting.BODY:
@@ -86,10 +86,10 @@ class Deadlines:
         if now - then <= limits.body_grace:
             return False
         self._judged = (now, progress)
-        return progress - before < limits.body_min_rate * (now - then)
+        return progress - before < (limits.body_min_rate or 0.0) * (now - then)
 
 
-def _allowed_silence(waiting: Waiting, limits: Limits) -> float:
+def _allowed_silence(waiting: Waiting, limits: Limits) -> float | None:
     match waiting:
         case Waiting.FIRST_HEAD | Waiting.HEAD:
             return limits.header_timeout
@@ -102,4 +102,4 @@ def _allowed_silence(waiting: Waiting, limits: Limits) -> float:
         case Waiting.LINGERING:
             return limits.linger_silence
         case Waiting.APPLICATION:
-            return math.inf
+            return None

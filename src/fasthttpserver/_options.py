@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasthttpserver._access import FORMATS
-from fasthttpserver._limits import Limits
+from fasthttpserver._limits import RULES, Limits
 
 __all__ = ["limits_of", "parse_options"]
 
@@ -31,6 +32,11 @@ _LIMIT_HELP = {
     "linger_silence": "seconds of silence before a closing client is left",
     "linger_timeout": "seconds before it is left in any case",
     "max_connections": "connections of one process",
+}
+
+# What "off" stands for, where there is such a thing.
+_OFF = {name: None for name, rule in RULES.items() if rule.optional} | {
+    "idle_connection_timeout": math.inf
 }
 
 
@@ -118,18 +124,24 @@ def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Nam
 
     limits = parser.add_argument_group("limits", "see docs/limits.md for their reasons")
     for field in dataclasses.fields(Limits):
-        kind = int if "int" in str(field.type) else float
+        off = ", or off" if field.name in _OFF else ""
+        default = "off" if field.default is None else field.default
         limits.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=kind,
+            type=_limit(field.name),
+            default=argparse.SUPPRESS,
             metavar="N",
-            help=f"{_LIMIT_HELP[field.name]} (default: {field.default})",
+            help=f"{_LIMIT_HELP[field.name]}{off} (default: {default})",
         )
     options = parser.parse_args(arguments)
     if options.keyfile and not options.certfile:
         parser.error("--keyfile needs --certfile")
     if options.reload and options.processes != 1:
         parser.error("--reload is for one process")
+    if options.processes < 0:
+        parser.error("--processes must be 0 or more")
+    if not options.drain_timeout >= 0:  # NaN is not either
+        parser.error("--drain-timeout must be 0 or more")
     if options.processes != 1 and sys.platform == "win32":
         parser.error("--processes: this system cannot fork")
     return options
@@ -137,6 +149,17 @@ def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Nam
 
 def limits_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the limits that were given, as keyword arguments of ``HTTPServer``."""
+    given = vars(options)
     names = [field.name for field in dataclasses.fields(Limits)]
-    given = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: given[name] for name in names if name in given}
+
+
+def _limit(name: str) -> Callable[[str], float | None]:
+    """Return what reads the value of a limit; ``Limits`` looks at its range."""
+    number = int if RULES[name].whole else float
+
+    def read(word: str) -> float | None:
+        return _OFF[name] if word == "off" and name in _OFF else number(word)
+
+    read.__name__ = number.__name__  # for argparse to say what is wrong
+    return read

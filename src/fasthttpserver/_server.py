@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import math
 import socket
 import ssl
 from collections import deque
@@ -15,7 +15,7 @@ from fasthttpserver._access import Access, AccessLog
 from fasthttpserver._connection import HTTPConnection
 from fasthttpserver._decompress import decompressing
 from fasthttpserver._forwarded import parse_networks
-from fasthttpserver._limits import Limits
+from fasthttpserver._limits import Limits, Rule, check_number
 from fasthttpserver._parser import RequestParser
 from fasthttpserver._request import HTTPRequest, RequestCallback
 from fasthttpserver._shutdown import drain_on_sigterm
@@ -30,7 +30,10 @@ __all__ = ["HTTPServer"]
 # accepted in one go.
 _MAX_TURNED_AWAY = 128
 
-_LIMITS = {field.name for field in dataclasses.fields(Limits)}
+_DEFAULTS = Limits()
+_CHUNK_SIZE = Rule(0, math.inf, whole=True, optional=True)
+_SECONDS = Rule(0, math.inf)
+_SECONDS_OR_NONE = _SECONDS._replace(optional=True)
 
 
 class HTTPServer(TCPServer):
@@ -62,11 +65,29 @@ class HTTPServer(TCPServer):
             ``json``, or a function that makes the line. It costs a part of the speed.
         count_bytes_sent: Have ``stats()`` tell them. It is the one counter that costs
             something with every response.
-        limits: Any field of ``fasthttpserver._limits.Limits`` by its name.
+        max_header_size: Bytes of request line and header block together.
+        max_request_line: Bytes of the request line.
+        max_field_size: Bytes of one header field.
+        max_header_count: Header fields of a request.
+        max_body_size: Bytes of a body; None for ``max_buffer_size``, or 100 MiB.
+        header_timeout: Seconds for a request's header block; None is off.
+        body_stall_timeout: Seconds of silence inside a body; None is off.
+        body_min_rate: Bytes a second that a body has to come at; None and 0 are off.
+        body_grace: Seconds before that is judged.
+        body_timeout: Seconds for a whole body; None is off.
+        idle_connection_timeout: Seconds between requests. None and 0 are the default, as in
+            Tornado; ``math.inf`` is off.
+        write_timeout: Seconds in which a client takes nothing of what waits for it; None
+            is off.
+        tls_handshake_timeout: Seconds for a TLS handshake.
+        read_ahead: Bytes that may wait unread while a request runs.
+        linger_silence: Seconds of silence after which a refused client is left.
+        linger_timeout: Seconds after which it is left in any case.
+        max_connections: Connections at a time; None is off.
 
     Raises:
         TypeError: An argument is unknown, or of the wrong type.
-        ValueError: A limit is out of its range.
+        ValueError: One is out of its range; for limits see ``docs/limits.md``.
         KeyError: ``ssl_options`` has no ``certfile``.
     """
 
@@ -86,20 +107,56 @@ class HTTPServer(TCPServer):
         chunk_size: int | None = None,
         access_log: str | Callable[[Access, str], str] | None = None,
         count_bytes_sent: bool = False,
-        **limits: Any,
+        max_header_size: int = 65_536,
+        max_request_line: int = 8190,
+        max_field_size: int = 16_384,
+        max_header_count: int = 100,
+        max_body_size: int | None = None,
+        header_timeout: float | None = 60.0,
+        body_stall_timeout: float | None = 60.0,
+        body_min_rate: float | None = 240.0,
+        body_grace: float = 10.0,
+        body_timeout: float | None = None,
+        idle_connection_timeout: float | None = 75.0,
+        write_timeout: float | None = 60.0,
+        tls_handshake_timeout: float = 10.0,
+        read_ahead: int = 65_536,
+        linger_silence: float = 2.0,
+        linger_timeout: float = 10.0,
+        max_connections: int | None = None,
     ) -> None:
         if not callable(request_callback):
             raise TypeError(f"request_callback must be callable, not {request_callback!r}")
-        unknown = sorted(limits.keys() - _LIMITS)
-        if unknown:
-            raise TypeError(f"HTTPServer() got an unexpected keyword argument {unknown[0]!r}")
+        if not (protocol is None or isinstance(protocol, str)):
+            raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
+        if protocol not in (None, "http", "https"):
+            raise ValueError(f"protocol must be 'http' or 'https', not {protocol!r}")
+        check_number("chunk_size", chunk_size, _CHUNK_SIZE)
         super().__init__(io_loop, ssl_options, max_buffer_size)
-        if max_buffer_size is not None:
-            limits.setdefault("max_body_size", max_buffer_size)
-        # Tornado takes 0 and None for its default here.
-        if not limits.get("idle_connection_timeout", 1):
-            del limits["idle_connection_timeout"]
-        self.limits = Limits(**limits)
+        if max_body_size is None:
+            max_body_size = _DEFAULTS.max_body_size if max_buffer_size is None else max_buffer_size
+        check_number("idle_connection_timeout", idle_connection_timeout, _SECONDS_OR_NONE)
+        if not idle_connection_timeout:  # Tornado's words for the default
+            idle_connection_timeout = _DEFAULTS.idle_connection_timeout
+        self.limits = Limits(
+            max_header_size=max_header_size,
+            max_request_line=max_request_line,
+            max_field_size=max_field_size,
+            max_header_count=max_header_count,
+            max_body_size=max_body_size,
+            header_timeout=header_timeout,
+            body_stall_timeout=body_stall_timeout,
+            body_min_rate=body_min_rate,
+            body_grace=body_grace,
+            body_timeout=body_timeout,
+            idle_connection_timeout=idle_connection_timeout,
+            write_timeout=write_timeout,
+            tls_handshake_timeout=tls_handshake_timeout,
+            read_ahead=read_ahead,
+            linger_silence=linger_silence,
+            linger_timeout=linger_timeout,
+            max_connections=max_connections,
+        )
         self.request_callback = request_callback
         self._callback = request_callback
         if decompress_request:
@@ -111,7 +168,6 @@ class HTTPServer(TCPServer):
         self.xheaders = xheaders
         self.protocol = protocol
         self.require_host = require_host
-        self._new_parser()  # says now what is wrong with a limit
         self._sweep: Sweep[HTTPConnection] | None = None
         self._draining = False
         self._turned_away: deque[HTTPConnection] = deque()
@@ -236,7 +292,13 @@ class HTTPServer(TCPServer):
         Returns:
             How many requests were ``served`` in the time, and how many connections were
             ``closed`` in good order and ``aborted`` because time was over.
+
+        Raises:
+            TypeError: A time is no number.
+            ValueError: A time is negative, or not a number (NaN).
         """
+        check_number("timeout", timeout, _SECONDS)
+        check_number("grace", grace, _SECONDS)
         self._draining = True
         self.accept_waiting()
         self.stop()

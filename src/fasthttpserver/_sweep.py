@@ -7,7 +7,6 @@ them. It sleeps while there are none.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from typing import Generic, Protocol, TypeVar
 
@@ -19,7 +18,6 @@ __all__ = ["Sweep"]
 _FRESH = 0.05
 # Looking for idle connections costs as much as this many times asking for one may.
 _LOOK_SHARE = 16
-
 
 # Seconds that let the loop poll once.
 _MOMENT = 0.001
@@ -81,19 +79,18 @@ class Sweep(Generic[C]):
         self._idle_asked = 0  # how often, since
         self._fresh: dict[C, float] = {}  # where it matters, on the loop's clock
         # A second is as exact as anybody needs, unless a deadline itself is shorter.
-        self._interval = min(
-            1.0,
-            min(
-                limits.header_timeout,
-                limits.body_stall_timeout,
-                limits.body_grace,
-                limits.body_timeout or math.inf,
-                limits.idle_connection_timeout,
-                limits.write_timeout,
-                limits.linger_silence,
-            )
-            / 4,
+        deadlines = (
+            limits.header_timeout,
+            limits.body_stall_timeout,
+            limits.body_grace,
+            limits.body_timeout,
+            limits.idle_connection_timeout,
+            limits.write_timeout,
+            limits.linger_silence,
         )
+        # None is off, and what is over at once has no time to look.
+        shortest = min(time for time in deadlines if time)
+        self._interval = max(_MOMENT, min(1.0, shortest / 4))
 
     def add(self, connection: C) -> None:
         """Look at a connection from now on."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from fasthttpserver import ioloop, process
-from fasthttpserver._limits import Limits
+from fasthttpserver._limits import RULES, Limits, check_number
 from fasthttpserver._tls_transport import TLSTransport
 from fasthttpserver.iostream import IOStream, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
@@ -26,6 +26,8 @@ __all__ = ["TCPServer"]
 
 _BACKLOG = 128
 
+_BUFFER_SIZE = RULES["max_body_size"]._replace(optional=True)
+
 
 class TCPServer:
     """A non-blocking TCP server; subclasses say what to do with a connection.
@@ -38,10 +40,11 @@ class TCPServer:
         max_buffer_size: Bytes that one connection may have waiting; None for the default.
 
     Raises:
+        TypeError: ``io_loop`` is no loop, or ``max_buffer_size`` no int.
         KeyError: ``ssl_options`` has no ``certfile``.
-        ValueError: A file that ``ssl_options`` names does not exist. What is in the files
-            is looked at once, when the first socket is bound or added, and then an
-            ``ssl.SSLError`` tells what is wrong.
+        ValueError: ``max_buffer_size`` is negative, or a file that ``ssl_options`` names does
+            not exist. What is in the files is looked at once, when the first socket is bound
+            or added, and then an ``ssl.SSLError`` tells what is wrong.
     """
 
     def __init__(
@@ -50,10 +53,11 @@ class TCPServer:
         ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
         max_buffer_size: int | None = None,
     ) -> None:
+        check_number("max_buffer_size", max_buffer_size, _BUFFER_SIZE)
         self.io_loop = io_loop
         self.ssl_options = ssl_options
-        self.max_buffer_size = max_buffer_size or Limits().max_body_size
         self.limits = Limits()
+        self.max_buffer_size = max_buffer_size or self.limits.max_body_size
         self._ssl_context: ssl.SSLContext | None = None
         if io_loop is not None:
             ioloop.to_asyncio(io_loop)  # says now that it is none
