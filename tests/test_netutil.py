@@ -130,6 +130,27 @@ class TestBindSockets:
         closing(*bind_sockets("http-alt"), *bind_sockets(free[1]))
         assert resolved == ["http-alt", free[1]]
 
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ({"port": 65_536}, ValueError),
+            ({"port": -1}, ValueError),
+            ({"port": 80.0}, TypeError),
+            ({"port": True}, TypeError),
+            ({"port": [80]}, TypeError),
+            ({"port": 0, "backlog": -1}, ValueError),
+            ({"port": 0, "backlog": 1 << 31}, ValueError),
+            ({"port": 0, "backlog": "128"}, TypeError),
+            ({"port": 0, "backlog": True}, TypeError),
+            ({"port": 0, "backlog": None}, TypeError),
+        ],
+    )
+    def test_a_number_that_is_none_is_refused_by_its_name(
+        self, arguments: dict[str, Any], error: type[Exception], nothing_left: None
+    ) -> None:
+        with pytest.raises(error, match=f"^{list(arguments)[-1]} must be"):
+            bind_sockets(address="127.0.0.1", **arguments)
+
     def test_an_address_that_is_named_twice_is_bound_once(
         self, closing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -276,6 +297,16 @@ class TestBindUnixSocket:
         bind_unix_socket(path).close()
         assert os.path.exists(path)
         closing(bind_unix_socket(path))
+
+    @pytest.mark.parametrize(
+        ("backlog", "error"), [(-1, ValueError), ("9", TypeError), (True, TypeError)]
+    )
+    def test_a_backlog_that_is_no_number_is_refused(
+        self, tmp_path: Path, backlog: Any, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error, match="^backlog must be"):
+            bind_unix_socket(tmp_path / "s", backlog=backlog)
+        assert not (tmp_path / "s").exists()
 
     def test_another_file_is_not_touched(self, tmp_path: Path) -> None:
         path = tmp_path / "file"

@@ -212,6 +212,23 @@ class TestRefusals:
         thread.join()
         assert errors == ["Cannot run in multiple processes: this is not the main thread"]
 
+    @pytest.mark.parametrize(
+        ("counts", "error"),
+        [
+            (("2",), TypeError),
+            ((2.0,), TypeError),
+            ((True,), TypeError),
+            ((2, "5"), TypeError),
+            ((2, 1.5), TypeError),
+            ((2, -1), ValueError),
+        ],
+    )
+    def test_not_with_a_number_that_is_none(
+        self, counts: tuple[Any, ...], error: type[Exception]
+    ) -> None:
+        with pytest.raises(error, match="max_restarts" if len(counts) > 1 else "num_processes"):
+            fork_processes(*counts)
+
     def test_not_where_the_system_cannot(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(os, "fork")
         with pytest.raises(RuntimeError, match="^Cannot run in multiple processes: this system"):

@@ -106,6 +106,40 @@ def at_end(client: Client) -> bool:
     return bool(readable) and not client.socket.recv(1, socket.MSG_PEEK)
 
 
+@pytest.mark.parametrize("name", ["timeout", "grace"])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, TypeError),
+        ("5", TypeError),
+        (True, TypeError),
+        (-1, ValueError),
+        (float("nan"), ValueError),
+    ],
+)
+def test_time_that_is_none_is_refused_before_anything_ends(
+    serve: Serve, name: str, value: Any, error: type[Exception]
+) -> None:
+    served = serve(echo)
+    drained = asyncio.run_coroutine_threadsafe(served.server.drain(**{name: value}), served.loop)
+    with pytest.raises(error, match=f"^{name} must be"):
+        drained.result(TIMEOUT)
+    assert served.connect().ask(get()) == b"/ "
+
+
+def test_drain_may_wait_for_ever(serve: Serve) -> None:
+    held = Held()
+    served = serve(held)
+    client = served.connect()
+    client.send(get("/held"))
+    eventually(lambda: held.requests)
+    drained = begin_drain(served, timeout=float("inf"), grace=0)
+    assert not drained.done()
+    served.call(held.release)
+    assert client.read_response().status == 200
+    assert drained.result(TIMEOUT) == report(served=1, closed=1)
+
+
 # --- drain(): requests that run ---------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fasthttpserver._limits import Rule, check_number
 from fasthttpserver._tls import (
     SSLOptions,
     check_ssl_options,
@@ -35,6 +36,8 @@ __all__ = [
 
 # Tornado's: how many clients may wait for accept.
 _BACKLOG = 128
+_BACKLOG_SIZE = Rule(0, (1 << 31) - 1, whole=True)
+_PORT = Rule(0, 65_535, whole=True)
 # Connections taken in one go, so that a crowd at the door does not starve those inside.
 _ACCEPTS_PER_TURN = 128
 # Seconds without accepting after accept failed, most likely for lack of file descriptors:
@@ -66,10 +69,13 @@ def bind_sockets(
 
     Raises:
         OSError: An address cannot be resolved or bound; no socket is left open.
-        ValueError: ``port`` is out of range, or ``reuse_port`` not to be had on this system.
+        TypeError: ``port`` or ``backlog`` is of the wrong type.
+        ValueError: One of them is out of range, or ``reuse_port`` not to be had on this
+            system.
     """
-    if isinstance(port, int) and not 0 <= port <= 65_535:  # the C library would take it modulo
-        raise ValueError(f"port must be between 0 and 65535, not {port}")
+    if not (port is None or isinstance(port, str)):
+        check_number("port", port, _PORT)  # the C library would take it modulo
+    check_number("backlog", backlog, _BACKLOG_SIZE)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port is not supported on this system")
     if family == socket.AF_UNSPEC and not socket.has_ipv6:
@@ -164,11 +170,13 @@ def bind_unix_socket(
         backlog: How many connections may wait to be accepted.
 
     Raises:
-        ValueError: There is a file that is no socket.
+        TypeError: ``backlog`` is no int.
+        ValueError: There is a file that is no socket, or ``backlog`` is out of range.
         OSError: It cannot be bound, or this system has no Unix sockets.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets")
+    check_number("backlog", backlog, _BACKLOG_SIZE)
     path = os.fspath(file)
     is_abstract = os.fsencode(path).startswith(b"\0")
     if not is_abstract:

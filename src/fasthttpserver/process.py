@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from fasthttpserver._limits import Rule, check_number
 from fasthttpserver.ioloop import loop_exists
 from fasthttpserver.log import gen_log
 
 __all__ = ["cpu_count", "fork_processes", "task_id", "told_by_parent", "told_to_end"]
 
 _MAX_RESTARTS = 100
+_RESTARTS = Rule(0, math.inf, whole=True, optional=True)
+_PROCESSES = Rule(-math.inf, math.inf, whole=True, optional=True)
 # A child that lived shorter than this many seconds is started anew only after the pause,
 # so that one that cannot work at all does not use up a CPU until the limit is reached.
 _SHORT_LIFE = 1.0
@@ -108,8 +111,12 @@ def fork_processes(
         RuntimeError: In the parent: children failed too often, the last ones are ended;
             or at once: there is a loop already, or the system cannot fork.
         AssertionError: This is such a child.
+        TypeError: A number is none.
+        ValueError: ``max_restarts`` is negative.
     """
     global _task_id, _told
+    check_number("num_processes", num_processes, _PROCESSES)
+    check_number("max_restarts", max_restarts, _RESTARTS)
     if not hasattr(os, "fork"):
         raise RuntimeError("Cannot run in multiple processes: this system cannot fork")
     if _task_id is not None:
