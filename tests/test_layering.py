@@ -22,7 +22,7 @@ LAYERS = {
     "HTTP values": "_fields _headers _query _multipart _forms _cookies _forwarded httputil",
     "request": "_request _decompress",
     "loop, sockets, processes": (
-        "_loops _callbacks ioloop _tls _sockets _tls_transport netutil process _shutdown"
+        "_loops _callbacks ioloop _accepting _tls _sockets _tls_transport netutil process _shutdown"
     ),
     "stream": "_reader _stream iostream",
     "connection": (

@@ -89,7 +89,8 @@ class Limits:
     # and for this long in all, so that the kernel's RST does not destroy the reply.
     linger_silence: float = 2.0
     linger_timeout: float = 10.0
-    # Connections of one server in one process; None for as many as there are descriptors.
+    # Connections of one server in one process; None for as many as there are descriptors,
+    # but those that are kept for other things.
     # Over it the longest idle one makes room, and if none is idle the answer is 503.
     max_connections: int | None = None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fasthttpserver import process
+from fasthttpserver._accepting import DESCRIPTORS
 from fasthttpserver._access import Access, AccessLog
 from fasthttpserver._connection import HTTPConnection
 from fasthttpserver._decompress import decompressing
@@ -22,7 +23,7 @@ from fasthttpserver._shutdown import drain_on_sigterm
 from fasthttpserver._sweep import Sweep
 from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.iostream import IOStream
-from fasthttpserver.tcpserver import TCPServer
+from fasthttpserver.tcpserver import TELLING, TCPServer
 
 __all__ = ["HTTPServer"]
 
@@ -196,27 +197,39 @@ class HTTPServer(TCPServer):
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         """Serve HTTP on a new connection."""
+        sweep = self._sweep_of(stream)
+        full = self._is_full(sweep)
+        connection = self._new_connection(stream, sweep)
+        if full:
+            self._turn_away(connection, sweep, _MAX_TURNED_AWAY)
+        elif self._draining:
+            connection.drain(last_call=False)
+
+    def _handle_without_room(self, stream: IOStream) -> None:
+        sweep = self._sweep_of(stream)
+        most = min(_MAX_TURNED_AWAY, DESCRIPTORS.kept // TELLING)
+        self._turn_away(self._new_connection(stream, sweep), sweep, most)
+
+    def _sweep_of(self, stream: IOStream) -> Sweep[HTTPConnection]:
         if self._sweep is None:
             self._sweep = Sweep(stream.loop, self.limits)
+        return self._sweep
+
+    def _new_connection(self, stream: IOStream, sweep: Sweep[HTTPConnection]) -> HTTPConnection:
         if self._count_bytes_sent:
-            stream.count_writes(self._sweep.add_sent)
-        full = self._is_full(self._sweep)
-        connection = HTTPConnection(
+            stream.count_writes(sweep.add_sent)
+        return HTTPConnection(
             stream,
-            address,
+            stream.address,
             self._callback,
             self.no_keep_alive,
             self.xheaders,
             self.protocol,
-            _sweep=self._sweep,
+            _sweep=sweep,
             _parser=self._new_parser(),
             _trusted=self._trusted,
             _access_log=self._access_log,
         )
-        if full:
-            self._turn_away(connection, self._sweep)
-        elif self._draining:
-            connection.drain(last_call=False)
 
     def _is_full(self, sweep: Sweep[HTTPConnection]) -> bool:
         """Whether there is no room for one more, after making some if that can be done."""
@@ -229,11 +242,25 @@ class HTTPServer(TCPServer):
         longest_idle.close_idle()
         return False
 
-    def _turn_away(self, connection: HTTPConnection, sweep: Sweep[HTTPConnection]) -> None:
+    def _count_connections(self) -> int:
+        connections = () if self._sweep is None else self._sweep.connections
+        return super()._count_connections() + len(connections)
+
+    def _evict_idle(self) -> bool:
+        longest_idle = None if self._sweep is None else self._sweep.longest_idle()
+        if longest_idle is None:
+            return False
+        # Not close(): TLS would wait for the client's word, and keep the descriptor.
+        longest_idle.stream.abort()
+        return True
+
+    def _turn_away(
+        self, connection: HTTPConnection, sweep: Sweep[HTTPConnection], most: int
+    ) -> None:
         connection.refuse_service("Too many connections")
         sweep.refused.add(connection)
         self._turned_away.append(connection)
-        if len(self._turned_away) > _MAX_TURNED_AWAY:
+        while len(self._turned_away) > most:
             # Its reply was sent before those of all others.
             self._turned_away.popleft().stream.abort()
 

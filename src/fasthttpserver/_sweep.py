@@ -77,7 +77,7 @@ class Sweep(Generic[C]):
         self._idle: list[C] = []  # at the latest look, the longest idle last
         self._idle_time = -1.0
         self._idle_asked = 0  # how often, since
-        self._fresh: dict[C, float] = {}  # where it matters, on the loop's clock
+        self._fresh: dict[C, float] = {}  # on the loop's clock
         # A second is as exact as anybody needs, unless a deadline itself is shorter.
         deadlines = (
             limits.header_timeout,
@@ -95,10 +95,9 @@ class Sweep(Generic[C]):
     def add(self, connection: C) -> None:
         """Look at a connection from now on."""
         self.connections.add(connection)
-        if self.limits.max_connections is not None:
-            self._fresh[connection] = self._loop.time()
+        time = self._fresh[connection] = self._loop.time()
         if self._timer is None:
-            self._last_run = self._loop.time()
+            self._last_run = time
             self._timer = self._loop.call_later(self._interval, self._run)
 
     def discard(self, connection: C) -> None:
@@ -153,11 +152,8 @@ class Sweep(Generic[C]):
     def _look_for_idle(self) -> None:
         self._idle_time = self.now
         self._idle_asked = 0
-        fresh = self._fresh
-        oldest = self._loop.time() - _FRESH
-        for connection in [each for each, time in fresh.items() if time <= oldest]:
-            del fresh[connection]
-        idle = [(each.idle_since, each) for each in self.connections if each not in fresh]
+        self._forget_fresh()
+        idle = [(each.idle_since, each) for each in self.connections if each not in self._fresh]
         self._idle = [
             each
             for _, each in sorted(
@@ -166,6 +162,11 @@ class Sweep(Generic[C]):
                 reverse=True,
             )
         ]
+
+    def _forget_fresh(self) -> None:
+        oldest = self._loop.time() - _FRESH
+        for connection in [each for each, time in self._fresh.items() if time <= oldest]:
+            del self._fresh[connection]
 
     async def wait_empty(self, timeout: float | None = None) -> None:
         """Wait until no connection is left, or for `timeout` seconds."""
@@ -187,5 +188,6 @@ class Sweep(Generic[C]):
             return
         self._stood_still = False
         self._timer = self._loop.call_later(self._interval, self._run)
+        self._forget_fresh()
         for connection in list(self.connections):
             connection.check_deadlines(self.now)

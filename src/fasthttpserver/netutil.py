@@ -9,10 +9,10 @@ import re
 import socket
 import stat
 import sys
-from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fasthttpserver._accepting import Acceptor
 from fasthttpserver._limits import Rule, check_number
 from fasthttpserver._tls import (
     SSLOptions,
@@ -21,7 +21,6 @@ from fasthttpserver._tls import (
     ssl_wrap_socket,
 )
 from fasthttpserver.ioloop import IOLoop, to_asyncio
-from fasthttpserver.log import gen_log
 
 __all__ = [
     "SSLOptions",
@@ -38,11 +37,6 @@ __all__ = [
 _BACKLOG = 128
 _BACKLOG_SIZE = Rule(0, (1 << 31) - 1, whole=True)
 _PORT = Rule(0, 65_535, whole=True)
-# Connections taken in one go, so that a crowd at the door does not starve those inside.
-_ACCEPTS_PER_TURN = 128
-# Seconds without accepting after accept failed, most likely for lack of file descriptors:
-# the listening socket stays readable, and trying at once again would use all the CPU.
-_ACCEPT_PAUSE = 1.0
 # For the one chosen for IPv4 may be taken on IPv6.
 _EPHEMERAL_PORT_ATTEMPTS = 5
 
@@ -205,7 +199,8 @@ def add_accept_handler(
     """Call ``callback(connection, address)`` for each client that connects.
 
     The loop need not run yet. An exception of the callback is logged and accepting goes
-    on; so is a failing accept, which is tried again a second later.
+    on; so is a failing accept. When there is no file descriptor left, clients that wait are
+    told by closing their connections.
 
     Args:
         sock: A listening, non-blocking socket; it is never closed here.
@@ -217,62 +212,8 @@ def add_accept_handler(
         A function that ends accepting, to be called before the socket is closed; more
         than once does no harm.
     """
-    return _Acceptor(sock, callback, IOLoop.from_asyncio(to_asyncio(io_loop))).remove
-
-
-class _Acceptor:
-    __slots__ = ("_callback", "_failing", "_fd", "_io_loop", "_pause", "_removed", "_sock")
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        callback: Callable[[socket.socket, Any], object],
-        io_loop: IOLoop,
-    ) -> None:
-        self._sock = sock
-        self._fd = sock.fileno()
-        self._callback = callback
-        self._io_loop = io_loop
-        self._pause: TimerHandle | None = None
-        self._removed = False
-        self._failing = False
-        self._resume()
-
-    def remove(self) -> None:
-        if not self._removed:
-            self._removed = True
-            if self._pause is not None:
-                self._pause.cancel()
-            else:
-                self._io_loop.remove_handler(self._fd)
-
-    def _resume(self) -> None:
-        self._pause = None
-        if self._sock.fileno() >= 0:  # not closed meanwhile
-            self._io_loop.add_handler(self._fd, self._on_readable, IOLoop.READ)
-
-    def _on_readable(self, _fd: int, _events: int) -> None:
-        for _ in range(_ACCEPTS_PER_TURN):
-            if self._removed:  # by the callback
-                return
-            try:
-                connection, address = self._sock.accept()
-            except BlockingIOError:
-                return
-            except ConnectionAbortedError:
-                continue  # the client did not wait
-            except OSError as error:
-                # Most often this process has no descriptor left, and will not have one the
-                # next time either: say it once.
-                if not self._failing:
-                    gen_log.error("Cannot accept on %r: %s", self._sock, error)
-                    self._failing = True
-                self._io_loop.remove_handler(self._fd)
-                self._pause = self._io_loop.call_later(_ACCEPT_PAUSE, self._resume)
-                return
-            self._failing = False
-            connection.setblocking(False)
-            self._io_loop.run_callback(self._callback, (connection, address))
+    loop = IOLoop.from_asyncio(to_asyncio(io_loop))
+    return Acceptor(sock, callback, loop).remove
 
 
 _is_scope = re.compile(r"[A-Za-z0-9._~-]{1,32}").fullmatch

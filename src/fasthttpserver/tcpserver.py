@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from fasthttpserver import ioloop, process
+from fasthttpserver._accepting import DESCRIPTORS, Acceptor
 from fasthttpserver._limits import RULES, Limits, check_number
 from fasthttpserver._tls_transport import TLSTransport
 from fasthttpserver.iostream import IOStream, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
 from fasthttpserver.netutil import (
-    add_accept_handler,
     bind_sockets,
     check_ssl_options,
     ssl_options_to_context,
@@ -25,6 +25,9 @@ from fasthttpserver.netutil import (
 __all__ = ["TCPServer"]
 
 _BACKLOG = 128
+# Of the descriptors that are kept free this part may be in handshakes, and this part with
+# clients that are told that there is no room; the other half is the application's.
+TELLING = 4
 
 _BUFFER_SIZE = RULES["max_body_size"]._replace(optional=True)
 
@@ -153,6 +156,7 @@ class TCPServer:
             self._loop = ioloop.to_asyncio(self.io_loop)
             if self.io_loop is None:
                 self.io_loop = ioloop.IOLoop.current()
+            DESCRIPTORS.add_server(self)
         for sock in sockets:
             sock.setblocking(False)  # or accepting behind the last client would wait
             self._sockets[sock.fileno()] = sock
@@ -188,32 +192,75 @@ class TCPServer:
 
     def _begin(self, sock: socket.socket) -> None:
         assert self._loop is not None
+        io_loop = ioloop.IOLoop.from_asyncio(self._loop)
         try:
-            self._removers.append(add_accept_handler(sock, self._accepted, self._loop))
+            acceptor = Acceptor(sock, self._accepted, io_loop, self._make_room)
+            self._removers.append(acceptor.remove)
         except NotImplementedError:
             # The proactor loop of Windows cannot watch a socket, but it can accept.
             self._removers.append(self._spawn(self._accept(sock)).cancel)
 
     async def _accept(self, sock: socket.socket) -> None:
         assert self._loop is not None
+        failing = False
         while True:
             try:
                 self._accepted(*await self._loop.sock_accept(sock))
+                failing = False
             except OSError as error:
-                gen_log.error("Cannot accept on %r: %s", sock, error)
+                if not failing:
+                    gen_log.error("Cannot accept on %r: %s", sock, error)
+                failing = True
                 await asyncio.sleep(1)
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
-        task = self._spawn(self._connect(connection, address))
+        handle = self._handle
+        excess = DESCRIPTORS.excess(connection.fileno())
+        if excess > 0:
+            if DESCRIPTORS.may_say():
+                gen_log.warning(
+                    "Only %d of %d file descriptors are left, idle connections are closed "
+                    "to make room",
+                    DESCRIPTORS.kept,
+                    DESCRIPTORS.limit,
+                )
+            if not self._make_room():
+                handle = self._handle_without_room
+            elif excess > 1:
+                self._make_room()  # for those as well that were let in before
+        task = self._spawn(self._connect(connection, address, handle))
         self._connecting[task] = None
         limit = self.limits.max_connections
-        if self._ssl_context is None or limit is None:
-            return
-        if len(self._connecting) > max(limit, _BACKLOG):
-            # An honest handshake takes a few round trips.
-            oldest = next(iter(self._connecting))
-            del self._connecting[oldest]
-            oldest.cancel()
+        if limit is not None:
+            self._bound_handshakes(max(limit, _BACKLOG))
+
+    def _make_room(self) -> bool:
+        """Close what can be done without, as descriptors are short; tell if there was any."""
+        most = DESCRIPTORS.kept // TELLING
+        return self._bound_handshakes(most) or DESCRIPTORS.evict_idle(self._loop)
+
+    def _bound_handshakes(self, most: int) -> bool:
+        """Give up the handshake that takes longest, if more than so many go on."""
+        if self._ssl_context is None or len(self._connecting) <= most:
+            return False
+        # An honest handshake takes a few round trips.
+        oldest = next(iter(self._connecting))
+        del self._connecting[oldest]
+        # Not before it has begun: nobody else would close its socket.
+        oldest.get_loop().call_soon(oldest.cancel)
+        return True
+
+    def _count_connections(self) -> int:
+        """How many connections this server has, as far as it knows."""
+        return len(self._connecting)
+
+    def _evict_idle(self) -> bool:
+        """Close the connection that has been idle for the longest time; tell if there is one."""
+        return False
+
+    def _handle_without_room(self, stream: IOStream) -> None:
+        """Take care of a connection although descriptors are short and nobody made room."""
+        self._handle(stream)
 
     def accept_waiting(self) -> None:
         """Accept who has connected already, before ``stop()`` would turn them away."""
@@ -222,13 +269,15 @@ class TCPServer:
                 while True:
                     self._accepted(*sock.accept())
 
-    async def _connect(self, connection: socket.socket, address: Any) -> None:
-        """Make a stream of a connection; ``connection_made`` calls back with it."""
+    async def _connect(
+        self, connection: socket.socket, address: Any, handle: Callable[[IOStream], None]
+    ) -> None:
+        """Make a stream of a connection; ``connection_made`` calls `handle` with it."""
         loop = self._loop
         assert loop is not None
 
         def new_stream() -> IOStream:
-            return IOStream(loop, address, self._handle, self.io_loop, self.max_buffer_size)
+            return IOStream(loop, address, handle, self.io_loop, self.max_buffer_size)
 
         try:
             if self._ssl_context is None:

@@ -1,0 +1,264 @@
+"""How connections are accepted, and what happens when file descriptors run out.
+
+The last descriptors are kept for the application's files, for what it connects to itself, and
+for telling clients that there is no room. The kernel gives out the lowest number that is
+free, so a number says how many are in use at least, by whomever: all below it are. As long as
+no client gets one of the last numbers, nobody has to count anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+import time
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from fasthttpserver.ioloop import IOLoop
+from fasthttpserver.log import gen_log
+
+__all__ = ["DESCRIPTORS", "Acceptor", "Descriptors"]
+
+# Descriptors that are kept free: an eighth of those that the process may have, as 128 of the
+# usual 1024. Who may have a million does not need more than a thousand for itself.
+_KEPT_SHARE = 8
+_KEPT_LEAST = 32
+_KEPT_MOST = 1024
+
+# Connections taken in one go, so that a crowd at the door does not starve those inside.
+_ACCEPTS_PER_TURN = 128
+# Seconds without accepting after accept failed for a reason that nothing here can end: the
+# listening socket stays readable, and trying at once again would use all the CPU.
+_ACCEPT_PAUSE = 1.0
+# Seconds for which nothing is said again about descriptors, and for which it is believed how
+# many the application has.
+_WHILE = 60.0
+
+_NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
+
+
+class Server(Protocol):
+    """Who has connections, in one process and perhaps one of several threads."""
+
+    _loop: AbstractEventLoop | None
+
+    def _count_connections(self) -> int: ...
+
+    def _evict_idle(self) -> bool:
+        """Close the connection that has been idle for the longest time; tell if there is one."""
+        ...
+
+
+class Descriptors:
+    """The file descriptors of this process, which all its servers share.
+
+    Attributes:
+        limit: So many in all, when a server was started last; None for no limit.
+        kept: So many of them are not for clients.
+        short: Whether the newest connection was one too many.
+    """
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self.kept = 0
+        self.short = False
+        self._servers: WeakSet[Server] = WeakSet()
+        self._lock = threading.Lock()  # of that set
+        # In use by others than connections; known for a while after a high number was seen.
+        self._others: int | None = None
+        self._known_until = 0.0
+        self._silent_until = 0.0
+
+    def add_server(self, server: Server) -> None:
+        """Have a server share them, and take the limit as it is now."""
+        with self._lock:
+            self._servers.add(server)
+        self.limit = _limit()
+        if self.limit is not None:
+            kept = min(max(self.limit // _KEPT_SHARE, _KEPT_LEAST), _KEPT_MOST)
+            # If most are in use already, clients get half of those that are left.
+            self.kept = min(kept, max(0, self.limit - _lowest_free(self.limit)) // 2)
+
+    def excess(self, newest: int) -> int:
+        """Return how many connections are too many, with a new one that has this number."""
+        if self.limit is None:
+            return 0
+        allowed = self.limit - self.kept
+        if newest < allowed:
+            if self._others is not None and time.monotonic() > self._known_until:
+                self._others = None
+            if self._others is None:
+                self.short = False
+                return 0
+        connections = 1 + sum([each._count_connections() for each in self._shared()])
+        if newest >= allowed:
+            self._others = newest + 1 - connections
+            self._known_until = time.monotonic() + _WHILE
+        assert self._others is not None
+        excess = connections + self._others - allowed
+        self.short = excess > 0
+        return excess
+
+    def evict_idle(self, loop: AbstractEventLoop | None) -> bool:
+        """Close a connection that has nothing to do; tell if there is one.
+
+        The server with the most of them gives it, of those on the loop that asks.
+        """
+        servers = [each for each in self._shared() if each._loop is loop]
+        servers.sort(key=lambda each: each._count_connections(), reverse=True)
+        return any(each._evict_idle() for each in servers)
+
+    def _shared(self) -> list[Server]:
+        with self._lock:
+            return list(self._servers)
+
+    def may_say(self) -> bool:
+        """Whether it is time for a line in the log: many clients are to make few of them."""
+        now = time.monotonic()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + _WHILE
+        return True
+
+
+# Of this process, and all its servers.
+DESCRIPTORS = Descriptors()
+
+
+def _limit() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such bound
+        return None
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _lowest_free(otherwise: int) -> int:
+    spare = _open_spare()
+    if spare is None:
+        return otherwise
+    os.close(spare)
+    return spare
+
+
+def _open_spare() -> int | None:
+    with contextlib.suppress(OSError):
+        return os.open(os.devnull, os.O_RDONLY)
+    return None
+
+
+class Acceptor:
+    """Calls ``callback(connection, address)`` for each client of one listening socket.
+
+    Args:
+        sock: The listening, non-blocking socket.
+        callback: May be a coroutine function.
+        io_loop: Watches the socket.
+        make_room: Called when there is no descriptor for a client who waits; closes some
+            connection that can be done without, and tells whether there was one.
+    """
+
+    __slots__ = (
+        "_callback",
+        "_fd",
+        "_io_loop",
+        "_make_room",
+        "_pause",
+        "_removed",
+        "_silent_until",
+        "_sock",
+        "_spare",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        callback: Callable[[socket.socket, Any], object],
+        io_loop: IOLoop,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._callback = callback
+        self._io_loop = io_loop
+        self._make_room = make_room
+        self._pause: TimerHandle | None = None
+        self._removed = False
+        self._silent_until = 0.0
+        # Closed when it is the last one, to accept a client and tell it so by closing.
+        self._spare: int | None = None
+        self._resume()
+
+    def remove(self) -> None:
+        """Accept no more, before the socket is closed; more than once does no harm."""
+        if not self._removed:
+            self._removed = True
+            if self._pause is not None:
+                self._pause.cancel()
+            else:
+                self._io_loop.remove_handler(self._fd)
+            self._close_spare()
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._sock.fileno() >= 0:  # not closed meanwhile
+            self._io_loop.add_handler(self._fd, self._on_readable, IOLoop.READ)
+            if self._spare is None:
+                self._spare = _open_spare()
+        else:
+            self._close_spare()
+
+    def _on_readable(self, _fd: int, _events: int) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            if self._removed:  # by the callback
+                return
+            try:
+                connection, address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue  # the client did not wait
+            except OSError as error:
+                self._failed(error)
+                return
+            connection.setblocking(False)
+            self._io_loop.run_callback(self._callback, (connection, address))
+            if DESCRIPTORS.short:
+                return  # what was closed to make room is free in the next turn
+
+    def _failed(self, error: OSError) -> None:
+        """Do what can be done about an accept that failed; the next turn tries again."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            gen_log.error("Cannot accept on %r: %s", self._sock, error)
+            self._silent_until = now + _WHILE
+        if error.errno in _NO_DESCRIPTOR and (self._make_room() or self._turn_away()):
+            return
+        self._io_loop.remove_handler(self._fd)
+        self._pause = self._io_loop.call_later(_ACCEPT_PAUSE, self._resume)
+
+    def _turn_away(self) -> bool:
+        """Close one waiting client's connection, lest it waits for what does not come."""
+        if self._spare is None:
+            return False
+        self._close_spare()
+        try:
+            self._sock.accept()[0].close()
+        except BlockingIOError:
+            pass  # without a descriptor, accept had not looked whether anybody waits
+        except OSError:
+            return False  # somebody else was faster to take the descriptor
+        finally:
+            self._spare = _open_spare()
+        return True
+
+    def _close_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
