@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import ssl
@@ -35,6 +36,7 @@ SERVERS = [(loop, tls) for loop in ("asyncio", "uvloop") for tls in (False, True
 CLIENTS = 24
 ROUND = 15.0  # seconds
 SHOWN_FAULTS = 20
+SERVER_PATIENCE = 60  # seconds for it to drain and to end
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Round:
         seed: Of all programs.
         loop: The server's kind of loop.
         tls: Whether it speaks TLS.
-        folder: Where the certificates are, see ``make_certificates``.
+        folder: Where the certificates are, see ``make_certificates``, and the report is put.
         spare: Those of ``KNOWN_FAULTS`` that no program is to meet.
     """
 
@@ -83,6 +85,7 @@ class Round:
         self._draining = False
         self._outcomes: list[Outcome] = []
         self._files = [str(folder / name) for name in ("server.crt", "server.key")] if tls else []
+        self._report_file = folder / "report.json"
         self._context: ssl.SSLContext | None = None
         if tls:
             self._context = ssl.create_default_context(cafile=folder / "ca.crt")
@@ -98,7 +101,7 @@ class Round:
         """
         send_buffer = random.Random(self.seed).choice([0, 16_384, 65_536])
         app = Path(__file__).with_name("exchanges_app.py")
-        arguments = [self.loop, str(send_buffer), *self._files]
+        arguments = [self.loop, str(self._report_file), str(send_buffer), *self._files]
         # Not asyncio's: its thread that waits for the process may outlive the loop.
         with subprocess.Popen(
             [sys.executable, "-W", "error", str(app), *arguments],
@@ -138,13 +141,13 @@ class Round:
         server.stdin.write(b"\n")
         server.stdin.flush()
         await asyncio.gather(*tasks)
-        async with asyncio.timeout(60):
-            line = await asyncio.to_thread(server.stdout.readline)
-            status = await asyncio.to_thread(server.wait)
-        if status or not line:
+        status = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = await asyncio.to_thread(server.wait, SERVER_PATIENCE)
+        if status != 0:
             self._report(f"the server ended with {status}")
         else:
-            self.check(json.loads(line), self._outcomes)
+            self.check(json.loads(self._report_file.read_text()), self._outcomes)
 
     async def _run(self, name: str, run: int) -> None:
         program = make_program(self.seed, name, self.tls, run, self._spare)
@@ -195,7 +198,7 @@ class Round:
                 if told[id_] > 1 or (told[id_] and here and program.ending == "stay"):
                     self._report(f"{id_} was told {told[id_]} times that its client left", program)
                 missed = outcome.answered <= number < due and not program.leaves
-                if begun[id_] and missed and not exchange.may_be_cut:
+                if begun[id_] and missed and not exchange.may_be_missing:
                     self._report(f"{id_} was run and its answer did not come", program)
                 if id_ in unwritten and here:
                     self._report(f"{id_}: its write callback did not run", program)

@@ -1,7 +1,7 @@
 """The server of ``exchanges.py``: an application that answers as each request's target asks.
 
-It runs in a process of its own. Standard input and output are its control: it prints the
-port, drains when a line comes, and prints a report of what it saw and of what is left.
+It runs in a process of its own, prints its port, drains when a line comes in, and writes a
+report of what it saw and of what is left.
 """
 
 from __future__ import annotations
@@ -310,8 +310,8 @@ class Watch(logging.Handler):
 
 
 def main() -> None:
-    """Serve; arguments are the loop's name, the send buffer, and files for TLS if any."""
-    loop_kind, send_buffer, *files = sys.argv[1:]
+    """Serve; the arguments are a loop, a file for the report, SO_SNDBUF, and files for TLS."""
+    loop_kind, report_file, send_buffer, *files = sys.argv[1:]
     new_loop = importlib.import_module(loop_kind).new_event_loop
     application = Application()
     watch = Watch(application.faults)
@@ -327,7 +327,7 @@ def main() -> None:
         "provoked": watch.provoked,
         "faults": application.faults,
     }
-    print(json.dumps(report))
+    Path(report_file).write_text(json.dumps(report))
 
 
 async def serve(application: Application, send_buffer: int, files: list[str]) -> dict[str, Any]:

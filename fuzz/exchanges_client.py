@@ -78,8 +78,8 @@ class Answers:
                 if not self._draining():
                     raise Fault(f"the connection was closed: {where}")
             return
-        cut = answered == program.due - 1 and exchange.may_be_cut
-        if not cut and not self._draining():
+        missing = answered == program.due - 1 and exchange.may_be_missing
+        if not missing and not self._draining():
             raise Fault(f"answers are missing: {where}")
 
     def _read(self) -> Generator[None, None, None]:

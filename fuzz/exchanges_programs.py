@@ -33,6 +33,9 @@ KNOWN_FAULTS = frozenset(
         "silent",
         # The application's close() does not linger: pipelined bytes destroy its answer.
         "hangs up",
+        # Nor does the server after a request that says so, unless more has come by then: what
+        # the client has still sent resets the connection.
+        "late bytes",
         # A raw response that says "Connection: close" does not end the connection.
         "raw close",
         # A drain looks for that in the first write of a raw response only, and goes on behind
@@ -131,11 +134,17 @@ class Exchange:
         return bool(self.lines) or (self.version == "1.0" and chunked and not bodiless)
 
     @property
+    def asks_for_end(self) -> bool:
+        """Whether the request says that it is the last one."""
+        return self.connection == "close" or (
+            self.version == "1.0" and self.connection != "keep-alive"
+        )
+
+    @property
     def last(self) -> bool:
         """Whether the connection ends behind the answer."""
         return (
-            self.connection == "close"
-            or (self.version == "1.0" and self.connection != "keep-alive")
+            self.asks_for_end
             or self.ends_with_connection
             or self.plan.fails_at >= 0
             or self.plan.timing in ("silent", "hangs_up")
@@ -146,6 +155,11 @@ class Exchange:
     def may_be_cut(self) -> bool:
         """Whether the application fails in the middle of the answer."""
         return self.plan.fails_at > 0
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether the connection may end instead of it."""
+        return self.may_be_cut or self.plan.timing == "silent"
 
 
 @dataclass(frozen=True)
@@ -397,7 +411,7 @@ def spared(
     """Return exchanges like these that do not meet known faults."""
     over_tls = "TLS" in spare and tls
     ends = [number for number, each in enumerate(exchanges) if each.last]
-    if over_tls and ends:
+    if ends and (over_tls or ("late bytes" in spare and exchanges[ends[0]].asks_for_end)):
         del exchanges[ends[0] + 1 :]
     polls = exchanges[-1].plan.timing in ("poll", "forgotten")
     unheard = over_tls and ending != "stay"

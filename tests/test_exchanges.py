@@ -100,6 +100,7 @@ def wire_of(exchange: Exchange) -> bytes:
 A = Exchange(Plan("a", size=3000))
 B = Exchange(Plan("b", "raw_chunked", size=3000), connection="close")
 END = Exchange(Plan("c", "framed_chunked", size=3000), version="1.0")
+SILENT = Exchange(Plan("e", timing="silent"))
 BROKEN = Exchange(Plan("d", size=3000, pieces=3, fails_at=2))
 
 
@@ -134,6 +135,7 @@ RIGHT = {
     "ends with the connection": ([A, END], A_ + answer_to(END), "eof"),
     "the application failed": ([A, BROKEN], A_ + answer_to(BROKEN)[:500], "reset"),
     "the application failed early": ([A, BROKEN], A_, "eof"),
+    "the application wrote nothing": ([A, SILENT], A_, "eof"),
     "reset behind a whole answer": ([B], B_, "reset"),
 }
 
