@@ -410,20 +410,25 @@ def spared(
 ) -> list[Exchange]:
     """Return exchanges like these that do not meet known faults."""
     over_tls = "TLS" in spare and tls
-    ends = [number for number, each in enumerate(exchanges) if each.last]
-    if ends and (over_tls or ("late bytes" in spare and exchanges[ends[0]].asks_for_end)):
-        del exchanges[ends[0] + 1 :]
-    polls = exchanges[-1].plan.timing in ("poll", "forgotten")
-    unheard = over_tls and ending != "stay"
+    unheard = "end behind a pause" in spare and exchanges[-1].plan.timing in ("poll", "forgotten")
+    unheard = unheard or (over_tls and ending != "stay")
     chunked = False
-    made = []
-    for number, each in enumerate(exchanges):
+    made: list[Exchange] = []
+    for each in exchanges:
         plan = each.plan
-        raw = plan.framing.startswith("raw")
-        if over_tls:
-            plan = replace(plan, size=plan.size % 20_000)
-        if plan.timing in ("silent", "hangs_up") and plan.timing.replace("_", " ") in spare:
+        if plan.timing.replace("_", " ") in spare & {"silent", "hangs up"}:
             each, plan = replace(each, connection="close"), replace(plan, timing="sync")
+        if "forgotten" in spare and plan.timing == "forgotten":
+            plan = replace(plan, timing="poll")
+        if "future" in spare and plan.timing == "future" and plan.fails_at >= 0:
+            plan = replace(plan, timing="tasked")
+        if "blocked before the first write" in spare and made:
+            if plan.timing == "poll":
+                plan = replace(plan, framing=plan.framing.replace("framed", "raw"))
+            waits = plan.timing in ("tasked", "awaited", "future", "timed")
+            if waits and (plan.fails_at == 0 or plan.framing.startswith("framed")):
+                plan = replace(plan, timing="written")
+        raw = plan.framing.startswith("raw")
         if "raw close" in spare and raw and plan.closes:
             each = replace(each, connection="close")
         if "head in pieces" in spare and raw and plan.fails_at < 0:
@@ -432,17 +437,14 @@ def spared(
         if "continue after chunked" in spare and chunked and each.coding == "length":
             each = replace(each, expect=each.expect and "sent")
         chunked = chunked or each.coding == "chunked"
-        if "future" in spare and plan.timing == "future" and plan.fails_at >= 0:
-            plan = replace(plan, timing="tasked")
-        if "forgotten" in spare and plan.timing == "forgotten":
-            plan = replace(plan, timing="poll")
-        if "blocked before the first write" in spare and number:
-            waits = plan.timing in ("tasked", "awaited", "future", "timed")
-            if waits and (plan.fails_at == 0 or not raw):
-                plan = replace(plan, timing="written")
-        if unheard or ("end behind a pause" in spare and polls):
+        if unheard:
             each = replace(each, body=each.body[:1000])
-        made.append(replace(each, plan=plan))
+        if over_tls:
+            plan = replace(plan, size=plan.size % 20_000)
+        each = replace(each, plan=plan)
+        made.append(each)
+        if each.last and (over_tls or ("late bytes" in spare and each.asks_for_end)):
+            break
     return made
 
 
