@@ -127,13 +127,15 @@ class Round:
         many = asyncio.Event()  # the last programs meet the drain
 
         async def client(number: int) -> None:
-            for count in range(programs):
-                if time.monotonic() > end or self._draining:
-                    break
-                await self._run(only or f"{number}:{count}", count if only else 0)
-                if self.counts["programs"] >= clients * programs * 0.9:
-                    many.set()
-            many.set()
+            try:
+                for count in range(programs):
+                    if time.monotonic() > end or self._draining:
+                        break
+                    await self._run(only or f"{number}:{count}", count if only else 0)
+                    if self.counts["programs"] >= clients * programs * 0.9:
+                        many.set()
+            finally:
+                many.set()
 
         tasks = [asyncio.create_task(client(number)) for number in range(clients)]
         await many.wait()
@@ -192,11 +194,15 @@ class Round:
             for number, exchange in enumerate(program.exchanges):
                 id_ = exchange.plan.id
                 if begun[id_] > 1 or (begun[id_] and number >= due):
-                    self._report(f"{id_} was run {begun[id_]} times of {number < due}", program)
+                    wanted = int(number < due)
+                    self._report(f"{id_} was run {begun[id_]} times, not {wanted}", program)
                 # A client may go as soon as it has its last answer, finished or not.
                 here = not program.leaves and number < outcome.answered - 1
                 if told[id_] > 1 or (told[id_] and here and program.ending == "stay"):
                     self._report(f"{id_} was told {told[id_]} times that its client left", program)
+                polls = exchange.plan.timing == "poll" and program.leaves
+                if begun[id_] and polls and not told[id_]:
+                    self._report(f"{id_} was not told that its client left", program)
                 missed = outcome.answered <= number < due and not program.leaves
                 if begun[id_] and missed and not exchange.may_be_missing:
                     self._report(f"{id_} was run and its answer did not come", program)

@@ -57,7 +57,10 @@ class Answers:
         """Check what came."""
         self.received += len(data)
         self._buffer += data
-        next(self._reading)
+        try:
+            next(self._reading)
+        except ValueError as error:  # a number that is none, a line that is no field
+            raise Fault(f"no response: {error}") from None
         self.news.set()
 
     def end(self, how: str) -> None:
@@ -155,7 +158,7 @@ class Answers:
         fields = {name.lower(): value for name, value in pairs}
         if len(fields) != len(pairs):
             raise Fault(f"repeated fields: {head!r}")
-        return int(first.split(" ")[1]), fields
+        return int(first[9:12]), fields
 
     def _chunks(self, expected: bytes) -> Generator[None, None, None]:
         at = 0

@@ -79,6 +79,13 @@ def test_report_of_the_server_is_compared(told: dict[str, Any], symptom: str, fo
     assert [found.symptom.startswith(symptom) for found in each.found] == [True] * bool(told)
 
 
+def test_poll_has_to_be_told_that_its_client_left(folder: Path) -> None:
+    each = Round("1", "asyncio", False, folder)
+    poll = Exchange(Plan("b", timing="poll"))
+    each.check(REPORT, [Outcome(program_of(A, poll, ending="fin"), 1)])
+    assert [found.symptom for found in each.found] == ["b was not told that its client left"]
+
+
 def test_answer_that_did_not_come_is_missed_if_its_request_was_run(folder: Path) -> None:
     each = Round("1", "asyncio", False, folder)
     each.check(REPORT, [Outcome(program_of(A, B, END), 1)])
@@ -170,6 +177,9 @@ WRONG: dict[str, tuple[list[Exchange], bytes, str, str]] = {
     "cut, as if by its end": ([END], answer_to(END), "cut", "ends with the connection"),
     "announced": ([A, B], A_.replace(b"X", b"Connection: close\r\nX", 1) + B_, "eof", "announced"),
     "another status": ([A, B], A_.replace(b"200", b"404", 1) + B_, "eof", "404 instead of 200"),
+    "no response": ([A], b"<html>\r\n\r\n", "eof", "no head"),
+    "no status": ([A], b"HTTP/1.1 OK\r\n\r\n", "eof", "no response"),
+    "no chunk": ([B], B_.replace(b"64\r\n", b"xy\r\n"), "eof", "no response"),
     "not asked to continue": ([A], b"HTTP/1.1 100 Continue\r\n\r\n" + A_, "eof", "nobody asked"),
 }
 
