@@ -12,7 +12,7 @@ PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*.pxd)
+CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd)
 
 .PHONY: help run test conformance build lint annotate dist sanitize fuzz soak clean distclean
 .PHONY: bench bench-quick bench-parser bench-render bench-guard wheel docs

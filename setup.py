@@ -53,7 +53,7 @@ PARSER = Extension(
     "fasthttpserver._parser",
     sources=["src/fasthttpserver/_parser.pyx", *LLHTTP_SOURCES],
     include_dirs=["vendor/llhttp/include"],
-    depends=["src/fasthttpserver/_llhttp.pxd", "vendor/llhttp/include/llhttp.h"],
+    depends=["src/fasthttpserver/_parsing/llhttp.pxd", "vendor/llhttp/include/llhttp.h"],
 )
 if COVERAGE:
     PARSER.define_macros = [

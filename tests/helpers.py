@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, Self
 import trustme
 
 import fasthttpserver
-from fasthttpserver._connection import HTTPConnection
-from fasthttpserver._request import HTTPRequest
-from fasthttpserver._server import HTTPServer
+from fasthttpserver._server.connection import HTTPConnection
+from fasthttpserver._server.request import HTTPRequest
+from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.tcpserver import TCPServer
 
 # The longest that a test waits for anything; it is over only when something is wrong.

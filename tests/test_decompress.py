@@ -11,8 +11,8 @@ from helpers import Served, answer, post, status_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthttpserver._decompress import gunzip
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._server.decompress import gunzip
+from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.errors import HTTPInputError
 
 NOISE = random.Random(1).randbytes(100_000)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from helpers import Certificates, Client, Process, Response, eventually, get
 
-from fasthttpserver import _accepting
+from fasthttpserver._net import accepting as _accepting
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 

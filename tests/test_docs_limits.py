@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from fasthttpserver import _multipart, _query
-from fasthttpserver._limits import RULES, Limits
+from fasthttpserver._http import multipart as _multipart
+from fasthttpserver._http import query as _query
 from fasthttpserver._parser import RequestParser
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httpserver import HTTPServer
+from fasthttpserver.limits import RULES, Limits
 
 TEXT = (Path(__file__).parent.parent / "docs" / "limits.md").read_text(encoding="utf-8")
 # The first table says of each limit what switches it off, too.

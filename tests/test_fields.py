@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthttpserver._fields import canonical_names, check_field, parse_field_line
+from fasthttpserver._http.fields import canonical_names, check_field, parse_field_line
 from fasthttpserver.errors import HTTPInputError
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -16,7 +16,7 @@ import pytest
 from helpers import Logs, Served, answer, eventually, framed, get, post
 from wire import Wire
 
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.errors import HTTPOutputError, StreamClosedError
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 

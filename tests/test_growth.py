@@ -18,9 +18,9 @@ import pytest
 from helpers import get
 from wire import FakeTransport, Wire
 
-from fasthttpserver._decompress import gunzip
 from fasthttpserver._parser import RequestParser
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._server.decompress import gunzip
+from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import (
     HTTPHeaders,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthttpserver._fields import canonical_names
+from fasthttpserver._http.fields import canonical_names
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import HTTPHeaders
 

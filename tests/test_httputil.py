@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthttpserver import _headers, httputil
+from fasthttpserver import httputil
+from fasthttpserver._http import headers as _headers
 from fasthttpserver.httputil import (
     RequestStartLine,
     ResponseStartLine,

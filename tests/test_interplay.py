@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from helpers import TIMEOUT, Client, Served, address_of, answer, ask, echo, framed, get, post
 
-from fasthttpserver._request import HTTPRequest
-from fasthttpserver._server import HTTPServer
+from fasthttpserver._server.request import HTTPRequest
+from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.ioloop import IOLoop, PeriodicCallback
 from fasthttpserver.iostream import IOStream
 from fasthttpserver.tcpserver import TCPServer

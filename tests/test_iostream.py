@@ -428,7 +428,7 @@ def test_shutdown_sends_what_was_written_then_the_end(ends: Ends) -> None:
     assert ends.stream.shutdown_write()
     assert ends.transport.taken == b"last"
     assert ends.transport.eof_written
-    assert not ends.stream.closed()
+    assert not ends.transport.closing
 
 
 def test_closed_stream_cannot_be_shut_down(ends: Ends) -> None:

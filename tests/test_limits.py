@@ -15,9 +15,9 @@ import pytest
 from helpers import OK, Client, Logs, Served, answer, echo, eventually, framed, get, post, status_of
 from wire import Wire
 
-from fasthttpserver._limits import RULES, Limits
 from fasthttpserver._parser import RequestParser
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
+from fasthttpserver.limits import RULES, Limits
 
 Serve = Callable[..., Served]
 Wired = Callable[..., Wire]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trustme
 
-from fasthttpserver import _accepting
+from fasthttpserver._net import accepting as _accepting
 from fasthttpserver.ioloop import IOLoop, new_asyncio_loop
 from fasthttpserver.netutil import (
     add_accept_handler,

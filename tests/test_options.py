@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from helpers import Certificates, Client, Process, eventually, get
 
-from fasthttpserver import __main__, _limits
-from fasthttpserver._options import limits_of, parse_options
+from fasthttpserver import __main__
+from fasthttpserver import limits as _limits
+from fasthttpserver._cli.options import limits_of, parse_options
 
 Start = Callable[..., Process]
 

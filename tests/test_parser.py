@@ -17,9 +17,9 @@ import pytest
 from helpers import split
 from parsing import Seen, parse, parse_one
 
-from fasthttpserver._limits import Limits
 from fasthttpserver._parser import END_OF_MESSAGE, EndOfMessage, RequestMessage, RequestParser
 from fasthttpserver.errors import HTTPInputError
+from fasthttpserver.limits import Limits
 
 H = b"Host: a\r\n"
 GET = b"GET / HTTP/1.1\r\n" + H

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthttpserver import _query
-from fasthttpserver._query import unescape
+from fasthttpserver._http import query as _query
+from fasthttpserver._http.query import unescape
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import count_arguments, parse_query
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from collections.abc import Callable
 
 import pytest
@@ -188,7 +190,8 @@ def run(programs: list[list[str]], careful: bool) -> tuple[bytes, bool]:
     with Wire(callback, **options) as end:
         end.send(get() * len(programs))
         end.turn()
-        return bytes(end.transport.taken), end.transport.closing or end.transport.eof_written
+        taken = re.sub(rb"\r\nDate: [^\r]*", b"", bytes(end.transport.taken))  # of a 500
+        return taken, end.transport.closing or end.transport.eof_written
 
 
 PROGRAMS = st.lists(st.lists(st.sampled_from(list(STEPS)), max_size=5), min_size=1, max_size=4)

@@ -26,7 +26,7 @@ from helpers import (
 )
 from wire import FakeTransport, Wire
 
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 from fasthttpserver.ioloop import IOLoop

@@ -542,5 +542,5 @@ def test_server_of_the_client_is_the_real_one() -> None:
     with Client(look) as client:
         client.request()
     server = HTTPServer(look)
-    assert type(seen[0]).__module__ == "fasthttpserver._connection"
+    assert type(seen[0]).__module__ == "fasthttpserver._server.connection"
     assert server.request_callback is look

@@ -28,8 +28,8 @@ from helpers import (
     post,
 )
 
-from fasthttpserver._request import HTTPRequest
-from fasthttpserver._server import HTTPServer
+from fasthttpserver._server.request import HTTPRequest
+from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.iostream import IOStream
 

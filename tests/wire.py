@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from fasthttpserver._request import HTTPRequest
-from fasthttpserver._server import HTTPServer
+from fasthttpserver._server.request import HTTPRequest
+from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.iostream import IOStream
 
 

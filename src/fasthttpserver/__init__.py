@@ -1,10 +1,10 @@
 """A callback HTTP/1.1 server: the API of Tornado 3's ``httpserver``, parsed by llhttp."""
 
-from fasthttpserver._request import RequestCallback
+from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._server.request import RequestCallback
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httpserver import HTTPConnection, HTTPRequest, HTTPServer
 from fasthttpserver.httputil import HTTPHeaders
-from fasthttpserver.ioloop import IOLoop
 
 __all__ = [
     "HTTPConnection",

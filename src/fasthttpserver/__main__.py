@@ -13,13 +13,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fasthttpserver import __version__, netutil, process
-from fasthttpserver._options import limits_of, parse_options
-from fasthttpserver._reload import watch_modules
-from fasthttpserver._request import RequestCallback
-from fasthttpserver._shutdown import Shutdown
+from fasthttpserver import __version__
+from fasthttpserver._cli.options import limits_of, parse_options
+from fasthttpserver._cli.reload import watch_modules
+from fasthttpserver._net import netutil
+from fasthttpserver._net import processes as process
+from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._server.request import RequestCallback
+from fasthttpserver._server.shutdown import Shutdown
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
-from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.log import access_log
 
 __all__ = ["main"]

@@ -38,7 +38,7 @@ from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUni
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fasthttpserver._llhttp cimport (
+from fasthttpserver._parsing.llhttp cimport (
     F_CHUNKED,
     F_CONNECTION_CLOSE,
     F_CONNECTION_KEEP_ALIVE,
@@ -81,7 +81,7 @@ cdef extern from *:
     """
     bint KEEPS_A_SPARE
 
-from fasthttpserver._limits import Limits
+from fasthttpserver.limits import Limits
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["END_OF_MESSAGE", "EndOfMessage", "RequestMessage", "RequestParser"]
@@ -164,7 +164,7 @@ cdef struct Field:
 cdef struct Reading:
     llhttp_t llhttp
 
-    # Limits, in bytes; see fasthttpserver/_limits.py for the reasons.
+    # Limits, in bytes; see fasthttpserver/limits.py for the reasons.
     uint32_t max_header_size
     uint32_t max_request_line
     uint32_t max_field_size

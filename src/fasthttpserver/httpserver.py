@@ -1,7 +1,7 @@
 """The names of ``tornado.httpserver``: change one word of an import and use them."""
 
-from fasthttpserver._connection import HTTPConnection
-from fasthttpserver._request import HTTPRequest
-from fasthttpserver._server import HTTPServer
+from fasthttpserver._server.connection import HTTPConnection
+from fasthttpserver._server.request import HTTPRequest
+from fasthttpserver._server.server import HTTPServer
 
 __all__ = ["HTTPConnection", "HTTPRequest", "HTTPServer"]

@@ -10,22 +10,22 @@ from email.utils import format_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from fasthttpserver._cookies import parse_cookie
-from fasthttpserver._forms import parse_body_arguments
-from fasthttpserver._forwarded import (
+from fasthttpserver._http.cookies import parse_cookie
+from fasthttpserver._http.forms import parse_body_arguments
+from fasthttpserver._http.forwarded import (
     TrustedNetworks,
     forwarded_ip,
     forwarded_protocol,
     parse_networks,
 )
-from fasthttpserver._headers import HTTPHeaders
-from fasthttpserver._multipart import (
+from fasthttpserver._http.headers import HTTPHeaders
+from fasthttpserver._http.multipart import (
     MAX_MULTIPART_PARTS,
     MAX_PART_HEADER_SIZE,
     HTTPFile,
     parse_multipart_form_data,
 )
-from fasthttpserver._query import MAX_ARGUMENTS, count_arguments, parse_query
+from fasthttpserver._http.query import MAX_ARGUMENTS, count_arguments, parse_query
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError
 
 __all__ = [

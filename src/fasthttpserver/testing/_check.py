@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from fasthttpserver._request import RequestCallback
+from fasthttpserver._server.request import RequestCallback
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
 from fasthttpserver.testing import _strategies

@@ -11,11 +11,11 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
-from fasthttpserver._loops import running_loop
-from fasthttpserver._request import HTTPRequest, RequestCallback
-from fasthttpserver._server import HTTPServer
-from fasthttpserver.ioloop import IOLoop
-from fasthttpserver.iostream import IOStream
+from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._net.iostream import IOStream
+from fasthttpserver._net.loops import running_loop
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.testing._loop import PatientLoop
 from fasthttpserver.testing._responses import Asked, Reading, Response, RuleBroken, read_response
 from fasthttpserver.testing._transport import MemoryTransport

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fasthttpserver._headers import HTTPHeaders
+from fasthttpserver._http.headers import HTTPHeaders
 
 __all__ = ["A_RESPONSE", "Asked", "Reading", "Response", "RuleBroken", "read_response"]
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from fasthttpserver.ioloop import IOLoop
+from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver.log import gen_log
 
 __all__ = ["DESCRIPTORS", "Acceptor", "Descriptors"]

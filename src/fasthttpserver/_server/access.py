@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from fasthttpserver._request import HTTPRequest
+from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.log import access_log
 
 __all__ = ["FORMATS", "Access", "AccessLog"]

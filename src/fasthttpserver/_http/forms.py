@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fasthttpserver._multipart import (
+from fasthttpserver._http.multipart import (
     MAX_MULTIPART_PARTS,
     MAX_PART_HEADER_SIZE,
     HTTPFile,
     parse_multipart_form_data,
     split_parameters,
 )
-from fasthttpserver._query import MAX_ARGUMENTS, parse_query, wire_bytes
+from fasthttpserver._http.query import MAX_ARGUMENTS, parse_query, wire_bytes
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.log import gen_log
 

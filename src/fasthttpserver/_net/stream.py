@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fasthttpserver import _reader
-from fasthttpserver._sockets import unacknowledged, unread
+from fasthttpserver._net import readers as _reader
+from fasthttpserver._net.sockets import unacknowledged, unread
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.log import app_log
 

@@ -19,7 +19,7 @@ from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
 from fasthttpserver.log import app_log, gen_log
 
 if TYPE_CHECKING:
-    from fasthttpserver._stream import Stream
+    from fasthttpserver._net.stream import Stream
 
 __all__ = ["BufferedReader"]
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Container
 from enum import Enum
 from typing import Any
 
-from fasthttpserver._access import Access, AccessLog
-from fasthttpserver._forwarded import forwarded_ip, forwarded_protocol
-from fasthttpserver._framing import ResponseFraming
+from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
+from fasthttpserver._http.framing import ResponseFraming
+from fasthttpserver._http.replies import error_reply, one_line
+from fasthttpserver._net.iostream import IOStream
+from fasthttpserver._net.stream import run_close_callback
 from fasthttpserver._parser import RequestParser
-from fasthttpserver._replies import error_reply, one_line
-from fasthttpserver._request import HTTPRequest, RequestCallback
-from fasthttpserver._stream import run_close_callback
-from fasthttpserver._sweep import Sweep
+from fasthttpserver._server.access import Access, AccessLog
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.sweep import Sweep
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
-from fasthttpserver.iostream import IOStream
 from fasthttpserver.log import app_log, gen_log
 
 __all__ = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from fasthttpserver._limits import Limits
+from fasthttpserver.limits import Limits
 
 __all__ = ["Deadlines", "Waiting"]
 

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Generator
 from time import time
 from typing import Any
 
-from fasthttpserver._ending import CLOSED, DETACHED, LINGERING, NOT_DRAINING, OPEN, Ending
-from fasthttpserver._framing import ResponseFraming
-from fasthttpserver._request import HTTPRequest, encode_chunk
+from fasthttpserver._http.framing import ResponseFraming
+from fasthttpserver._net.iostream import IOStream
+from fasthttpserver._server.ending import CLOSED, DETACHED, LINGERING, NOT_DRAINING, OPEN, Ending
+from fasthttpserver._server.request import HTTPRequest, encode_chunk
 from fasthttpserver.errors import HTTPOutputError
-from fasthttpserver.iostream import IOStream
 from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["Responding"]

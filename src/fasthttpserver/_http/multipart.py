@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fasthttpserver._fields import is_token
-from fasthttpserver._query import stray_percent, unescape
+from fasthttpserver._http.fields import is_token
+from fasthttpserver._http.query import stray_percent, unescape
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.log import gen_log
 

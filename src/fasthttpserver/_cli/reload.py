@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from fasthttpserver.ioloop import IOLoop
+from fasthttpserver._net.ioloop import IOLoop
 
 __all__ = ["watch_modules"]
 

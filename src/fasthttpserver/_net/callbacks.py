@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from fasthttpserver._loops import running_loop
+from fasthttpserver._net.loops import running_loop
 from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["HasFileno", "LoopCallbacks"]

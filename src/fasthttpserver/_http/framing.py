@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fasthttpserver._fields import canonical_names
-from fasthttpserver._headers import HTTPHeaders
+from fasthttpserver._http.fields import canonical_names
+from fasthttpserver._http.headers import HTTPHeaders
 from fasthttpserver.errors import HTTPOutputError
 
 __all__ = ["ResponseFraming"]

@@ -27,16 +27,16 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from fasthttpserver._access import AccessLog
-from fasthttpserver._deadlines import Deadlines, Waiting
-from fasthttpserver._ending import ANNOUNCING, LAST_CALL, LINGERING, OPEN
-from fasthttpserver._limits import Limits
+from fasthttpserver._net.iostream import IOStream
 from fasthttpserver._parser import RequestParser
-from fasthttpserver._request import HTTPRequest, RequestCallback
-from fasthttpserver._serving import Serving
-from fasthttpserver._sweep import Sweep
+from fasthttpserver._server.access import AccessLog
+from fasthttpserver._server.deadlines import Deadlines, Waiting
+from fasthttpserver._server.ending import ANNOUNCING, LAST_CALL, LINGERING, OPEN
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.serving import Serving
+from fasthttpserver._server.sweep import Sweep
 from fasthttpserver.errors import HTTPInputError
-from fasthttpserver.iostream import IOStream
+from fasthttpserver.limits import Limits
 
 __all__ = ["HTTPConnection"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import zlib
 
-from fasthttpserver._request import HTTPRequest, RequestCallback
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["decompressing", "gunzip"]

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from typing import Generic, Protocol, TypeVar
 
-from fasthttpserver._limits import Limits
+from fasthttpserver.limits import Limits
 
 __all__ = ["Sweep"]
 

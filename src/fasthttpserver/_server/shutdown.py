@@ -9,8 +9,8 @@ import time
 from types import FrameType
 from typing import Any, Protocol
 
-from fasthttpserver import process
-from fasthttpserver.ioloop import IOLoop
+from fasthttpserver._net import processes as process
+from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver.log import gen_log
 
 __all__ = ["Shutdown", "drain_on_sigterm"]

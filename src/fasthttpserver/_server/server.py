@@ -10,20 +10,20 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fasthttpserver import process
-from fasthttpserver._accepting import DESCRIPTORS
-from fasthttpserver._access import Access, AccessLog
-from fasthttpserver._connection import HTTPConnection
-from fasthttpserver._decompress import decompressing
-from fasthttpserver._forwarded import parse_networks
-from fasthttpserver._limits import Limits, Rule, check_number
+from fasthttpserver._http.forwarded import parse_networks
+from fasthttpserver._net import processes as process
+from fasthttpserver._net.accepting import DESCRIPTORS
+from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._net.iostream import IOStream
+from fasthttpserver._net.tcpserver import TELLING, TCPServer
 from fasthttpserver._parser import RequestParser
-from fasthttpserver._request import HTTPRequest, RequestCallback
-from fasthttpserver._shutdown import drain_on_sigterm
-from fasthttpserver._sweep import Sweep
-from fasthttpserver.ioloop import IOLoop
-from fasthttpserver.iostream import IOStream
-from fasthttpserver.tcpserver import TELLING, TCPServer
+from fasthttpserver._server.access import Access, AccessLog
+from fasthttpserver._server.connection import HTTPConnection
+from fasthttpserver._server.decompress import decompressing
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.shutdown import drain_on_sigterm
+from fasthttpserver._server.sweep import Sweep
+from fasthttpserver.limits import Limits, Rule, check_number
 
 __all__ = ["HTTPServer"]
 
@@ -130,7 +130,7 @@ class HTTPServer(TCPServer):
             raise TypeError(f"request_callback must be callable, not {request_callback!r}")
         if not (protocol is None or isinstance(protocol, str)):
             raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
-        if protocol not in (None, "http", "https"):
+        if protocol not in (None, "", "http", "https"):
             raise ValueError(f"protocol must be 'http' or 'https', not {protocol!r}")
         check_number("chunk_size", chunk_size, _CHUNK_SIZE)
         super().__init__(io_loop, ssl_options, max_buffer_size)

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fasthttpserver._access import FORMATS
-from fasthttpserver._limits import RULES, Limits
+from fasthttpserver._server.access import FORMATS
+from fasthttpserver.limits import RULES, Limits
 
 __all__ = ["limits_of", "parse_options"]
 

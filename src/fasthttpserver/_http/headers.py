@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar, overload
 
-from fasthttpserver._fields import canonical_names, check_field, parse_field_line
+from fasthttpserver._http.fields import canonical_names, check_field, parse_field_line
 
 __all__ = ["HTTPHeaders"]
 

@@ -6,11 +6,11 @@ import asyncio
 import inspect
 from typing import Any
 
-from fasthttpserver._access import Access
-from fasthttpserver._ending import CLOSED, DETACHED, LAST_CALL, NOT_DRAINING, OPEN
-from fasthttpserver._replies import CONTINUE
-from fasthttpserver._request import NOTHING_YET, TOO_LATE, HTTPRequest
-from fasthttpserver._responding import Responding
+from fasthttpserver._http.replies import CONTINUE
+from fasthttpserver._server.access import Access
+from fasthttpserver._server.ending import CLOSED, DETACHED, LAST_CALL, NOT_DRAINING, OPEN
+from fasthttpserver._server.request import NOTHING_YET, TOO_LATE, HTTPRequest
+from fasthttpserver._server.responding import Responding
 from fasthttpserver.errors import HTTPInputError
 
 __all__ = ["Serving"]

@@ -1,0 +1,3 @@
+"""Loops, sockets, TLS, streams and processes: nothing here knows HTTP."""
+
+__all__: list[str] = []

@@ -1,0 +1,346 @@
+"""Listening sockets come in; a call of ``handle_stream`` for each connection goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
+
+from fasthttpserver._net import ioloop
+from fasthttpserver._net import processes as process
+from fasthttpserver._net.accepting import DESCRIPTORS, Acceptor
+from fasthttpserver._net.iostream import IOStream, StreamClosedError
+from fasthttpserver._net.netutil import (
+    bind_sockets,
+    check_ssl_options,
+    ssl_options_to_context,
+)
+from fasthttpserver._net.tls_transport import TLSTransport
+from fasthttpserver.limits import RULES, Limits, check_number
+from fasthttpserver.log import app_log, gen_log
+
+__all__ = ["TCPServer"]
+
+_BACKLOG = 128
+# Of the descriptors that are kept free this part may be in handshakes, and this part with
+# clients that are told that there is no room; the other half is the application's.
+TELLING = 4
+
+_BUFFER_SIZE = RULES["max_body_size"]._replace(optional=True)
+
+
+class TCPServer:
+    """A non-blocking TCP server; subclasses say what to do with a connection.
+
+    Args:
+        io_loop: The loop to serve on: an ``IOLoop``, ours or Tornado's, or an asyncio loop.
+            None means the current one when the first socket is added.
+        ssl_options: A dict as for ``netutil.ssl_options_to_context``, or an
+            ``ssl.SSLContext``; None for plain text.
+        max_buffer_size: Bytes that one connection may have waiting; None for the default.
+
+    Raises:
+        TypeError: ``io_loop`` is no loop, or ``max_buffer_size`` no int.
+        KeyError: ``ssl_options`` has no ``certfile``.
+        ValueError: ``max_buffer_size`` is negative, or a file that ``ssl_options`` names does
+            not exist. What is in the files is looked at once, when the first socket is bound
+            or added, and then an ``ssl.SSLError`` tells what is wrong.
+    """
+
+    def __init__(
+        self,
+        io_loop: Any = None,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        max_buffer_size: int | None = None,
+    ) -> None:
+        check_number("max_buffer_size", max_buffer_size, _BUFFER_SIZE)
+        self.io_loop = io_loop
+        self.ssl_options = ssl_options
+        self.limits = Limits()
+        self.max_buffer_size = max_buffer_size or self.limits.max_body_size
+        self._ssl_context: ssl.SSLContext | None = None
+        if io_loop is not None:
+            ioloop.to_asyncio(io_loop)  # says now that it is none
+        if ssl_options is not None:
+            check_ssl_options(ssl_options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sockets: dict[int, socket.socket] = {}
+        self._pending_sockets: list[socket.socket] = []
+        self._started = False
+        self._removers: list[Callable[[], object]] = []
+        self._tasks: set[asyncio.Future[Any]] = set()
+        # TLS handshakes, for the most part; a dict for its order.
+        self._connecting: dict[asyncio.Future[Any], None] = {}
+
+    # --- Starting, in one of three ways -------------------------------------------------
+
+    def listen(
+        self,
+        port: int | str,
+        address: str | None = "",
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        backlog: int = _BACKLOG,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        """Accept connections on a port from now on; may be called for several ports.
+
+        Args:
+            port: A number, 0 for one that the system chooses, or a service's name.
+            address: An IP address or a host name, which may stand for several addresses;
+                empty or None for all interfaces.
+            family: ``socket.AF_INET`` or ``AF_INET6`` to have only that one.
+            backlog: How many connections may wait to be accepted.
+            reuse_port: Let other processes listen on the port too (``SO_REUSEPORT``).
+
+        Raises:
+            OSError: The port is not to be had.
+            ValueError: The system has no ``SO_REUSEPORT``.
+        """
+        self.make_ssl_context()  # before there is a socket to close again
+        self.add_sockets(bind_sockets(port, address, family, backlog, reuse_port=reuse_port))
+
+    def bind(
+        self,
+        port: int | str,
+        address: str | None = None,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        backlog: int = _BACKLOG,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        """Bind a port now, to be served when ``start`` is called; as ``listen`` otherwise."""
+        self.make_ssl_context()  # an error in it is one of the parent's
+        sockets = bind_sockets(port, address, family, backlog, reuse_port=reuse_port)
+        if self._started:
+            self.add_sockets(sockets)
+        else:
+            self._pending_sockets.extend(sockets)
+
+    def start(self, num_processes: int | None = 1, max_restarts: int | None = None) -> None:
+        """Serve the bound sockets.
+
+        Args:
+            num_processes: 1 serves in this process. None, 0 or less forks one child for
+                each processor, more than 1 that many; each child returns from here, the
+                parent does not. No event loop may exist yet then.
+            max_restarts: How many dead children are replaced before it is given up; None
+                for 100.
+
+        Raises:
+            AssertionError: It was started before.
+            RuntimeError: It would fork, and an event loop exists, or there is no fork here.
+        """
+        if self._started:
+            raise AssertionError("this server was started before")
+        self._started = True
+        if num_processes != 1:
+            try:
+                process.fork_processes(num_processes, max_restarts, on_stop=self.stop)
+            except BaseException:  # SystemExit: the parent, and all children have ended
+                self.stop()
+                raise
+        sockets, self._pending_sockets = self._pending_sockets, []
+        self.add_sockets(sockets)
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve listening sockets, as ``netutil.bind_sockets`` returns them.
+
+        The loop need not run yet: the kernel lets clients wait until it does.
+        """
+        self.make_ssl_context()
+        if self._loop is None:
+            self._loop = ioloop.to_asyncio(self.io_loop)
+            if self.io_loop is None:
+                self.io_loop = ioloop.IOLoop.current()
+            DESCRIPTORS.add_server(self)
+        for sock in sockets:
+            sock.setblocking(False)  # or accepting behind the last client would wait
+            self._sockets[sock.fileno()] = sock
+            self._begin(sock)
+
+    def add_socket(self, sock: socket.socket) -> None:
+        """Serve one listening socket."""
+        self.add_sockets([sock])
+
+    def stop(self) -> None:
+        """Accept no more. Connections that exist are served on; calling it again is harmless."""
+        removers, self._removers = self._removers, []
+        sockets, self._sockets = self._sockets, {}
+        for remove in removers:
+            remove()
+        for sock in sockets.values():
+            sock.close()
+        pending, self._pending_sockets = self._pending_sockets, []
+        for sock in pending:
+            sock.close()
+
+    def make_ssl_context(self) -> None:
+        """Load the certificate now; done before anything else that listens or forks.
+
+        Raises:
+            OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it.
+            ValueError: An option is unknown, or the protocol version is not to be had.
+        """
+        if self.ssl_options is not None and self._ssl_context is None:
+            self._ssl_context = ssl_options_to_context(self.ssl_options)
+
+    # --- Accepting ------------------------------------------------------------------------
+
+    def _begin(self, sock: socket.socket) -> None:
+        assert self._loop is not None
+        io_loop = ioloop.IOLoop.from_asyncio(self._loop)
+        try:
+            acceptor = Acceptor(sock, self._accepted, io_loop, self._make_room)
+            self._removers.append(acceptor.remove)
+        except NotImplementedError:
+            # The proactor loop of Windows cannot watch a socket, but it can accept.
+            self._removers.append(self._spawn(self._accept(sock)).cancel)
+
+    async def _accept(self, sock: socket.socket) -> None:
+        assert self._loop is not None
+        failing = False
+        while True:
+            try:
+                self._accepted(*await self._loop.sock_accept(sock))
+                failing = False
+            except OSError as error:
+                if not failing:
+                    gen_log.error("Cannot accept on %r: %s", sock, error)
+                failing = True
+                await asyncio.sleep(1)
+
+    def _accepted(self, connection: socket.socket, address: Any) -> None:
+        handle = self._handle
+        excess = DESCRIPTORS.excess(connection.fileno())
+        if excess > 0:
+            if DESCRIPTORS.may_say():
+                gen_log.warning(
+                    "Only %d of %d file descriptors are left, idle connections are closed "
+                    "to make room",
+                    DESCRIPTORS.kept,
+                    DESCRIPTORS.limit,
+                )
+            if not self._make_room():
+                handle = self._handle_without_room
+            elif excess > 1:
+                self._make_room()  # for those as well that were let in before
+        task = self._spawn(self._connect(connection, address, handle))
+        self._connecting[task] = None
+        limit = self.limits.max_connections
+        if limit is not None:
+            self._bound_handshakes(max(limit, _BACKLOG))
+
+    def _make_room(self) -> bool:
+        """Close what can be done without, as descriptors are short; tell if there was any."""
+        most = DESCRIPTORS.kept // TELLING
+        return self._bound_handshakes(most) or DESCRIPTORS.evict_idle(self._loop)
+
+    def _bound_handshakes(self, most: int) -> bool:
+        """Give up the handshake that takes longest, if more than so many go on."""
+        if self._ssl_context is None or len(self._connecting) <= most:
+            return False
+        # An honest handshake takes a few round trips.
+        oldest = next(iter(self._connecting))
+        del self._connecting[oldest]
+        # Not before it has begun: nobody else would close its socket.
+        oldest.get_loop().call_soon(oldest.cancel)
+        return True
+
+    def _count_connections(self) -> int:
+        """How many connections this server has, as far as it knows."""
+        return len(self._connecting)
+
+    def _evict_idle(self) -> bool:
+        """Close the connection that has been idle for the longest time; tell if there is one."""
+        return False
+
+    def _handle_without_room(self, stream: IOStream) -> None:
+        """Take care of a connection although descriptors are short and nobody made room."""
+        self._handle(stream)
+
+    def accept_waiting(self) -> None:
+        """Accept who has connected already, before ``stop()`` would turn them away."""
+        for sock in self._sockets.values():
+            with contextlib.suppress(OSError):  # BlockingIOError: that was the last one
+                while True:
+                    self._accepted(*sock.accept())
+
+    async def _connect(
+        self, connection: socket.socket, address: Any, handle: Callable[[IOStream], None]
+    ) -> None:
+        """Make a stream of a connection; ``connection_made`` calls `handle` with it."""
+        loop = self._loop
+        assert loop is not None
+
+        def new_stream() -> IOStream:
+            return IOStream(loop, address, handle, self.io_loop, self.max_buffer_size)
+
+        try:
+            if self._ssl_context is None:
+                await loop.connect_accepted_socket(new_stream, connection)
+            else:
+                tls = TLSTransport(loop, self._ssl_context, new_stream)
+                await loop.connect_accepted_socket(lambda: tls, connection)
+                await tls.handshake(self.limits.tls_handshake_timeout)
+        except (BrokenPipeError, ConnectionResetError):
+            connection.close()  # left in the handshake: a health check, a port scan
+        except OSError as error:  # ssl.SSLError and time-outs among them
+            connection.close()
+            what = "Error" if self._ssl_context is None else "SSL Error"
+            gen_log.warning("%s on connection from %r: %s", what, address, error)
+
+    async def _stop_connecting(self) -> None:
+        connecting = list(self._connecting)
+        for task in connecting:
+            task.cancel()
+        if connecting:
+            await asyncio.wait(connecting)
+
+    def _handle(self, stream: IOStream) -> None:
+        try:
+            result = self.handle_stream(stream, stream.address)
+        except Exception:
+            app_log.error("Error in connection callback", exc_info=True)
+            stream.close()
+            return
+        if result is not None and inspect.isawaitable(result):
+            self._spawn(self._watch(stream, result))
+
+    async def _watch(self, stream: IOStream, result: Awaitable[Any]) -> None:
+        """Await what ``handle_stream`` returned; a failure ends the connection."""
+        try:
+            await result
+        except StreamClosedError:
+            if not stream.closed():
+                raise
+            # The peer left; that it was read from or written to then is no mistake.
+        except Exception:
+            app_log.error("Error in connection callback", exc_info=True)
+            stream.close()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        assert self._loop is not None
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        self._connecting.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            app_log.error("Error in connection callback", exc_info=error)
+
+    def handle_stream(self, stream: IOStream, address: Any) -> Any:
+        """Take care of a new connection; to be overridden, also by a coroutine.
+
+        Args:
+            stream: The connection.
+            address: The peer's address, as ``accept()`` returns it.
+        """
+        raise NotImplementedError("a subclass of TCPServer has to define handle_stream()")

@@ -1,0 +1,3 @@
+"""What the compiled parser is made of."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Connections, requests, responses and the server."""
+
+__all__: list[str] = []
