@@ -478,7 +478,7 @@ class TestAcceptHandler:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(_accepting, "_ACCEPT_PAUSE", 0.01)
+        monkeypatch.setattr(_accepting, "_SHORT_PAUSE", 0.01)
         failing_listener.errors = [errno.ECONNABORTED, errno.EMFILE, errno.ENFILE]
         seen: list[Any] = []
         remove = add_accept_handler(failing_listener, lambda *args: seen.append(args), io_loop)
@@ -499,7 +499,7 @@ class TestAcceptHandler:
         how: str,
         pause: float,
     ) -> None:
-        monkeypatch.setattr(_accepting, "_ACCEPT_PAUSE", pause)
+        monkeypatch.setattr(_accepting, "_SHORT_PAUSE", pause)
         failing_listener.errors = [errno.EMFILE]
         remove = add_accept_handler(failing_listener, lambda sock, _: sock.close(), io_loop)
         connect()

@@ -33,8 +33,10 @@ _KEPT_MOST = 1024
 # Connections taken in one go, so that a crowd at the door does not starve those inside.
 _ACCEPTS_PER_TURN = 128
 # Seconds without accepting after accept failed for a reason that nothing here can end: the
-# listening socket stays readable, and trying at once again would use all the CPU.
+# listening socket stays readable, and trying at once again would use all the CPU. For so
+# long clients wait for a descriptor, too, before they are turned away.
 _ACCEPT_PAUSE = 1.0
+_SHORT_PAUSE = 0.05
 # Seconds for which nothing is said again about descriptors, and for which it is believed how
 # many the application has.
 _WHILE = 60.0
@@ -171,6 +173,7 @@ class Acceptor:
         "_make_room",
         "_pause",
         "_removed",
+        "_short_since",
         "_silent_until",
         "_sock",
         "_spare",
@@ -191,6 +194,7 @@ class Acceptor:
         self._pause: TimerHandle | None = None
         self._removed = False
         self._silent_until = 0.0
+        self._short_since: float | None = None  # no descriptor to be had
         # Closed when it is the last one, to accept a client and tell it so by closing.
         self._spare: int | None = None
         self._resume()
@@ -227,6 +231,7 @@ class Acceptor:
             except OSError as error:
                 self._failed(error)
                 return
+            self._short_since = None
             connection.setblocking(False)
             self._io_loop.run_callback(self._callback, (connection, address))
             if DESCRIPTORS.short:
@@ -238,10 +243,17 @@ class Acceptor:
         if now >= self._silent_until:
             gen_log.error("Cannot accept on %r: %s", self._sock, error)
             self._silent_until = now + _WHILE
-        if error.errno in _NO_DESCRIPTOR and (self._make_room() or self._turn_away()):
-            return
+        pause = _ACCEPT_PAUSE
+        if error.errno in _NO_DESCRIPTOR:
+            if self._make_room():
+                return
+            if self._short_since is None:
+                self._short_since = now
+            if now - self._short_since >= _ACCEPT_PAUSE and self._turn_away():
+                return
+            pause = _SHORT_PAUSE  # connections end, and those that are new become idle
         self._io_loop.remove_handler(self._fd)
-        self._pause = self._io_loop.call_later(_ACCEPT_PAUSE, self._resume)
+        self._pause = self._io_loop.call_later(pause, self._resume)
 
     def _turn_away(self) -> bool:
         """Close one waiting client's connection, lest it waits for what does not come."""
