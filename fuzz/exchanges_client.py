@@ -398,15 +398,19 @@ class Client:
         program, answers = self._program, self.answers
         pauses = list(program.pauses)
         size = program.read_size
-        ends = program.ending == "half" or program.exchanges[program.due - 1].last
-        while ends or not (answers.complete or program.leaves):
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        # Read to the end of the connection, or to the last answer; who leaves is cancelled.
+        to_end = program.leaves or program.ending == "half" or program.exchanges[-1].last
+        to_end = to_end or program.due < len(program.exchanges)
+        while to_end or not answers.complete:
             while pauses and pauses[0][0] <= answers.received:
                 await asyncio.sleep(pauses.pop(0)[1])
             if program.leaves and answers.received >= program.leave_at:
                 return
             if program.rate:
-                size = max(1, program.rate // 50)
-                await asyncio.sleep(1 / 50)
+                size = 1 + program.rate // 50
+                await asyncio.sleep(begin + answers.received / program.rate - loop.time())
             data = await wire.receive(size)
             if not data:
                 if not program.leaves:

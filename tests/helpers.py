@@ -386,8 +386,7 @@ class Served(LoopThread):
     @property
     def connections(self) -> list[HTTPConnection]:
         """The open connections."""
-        sweep = self.server._sweep
-        return [] if sweep is None else list(sweep.connections)
+        return list(self.server._settings.pool.connections)
 
     @property
     def connection(self) -> HTTPConnection:

@@ -1014,7 +1014,7 @@ def test_connection_made_by_hand_serves(wire: Wired) -> None:
     other = Wire(echo)
     with other:
         stream = other.stream
-        other.server._sweep.discard(other.connection)
+        stream.take_over()
         connection = HTTPConnection(stream, stream.address, echo, True, False, "https")
         other.send(get("/mine"))
         assert other.sent() == framed(b"/mine ")

@@ -455,10 +455,9 @@ class Blocking:
 
 def halfway(served: Served) -> None:
     """Wait for half a second of the server's clock: nobody is late, but not much is missing."""
-    sweep = served.server._sweep
-    assert sweep is not None
-    begun = sweep.now
-    eventually(lambda: sweep.now >= begun + 0.5)
+    clock = served.server._settings.clock
+    begun = clock.now
+    eventually(lambda: clock.now >= begun + 0.5)
 
 
 def test_clients_do_not_pay_for_an_application_that_blocks_the_loop(serve: Serve) -> None:

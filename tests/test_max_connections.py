@@ -60,10 +60,9 @@ class Held:
 
 def look(served: Served) -> None:
     """Wait until the server has looked at its connections, and none of them is new."""
-    sweep = served.server._sweep
-    assert sweep is not None
-    now = sweep.now
-    eventually(lambda: sweep.now > now + 0.06)
+    clock = served.server._settings.clock
+    now = clock.now
+    eventually(lambda: clock.now > now + 0.06)
 
 
 def is_refused(client: Client) -> bool:
@@ -159,7 +158,7 @@ def test_client_that_is_not_idle_stays(serve: Serve, what: str) -> None:
     client = served.connect()
     client.ask(get())
     client.send(BUSY[what])
-    eventually(lambda: served.connection.idle_since is None)
+    eventually(lambda: not served.connection.idle)
     look(served)
     refused = served.connect()
     assert is_refused(refused)
@@ -233,9 +232,8 @@ def test_client_that_resets_instead_of_reading_is_no_news(serve: Serve) -> None:
     (client,) = held.occupy(served, 1)
     for _ in range(20):
         served.connect().reset()
-    sweep = served.server._sweep
-    assert sweep is not None
-    eventually(lambda: sweep.closed == 20)
+    counters = served.server._settings.counters
+    eventually(lambda: counters.closed == 20)
     served.call(held.release)
     assert client.read_response().status == 200
     eventually(lambda: len(served.connections) == 1)
@@ -374,19 +372,18 @@ def test_finding_who_is_idle_takes_little_time_in_a_crowd(serve: Serve) -> None:
     held.occupy(served, 300)
     asked = 0
 
-    class Counting(set[Any]):
-        def __iter__(self) -> Any:
+    class Counting(dict[Any, float]):
+        def items(self) -> Any:
             nonlocal asked
             asked += 1
-            return super().__iter__()
+            return super().items()
 
-    sweep = served.server._sweep
-    assert sweep is not None
-    served.call(lambda: setattr(sweep, "connections", Counting(sweep.connections)))
-    begun = sweep.now
+    pool, clock = served.server._settings.pool, served.server._settings.clock
+    served.call(lambda: setattr(pool, "connections", Counting(pool.connections)))
+    begun = clock.now
     for _ in range(100):
         with Client(served.address) as client:
             assert is_refused(client)
-    seconds = sweep.now - begun
+    seconds = clock.now - begun
     assert asked <= 100 / (300 / 16) + 2 + 2 * seconds
     served.call(held.release)

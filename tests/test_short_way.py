@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire
 
+from fasthttpserver._server.persistence import LAST_CALL
 from fasthttpserver.httpserver import HTTPRequest
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 
@@ -33,7 +33,7 @@ WAYS_OUT: dict[str, Callable[[HTTPRequest], object]] = {
     "detach": lambda request: request.connection.detach(),
     "set_close_callback": lambda request: request.connection.set_close_callback(ignore),
     "no_keep_alive": lambda request: setattr(request.connection, "no_keep_alive", True),
-    "drain": lambda request: request.connection.drain(last_call=True),
+    "drain": lambda request: request.connection.drain(LAST_CALL),
     "write": lambda request: request.connection.write(b"more"),
     "a write callback": lambda request: request.write(b"more", ignore),
     "text": lambda request: request.write("more"),

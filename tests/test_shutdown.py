@@ -404,7 +404,7 @@ def test_half_sent_request_is_served_when_the_rest_comes(serve: Serve, half: str
     witness = served.connect()
     client = served.connect()
     client.send(first)
-    eventually(lambda: any(each.idle_since is None for each in served.connections))
+    eventually(lambda: any(not each.idle for each in served.connections))
     drained = begin_drain(served, grace=0)
     eventually(lambda: at_end(witness))
     witness.close()
@@ -423,7 +423,7 @@ def test_half_sent_request_is_answered_408_at_its_deadline(
     served = serve(announced, header_timeout=0.2, body_stall_timeout=0.2)
     client = served.connect()
     client.send(HALVES[half][0])
-    eventually(lambda: any(each.idle_since is None for each in served.connections))
+    eventually(lambda: any(not each.idle for each in served.connections))
     drained = begin_drain(served, grace=0)
     assert client.read_response().status == 408
     assert client.read_to_end() == b""
@@ -439,7 +439,7 @@ def test_half_sent_request_is_answered_408_when_time_is_over(
     served = serve(announced)
     client = served.connect()
     client.send(HALVES[half][0])
-    eventually(lambda: any(each.idle_since is None for each in served.connections))
+    eventually(lambda: any(not each.idle for each in served.connections))
     drained = begin_drain(served, timeout=0.1, grace=0)
     assert client.read_response().status == 408
     assert client.read_to_end() == b""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
+from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.iostream import IOStream
@@ -142,7 +143,8 @@ class FakeTransport(asyncio.Transport):
         return sum(map(len, self._unread))
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert protocol is self._protocol
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
 
     def _push(self) -> None:
         size = len(self._waiting) if self.window is None else min(self.window, len(self._waiting))
@@ -193,14 +195,16 @@ class Wire:
     ) -> None:
         self.loop = SetClock()
         self.server = HTTPServer(callback, io_loop=self.loop, **options)
-        self.stream = IOStream(self.loop, address, self._connected)
-        self.transport = FakeTransport(self.loop, self.stream, window, family)
-        self.stream.connection_made(self.transport)
-        assert self.server._sweep is not None
-        (self.connection,) = self.server._sweep.connections
+        protocol = self.server.new_protocol(self.loop, address)
+        assert isinstance(protocol, HTTPConnection)
+        self.connection = protocol
+        self.transport = FakeTransport(self.loop, protocol, window, family)
+        protocol.connection_made(self.transport)
 
-    def _connected(self, stream: IOStream) -> None:
-        self.server.handle_stream(stream, stream.address)
+    @property
+    def stream(self) -> IOStream:
+        """What the application reads from and writes to by itself."""
+        return self.connection.stream
 
     def __enter__(self) -> Self:
         return self
@@ -218,14 +222,15 @@ class Wire:
     @property
     def connections(self) -> int:
         """How many connections the server has."""
-        assert self.server._sweep is not None
-        return len(self.server._sweep.connections)
+        return len(self.server._settings.pool.connections)
 
     def turn(self, times: int = 10) -> None:
         """Let the loop go round."""
         for _ in range(times):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
+            # The flag that is kept says what the states say.
+            assert self.connection._fast == self.connection._may_be_fast()
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in the loop, and let it go round."""

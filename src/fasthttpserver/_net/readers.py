@@ -19,7 +19,7 @@ from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
 from fasthttpserver.log import app_log, gen_log
 
 if TYPE_CHECKING:
-    from fasthttpserver._net.stream import Stream
+    from fasthttpserver._net.streams import IOStream
 
 __all__ = ["BufferedReader"]
 
@@ -49,7 +49,7 @@ class BufferedReader:
     """
 
     def __init__(
-        self, stream: Stream, data: bytes, max_size: int, read_ahead: int, eof: bool = False
+        self, stream: IOStream, data: bytes, max_size: int, read_ahead: int, eof: bool = False
     ) -> None:
         self._stream = stream
         self._buffer = bytearray(data)
@@ -72,29 +72,11 @@ class BufferedReader:
         self._buffer += data
         self._advance()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> None:
         self._eof = True
         self._advance()
-        # What is still to be written may be; Tornado closes here, and so do we when
-        # nothing waits to be read.
-        return False
 
-    def blocked(self) -> None:
-        """Reading goes on while writing waits."""
-
-    def bypassed(self) -> None:
-        """All that is written is written there."""
-
-    def hand_over(self) -> None:
-        """Nothing is held back."""
-
-    def drained(self) -> None:
-        """The stream runs its own write callbacks."""
-
-    def closing(self) -> None:
-        """What was received may still be read; ``connection_lost`` fails a pending read."""
-
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self) -> None:
         self._eof = True
         self._advance()
 

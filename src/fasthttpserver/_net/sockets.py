@@ -7,7 +7,7 @@ import struct
 import sys
 from typing import Any
 
-__all__ = ["unacknowledged", "unread"]
+__all__ = ["has_failed", "unacknowledged", "unread"]
 
 if sys.platform != "win32":
     import fcntl
@@ -49,6 +49,11 @@ def unread(sock: Any) -> int:
         except (OSError, ValueError):
             pass
     return 0
+
+
+def has_failed(sock: Any) -> bool:
+    """Whether the peer has reset it, which is not heard of while reading is paused."""
+    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 def _ask(sock: Any, what: int) -> int:

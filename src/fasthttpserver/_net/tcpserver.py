@@ -13,14 +13,15 @@ from typing import Any
 from fasthttpserver._net import ioloop
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS, Acceptor
-from fasthttpserver._net.iostream import IOStream, StreamClosedError
 from fasthttpserver._net.netutil import (
     bind_sockets,
     check_ssl_options,
     ssl_options_to_context,
 )
+from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tls_transport import TLSTransport
-from fasthttpserver.limits import RULES, Limits, check_number
+from fasthttpserver.errors import StreamClosedError
+from fasthttpserver.limits import Rule, check_number
 from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["TCPServer"]
@@ -30,7 +31,11 @@ _BACKLOG = 128
 # clients that are told that there is no room; the other half is the application's.
 TELLING = 4
 
-_BUFFER_SIZE = RULES["max_body_size"]._replace(optional=True)
+_BUFFER_SIZE = Rule(0, 1 << 62, whole=True, optional=True)
+# Tornado's.
+_MAX_BUFFER_SIZE = 104_857_600
+# Seconds; an honest handshake takes a few round trips.
+_TLS_HANDSHAKE_TIMEOUT = 10.0
 
 
 class TCPServer:
@@ -60,8 +65,9 @@ class TCPServer:
         check_number("max_buffer_size", max_buffer_size, _BUFFER_SIZE)
         self.io_loop = io_loop
         self.ssl_options = ssl_options
-        self.limits = Limits()
-        self.max_buffer_size = max_buffer_size or self.limits.max_body_size
+        self.max_buffer_size = max_buffer_size or _MAX_BUFFER_SIZE
+        self._tls_handshake_timeout = _TLS_HANDSHAKE_TIMEOUT
+        self._max_handshakes: int | None = None
         self._ssl_context: ssl.SSLContext | None = None
         if io_loop is not None:
             ioloop.to_asyncio(io_loop)  # says now that it is none
@@ -215,7 +221,7 @@ class TCPServer:
                 await asyncio.sleep(1)
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
-        handle = self._handle
+        room = True
         excess = DESCRIPTORS.excess(connection.fileno())
         if excess > 0:
             if DESCRIPTORS.may_say():
@@ -226,14 +232,13 @@ class TCPServer:
                     DESCRIPTORS.limit,
                 )
             if not self._make_room():
-                handle = self._handle_without_room
+                room = False
             elif excess > 1:
                 self._make_room()  # for those as well that were let in before
-        task = self._spawn(self._connect(connection, address, handle))
+        task = self._spawn(self._connect(connection, address, room))
         self._connecting[task] = None
-        limit = self.limits.max_connections
-        if limit is not None:
-            self._bound_handshakes(max(limit, _BACKLOG))
+        if self._max_handshakes is not None:
+            self._bound_handshakes(self._max_handshakes)
 
     def _make_room(self) -> bool:
         """Close what can be done without, as descriptors are short; tell if there was any."""
@@ -259,10 +264,6 @@ class TCPServer:
         """Close the connection that has been idle for the longest time; tell if there is one."""
         return False
 
-    def _handle_without_room(self, stream: IOStream) -> None:
-        """Take care of a connection although descriptors are short and nobody made room."""
-        self._handle(stream)
-
     def accept_waiting(self) -> None:
         """Accept who has connected already, before ``stop()`` would turn them away."""
         for sock in self._sockets.values():
@@ -270,23 +271,32 @@ class TCPServer:
                 while True:
                     self._accepted(*sock.accept())
 
-    async def _connect(
-        self, connection: socket.socket, address: Any, handle: Callable[[IOStream], None]
-    ) -> None:
-        """Make a stream of a connection; ``connection_made`` calls `handle` with it."""
+    def new_protocol(
+        self, loop: asyncio.AbstractEventLoop, address: Any, room: bool = True
+    ) -> asyncio.Protocol:
+        """Make the protocol of a connection that is about to be made.
+
+        Args:
+            loop: That of the transport.
+            address: As ``accept()`` gives it.
+            room: Whether there is a file descriptor for it; if not, it has to close soon.
+        """
+        return IOStream(loop, address, self._handle, self.io_loop, self.max_buffer_size)
+
+    async def _connect(self, connection: socket.socket, address: Any, room: bool) -> None:
         loop = self._loop
         assert loop is not None
 
-        def new_stream() -> IOStream:
-            return IOStream(loop, address, handle, self.io_loop, self.max_buffer_size)
+        def new_protocol() -> asyncio.Protocol:
+            return self.new_protocol(loop, address, room)
 
         try:
             if self._ssl_context is None:
-                await loop.connect_accepted_socket(new_stream, connection)
+                await loop.connect_accepted_socket(new_protocol, connection)
             else:
-                tls = TLSTransport(loop, self._ssl_context, new_stream)
+                tls = TLSTransport(loop, self._ssl_context, new_protocol)
                 await loop.connect_accepted_socket(lambda: tls, connection)
-                await tls.handshake(self.limits.tls_handshake_timeout)
+                await tls.handshake(self._tls_handshake_timeout)
         except (BrokenPipeError, ConnectionResetError):
             connection.close()  # left in the handshake: a health check, a port scan
         except OSError as error:  # ssl.SSLError and time-outs among them

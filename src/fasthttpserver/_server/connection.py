@@ -1,47 +1,107 @@
-"""Bytes of one client come in; calls of the application, and its answers, go out.
+"""One client's connection, from the first byte to the last.
 
-A connection is in one of these states. ``R`` is the current request.
+The transport calls it, it calls the application. What it is about is told by a few variables,
+of which no other file writes any:
 
-=========  =================================  ==============================================
-state      what is going on                   what ends it
-=========  =================================  ==============================================
-IDLE       no byte of a request is here       first byte -> RECEIVING; EOF, deadline -> close
-RECEIVING  a head or a body is incomplete     whole request -> R; fault, deadline -> refusal
-R active   the application has R              ``finish()``; EOF is told, the answer goes on
-R ending   finished, but bytes or a write     all of it has left -> next request, or close
-           callback wait for the kernel
-LINGERING  our side is shut, theirs is read   EOF, silence or deadline -> close
-           and dropped, so that no RST
-           destroys the last answer
-DETACHED   the application has the stream     nothing
-CLOSED     the stream is closed               nothing
-=========  =================================  ==============================================
+============  =======================  =======================================================
+variable      value                    what ends it
+============  =======================  =======================================================
+`lifecycle`   OPEN                     the last response, a refusal -> LINGERING or CLOSED;
+                                       ``detach()``, a read -> DETACHED; the peer -> CLOSED
+              LINGERING                the client's end, silence or a deadline -> CLOSED. Our
+                                       side is shut; the client's is read and dropped, or the
+                                       kernel's reset would destroy the last answer.
+              DETACHED                 nothing: the application has the stream
+              CLOSED                   nothing
+`input`       READING                  more waits than ``read_ahead`` -> PAUSED; FIN -> EOF
+              PAUSED                   enough of it has been served -> READING
+              EOF                      nothing: the client sends no more, and may read on
+`shutdown`    NO, ANNOUNCING,          the server's ``drain()``: in this order
+              LAST_CALL
+`request`     None, or a request       ``finish()``, once all of the response has left
+`response`    None, or a `Response`    the end of the exchange; it exists off the fast path
+============  =======================  =======================================================
 
-One read is served in one loop: request, callback, finish, next request. The loop stops
-at a request that is not finished yet, and its ``finish()`` starts it again; so requests
-are answered in order and nothing recurses. The parser holds what has not been looked at.
+On the **fast path** are a connection and a request of which nothing special is known: then the
+request corks what it writes by itself (`HTTPRequest._corked`), `finish` only notes the time, and
+``data_received`` sends that when the callback has returned. `_fast` says so; it is what
+`_may_be_fast` derives from the variables above, kept so that a read asks once. Whatever is
+special leaves the fast path (`leave_fast_path`): the corked bytes go to the writer, a `Response`
+is made, and the same request goes on from there, with every check. Both give the same bytes.
+
+One read is served in one loop: request, callback, finish, next request. The loop stops at a
+request that is not finished yet, and the end of its response starts it again; so requests are
+answered in order and nothing recurses. The parser holds what has not been looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Any
+import asyncio
+import inspect
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from enum import Enum
+from time import time
+from typing import TYPE_CHECKING, Any
 
-from fasthttpserver._net.iostream import IOStream
-from fasthttpserver._parser import RequestParser
-from fasthttpserver._server.access import AccessLog
+from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
+from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
+from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
+from fasthttpserver._net.streams import IOStream, run_close_callback
+from fasthttpserver._net.writer import Writer
+from fasthttpserver._server.access import Access
 from fasthttpserver._server.deadlines import Deadlines, Waiting
-from fasthttpserver._server.ending import ANNOUNCING, LAST_CALL, LINGERING, OPEN
-from fasthttpserver._server.request import HTTPRequest, RequestCallback
-from fasthttpserver._server.serving import Serving
-from fasthttpserver._server.sweep import Sweep
-from fasthttpserver.errors import HTTPInputError
-from fasthttpserver.limits import Limits
+from fasthttpserver._server.persistence import (
+    KEEP_ALIVE,
+    LAST_CALL,
+    LINGER,
+    NO_SHUTDOWN,
+    Persistence,
+    Shutdown,
+    persistence,
+)
+from fasthttpserver._server.request import NOTHING_YET, TOO_LATE, HTTPRequest, encode_chunk
+from fasthttpserver._server.response import Response, announces_close
+from fasthttpserver._server.settings import Settings
+from fasthttpserver.errors import HTTPInputError, StreamClosedError
+from fasthttpserver.log import app_log, gen_log
+
+if TYPE_CHECKING:
+    from fasthttpserver._server.request import RequestCallback
 
 __all__ = ["HTTPConnection"]
 
+# While requests are pipelined: how many are served in one turn of the loop, and for how many
+# seconds, before others get theirs; and a chunk of how many bytes has to be sent before the
+# next request is served.
+_FAIR_SHARE = 64
+_FAIR_TIME = 0.005
+_LARGE_CHUNK = 16_384
 
-class HTTPConnection(Serving):
+
+class Lifecycle(Enum):
+    """What a connection is good for."""
+
+    OPEN = 0
+    LINGERING = 1
+    DETACHED = 2
+    CLOSED = 3
+
+
+class Input(Enum):
+    """What may still come from the client."""
+
+    READING = 0
+    PAUSED = 1
+    EOF = 2
+
+
+# A global is found much faster than a member: 3.11 looks for that one by Python code.
+OPEN, LINGERING, DETACHED, CLOSED = Lifecycle
+READING, PAUSED, EOF = Input
+
+
+class HTTPConnection(asyncio.Protocol):
     """One client's connection; it runs the callback for each request on it, in order.
 
     Args:
@@ -56,7 +116,32 @@ class HTTPConnection(Serving):
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
+        "_close_callback",
+        "_continued",
         "_deadlines",
+        "_dropped",
+        "_fast",
+        "_framed",
+        "_input",
+        "_lifecycle",
+        "_next_request",
+        "_no_keep_alive",
+        "_parser",
+        "_request",
+        "_send",
+        "_settings",
+        "_shutdown",
+        "_stream",
+        "_task",
+        "_transport",
+        "_wakes",
+        "_writer",
+        "address",
+        "loop",
+        "protocol",
+        "request_callback",
+        "response",
+        "xheaders",
     )
 
     def __init__(
@@ -67,42 +152,785 @@ class HTTPConnection(Serving):
         no_keep_alive: bool = False,
         xheaders: bool = False,
         protocol: str | None = None,
-        *,
-        _sweep: Sweep[HTTPConnection] | None = None,
-        _parser: RequestParser[HTTPRequest] | None = None,
-        _trusted: Container[str] = (),
-        _access_log: AccessLog | None = None,
     ) -> None:
-        super().__init__(
-            stream,
-            address,
-            request_callback,
-            no_keep_alive,
-            xheaders,
-            protocol,
-            Sweep[HTTPConnection](stream.loop, Limits()) if _sweep is None else _sweep,
-            RequestParser(message_class=HTTPRequest) if _parser is None else _parser,
-            _trusted,
-            _access_log,
+        settings = Settings(
+            request_callback, no_keep_alive=no_keep_alive, xheaders=xheaders, protocol=protocol
         )
-        self._deadlines = Deadlines(self._sweep.now)
-        self._sweep.add(self)
+        self._take_stream(settings, stream, address)
+
+    @classmethod
+    def of_server(
+        cls, settings: Settings, loop: asyncio.AbstractEventLoop, address: Any
+    ) -> HTTPConnection:
+        """Make the protocol of a connection that is about to be made.
+
+        Args:
+            settings: The server's.
+            loop: That of the transport.
+            address: As ``accept()`` gives it.
+        """
+        connection = cls.__new__(cls)
+        connection._prepare(settings, loop, address)
+        return connection
+
+    @classmethod
+    def on_stream(cls, settings: Settings, stream: IOStream, address: Any) -> HTTPConnection:
+        """Serve HTTP on a stream that somebody else has heard until now."""
+        connection = cls.__new__(cls)
+        connection._take_stream(settings, stream, address)
+        return connection
+
+    def _prepare(self, settings: Settings, loop: asyncio.AbstractEventLoop, address: Any) -> None:
+        self._settings = settings
+        self.loop = loop
+        self.address = address
+        self.request_callback = settings.callback
+        self.xheaders = settings.xheaders
+        self.protocol = settings.protocol
+        self._no_keep_alive = settings.no_keep_alive
+        self._lifecycle = OPEN
+        self._input = READING
+        self._shutdown = NO_SHUTDOWN
+        self._request: HTTPRequest | None = None
+        self.response: Response | None = None
+        self._stream: IOStream | None = None
+        self._close_callback: Callable[[], object] | None = None
+        self._deadlines = Deadlines(settings.clock.now)
+        self._task: asyncio.Future[Any] | None = None
+        self._wakes = False  # what is here will be looked at in a later turn of the loop
+        self._continued = -1  # the number of the message that was asked to continue
+        self._dropped = 0  # bytes, while lingering
+        self._framed = False  # the response before this one had write_headers()
+
+    def _take_stream(self, settings: Settings, stream: IOStream, address: Any) -> None:
+        self._prepare(settings, stream.loop, address)
+        self._stream = stream
+        transport, writer, ahead = stream.give_to(self, self)
+        self._connect(transport, writer)
+        if ahead:
+            self._parser.receive_data(ahead)
+            self._wake_later()
+
+    def _connect(self, transport: Any, writer: Writer) -> None:
+        self._transport = transport
+        self._writer = writer
+        if self._settings.count_bytes_sent:
+            writer.count_writes(self._settings.counters.add_sent)
+        self._parser = self._settings.new_parser()
+        # Bound once, for every read to come.
+        self._next_request = self._parser.next_request
+        self._send = writer.transport_write
+        if writer.closed:
+            self._lifecycle = CLOSED
+        self._fast = self._may_be_fast()
+        if not writer.gone:
+            self._settings.pool.add(self)
+            self._settings.connected(self)
+
+    # --- What the transport tells -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
+        self.address = transport.get_extra_info("peername") or self.address
+        self._connect(transport, Writer(self.loop, transport))
+
+    def data_received(self, data: bytes) -> None:
+        """Run the callback for every request that is here, until one stays unfinished."""
+        if (self._request is not None or not self._fast) and not self._may_begin(data):
+            return
+        pipelined = 0
+        started = 0.0
+        try:
+            # Local, here and below: a call of an attribute that is no method costs more.
+            next_request = self._next_request
+            request = next_request(data)
+            while request is not None:
+                request.connection = self
+                request._finish_time = None
+                request._corked = NOTHING_YET if self._fast else self._begin(request)
+                self._request = request
+                try:
+                    callback = self.request_callback
+                    result = callback(request)
+                except (Exception, asyncio.CancelledError) as error:
+                    self.callback_failed(error, request)
+                    break
+                if result is not None:
+                    self._follow(result, request)
+                if request._finish_time is None:
+                    self.leave_fast_path()
+                    self._hold_back()
+                    break  # the end of its response goes on from here
+                alone = not self._parser  # nothing follows yet, but something may
+                if self._fast and (alone or request.keep_alive):
+                    self._request = None
+                    response = request._corked
+                    request._corked = None  # the application may keep the request
+                    if alone and not pipelined:
+                        send = self._send
+                        send(response)
+                        return
+                    self._writer.chunks.append(response)
+                    if alone:
+                        break
+                    large = len(response) > _LARGE_CHUNK
+                else:
+                    goes_on, large = self._end_slow(request)
+                    if not goes_on:
+                        break
+                pipelined += 1
+                if pipelined == 1:
+                    started = request.start_time
+                spent = request._finish_time - started
+                if large or pipelined == _FAIR_SHARE or spent > _FAIR_TIME:
+                    # Others get their turn, and the client has to take this first.
+                    self._writer.flush()
+                    self._wake_later()
+                    self._hold_back()
+                    break
+                request = next_request()
+            else:
+                self._wait_for_more()
+        except HTTPInputError as error:
+            self._refuse(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # uvloop would log it and go on; out of a callback of its own it ends the loop.
+            self.loop.call_soon(_raise, error)
+            self.abort()
+        finally:
+            if pipelined or not self._fast:
+                self._writer.corked = False
+                self._writer.flush()
+                self._fast = self._may_be_fast()
+
+    def eof_received(self) -> bool:
+        self._input = EOF
+        self.leave_fast_path()
+        if self._lifecycle is OPEN:
+            if self._request is not None:
+                # Long-polling applications want to know; the answer may still be written.
+                self._tell_disconnect()
+                if self.response is not None:
+                    framing = self.response.framing
+                    if framing is not None and framing.silent:
+                        self.close()  # nothing more of it is sent
+                return True
+            if self._parser.unread or self._writer.waiting:
+                # What came before it is answered; then _wait_for_more() closes.
+                self._wake_later()
+                return True
+        # Nothing to answer: a request that was cut is never run.
+        self._lifecycle = CLOSED
+        self._writer.close()
+        return False
+
+    def pause_writing(self) -> None:
+        self._writer.pause()
+        self.leave_fast_path()
+
+    def resume_writing(self) -> None:
+        self._writer.resume(self._drained)
+
+    def _drained(self) -> None:
+        response = self.response
+        if response is not None and response.awaits_drain:
+            response.written()
+        elif self._request is None and self._lifecycle is OPEN:
+            self._wake_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._settings.pool.discard(self)
+        self._fast = False
+        self._lifecycle = CLOSED
+        self._writer.lost(exc)
+        callback, self._close_callback = self._close_callback, None
+        run_close_callback(callback, self.close)
+        self._note_disconnect()
+        self._forget_exchange()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.connection_lost(exc)
+
+    # --- Serving ------------------------------------------------------------------------
+
+    def _may_begin(self, data: bytes) -> bool:
+        """Whether a request may be served now; if not, `data` is kept or dropped."""
+        if self._lifecycle is not OPEN:
+            self._dropped += len(data)
+            return False
+        if self._request is not None or self._wakes or self._writer.waiting:
+            self._parser.receive_data(data)
+            self._hold_back()
+            return False
+        return True
+
+    def _begin(self, request: HTTPRequest) -> Any:
+        """Prepare for an exchange after something special; return what it has corked."""
+        self._fast = self._may_be_fast()
+        if self._fast:
+            return NOTHING_YET
+        self._make_response(request)
+        self._writer.corked = True
+        return None
+
+    def _may_be_fast(self) -> bool:
+        """Whether nothing special is known: what `_fast` has to be."""
+        return not (
+            self._lifecycle is not OPEN
+            or self._input is not READING
+            or self._shutdown is not NO_SHUTDOWN
+            or self.response is not None
+            or self._wakes
+            or self._close_callback is not None
+            or self._no_keep_alive
+            or self._settings.access_log is not None
+            or self._writer.waiting
+            or self._writer.chunks
+        )
+
+    def _make_response(self, request: HTTPRequest) -> Response:
+        access = None if self._settings.access_log is None else Access(request)
+        self.response = Response(self, self._writer, request, access)
+        return self.response
+
+    def leave_fast_path(self) -> Response | None:
+        """Have the current request, if any, go the slow path from here.
+
+        Returns:
+            Its response; None if there is no request.
+        """
+        self._fast = False
+        request = self._request
+        if request is None or self.response is not None:
+            return self.response
+        # The loop in data_received() is running, and uncorks when it ends.
+        response = self._make_response(request)
+        self._writer.corked = True
+        if request._corked:
+            response.wrote = True
+            response.announced = announces_close(request._corked)
+            self._writer.chunks.append(request._corked)
+        request._corked = None
+        return response
+
+    def _end_slow(self, request: HTTPRequest) -> tuple[bool, bool]:
+        """End a finished exchange of the loop in ``data_received``.
+
+        Returns:
+            Whether the loop may go on; and if so, whether a large chunk was written and
+            another request follows.
+        """
+        response = self.leave_fast_path()
+        large = False
+        if response is not None and response.request is request:
+            if response.ending:
+                self._hold_back()
+                return False, False  # response_over() goes on
+            if self._parser:
+                chunks = self._writer.chunks[response.mark :]
+                # None: it has left already, as large ones do.
+                large = max(map(len, chunks), default=_LARGE_CHUNK + 1) > _LARGE_CHUNK
+            self._end_exchange(response)
+        if self._writer.waiting:
+            self._hold_back()
+            return False, False  # _drained() goes on
+        return self._lifecycle is OPEN, large
+
+    def _wait_for_more(self) -> None:
+        """Nothing that is here can be served."""
+        parser = self._parser
+        if self._input is PAUSED:
+            self._resume_reading()
+        if self._input is EOF:
+            self._close_gently(linger=False)
+        elif parser.awaiting_continue and self._continued != parser.messages:
+            self._continued = parser.messages
+            self._writer.send(CONTINUE)
+            self._writer.flush()
+        elif self._shutdown is LAST_CALL and self.idle:
+            self.close_idle()
+
+    def _hold_back(self) -> None:
+        """Let the client wait while more of it is here than can be dealt with now."""
+        if self._lifecycle is not OPEN or self._input is EOF:
+            return
+        much = self._parser.unread > self._settings.limits.read_ahead
+        if much and self._input is READING:
+            self._input = PAUSED
+            self._fast = False
+            self._transport.pause_reading()
+        elif not much and self._input is PAUSED:
+            self._resume_reading()  # or nobody would hear that the client has gone
+
+    def _resume_reading(self) -> None:
+        self._input = READING
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _wake_later(self) -> None:
+        """Look at what is here in a later turn of the loop, as if something had come."""
+        self._fast = False
+        if not self._wakes:
+            self._wakes = True
+            self.loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._wakes = False
+        if self._lifecycle is OPEN:
+            self.data_received(b"")
+
+    def _follow(self, result: object, request: HTTPRequest) -> None:
+        """Await what the callback returned, if it can be; its exception is the callback's."""
+        if inspect.iscoroutine(result):
+            task: asyncio.Future[Any] = self.loop.create_task(result)
+        elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
+            # What write() returns is no work of the application's.
+            try:
+                task = asyncio.ensure_future(result, loop=self.loop)
+            except ValueError as error:  # it belongs to another loop
+                self.callback_failed(error, request)
+                return
+        else:
+            return
+
+        def done(task: asyncio.Future[Any]) -> None:
+            if self._task is task:
+                self._task = None
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
+                self.callback_failed(error, request)
+
+        self._task = task  # keeps it alive; the loop itself has a weak reference
+        task.add_done_callback(done)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do until something comes."""
+        parser = self._parser
+        return not (
+            self._lifecycle is not OPEN
+            or self._request is not None
+            or parser.receiving_head
+            or parser.receiving_body
+            or parser.unread
+            or self._writer.waiting
+        )
+
+    # --- What the application does ------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until all that was written has left; what ``write`` returns is awaited.
+
+        Most writes are not, so there is no object for each. With nothing to wait for it
+        still lets others have a turn.
+
+        Raises:
+            StreamClosedError: The client has gone.
+        """
+        return (yield from self._writer.drained().__await__())
+
+    def write(
+        self, chunk: bytes | str, callback: Callable[[], object] | None = None
+    ) -> Awaitable[None]:
+        """Write a part of the response; see ``HTTPRequest.write``.
+
+        After ``write_headers`` it is a part of the body, and framed. On a closed connection
+        nothing happens, and the callback never runs.
+
+        Raises:
+            RuntimeError: The exchange is over, and had ``write_headers``.
+            HTTPOutputError: It is more than Content-Length announced.
+        """
+        if type(chunk) is not bytes:
+            chunk = encode_chunk(chunk)
+        response = self.leave_fast_path()
+        if self._ends():
+            return self
+        if response is None or response.request._finish_time is not None:
+            self._too_late("write", response)
+        elif self._lifecycle is DETACHED:
+            self.stream.write(chunk, callback)  # taken over by a read, as Tornado 3 code does
+        else:
+            response.write(chunk, callback)
+            if response.framing is not None:
+                return self._writer.drained()
+        return self
+
+    def write_headers(
+        self, start_line: Any, headers: Any, chunk: bytes | str | None = None
+    ) -> Awaitable[None]:
+        """Begin a response whose framing the server does.
+
+        Args:
+            start_line: An ``httputil.ResponseStartLine``, or three such things.
+            headers: An ``HTTPHeaders``, in which what delimits the body is set; or any other
+                mapping, or pairs. Values are strings or numbers.
+            chunk: The first part of the body, as for ``write``.
+
+        Returns:
+            A future that is done when all that was written has left.
+
+        Raises:
+            ValueError: Something in the head would end it early.
+            TypeError: A header or the chunk is of another type.
+            RuntimeError: The exchange is over, or has begun otherwise.
+        """
+        if chunk is not None and type(chunk) is not bytes:
+            chunk = encode_chunk(chunk)
+        response = self.leave_fast_path()
+        if self._ends():
+            return self._writer.drained()
+        if response is None or response.request._finish_time is not None:
+            raise RuntimeError("write_headers() after the response was finished")
+        keep_alive = response.request.keep_alive and not self.no_keep_alive
+        if response.write_headers(start_line, headers, keep_alive):
+            response.write(chunk or b"", None)
+        return self._writer.drained()
+
+    def finish(self) -> None:
+        """End the current exchange: the next request is served, or the connection closed.
+
+        Raises:
+            RuntimeError: The exchange is over, and had ``write_headers``.
+            HTTPOutputError: The body is shorter than Content-Length announced.
+        """
+        response = self.leave_fast_path()
+        if response is None or response.request._finish_time is not None:
+            if self._lifecycle is OPEN and not self._writer.closed:
+                self._too_late("finish", response)
+        elif self._lifecycle is not OPEN or self._writer.closed:
+            response.request._finish_time = time()
+            self._forget_exchange()
+        elif not response.wrote:
+            self._finish_unanswered(response.request)
+        else:
+            response.finish()
+
+    def _finish_unanswered(self, request: HTTPRequest) -> None:
+        """End an exchange without a response, so that the next one is not taken for it."""
+        request._finish_time = time()
+        if self._input is EOF:
+            self.close_idle()  # nobody waits for one
+            return
+        app_log.error("finish() of %r without a response", request, stack_info=True)
+        self._reply_and_close(500, "Internal server error", request.method == "HEAD")
+
+    def _too_late(self, what: str, response: Response | None) -> None:
+        """Refuse what would land in another exchange (CVE-2023-46137's family)."""
+        framed = self._framed if response is None else response.framing is not None
+        if framed:
+            raise RuntimeError(f"{what}() after finish()")
+        gen_log.warning("%s() without a current request on %r is ignored", what, self.address)
+
+    def _ends(self) -> bool:
+        """Whether nothing that an application writes goes anywhere any more."""
+        return self._writer.closed or self._lifecycle is LINGERING or self._lifecycle is CLOSED
+
+    def set_close_callback(self, callback: Callable[[], object] | None) -> None:
+        """Have `callback` run when the client has gone before the response was finished.
+
+        Args:
+            callback: Called without arguments, once, from the loop; None takes it back.
+        """
+        self.leave_fast_path()
+        self._close_callback = callback
+        if self._input is EOF and callback is not None:
+            self.loop.call_soon(self._tell_disconnect)
+
+    def _tell_disconnect(self) -> None:
+        if self._request is None or self._lifecycle is not OPEN:
+            return
+        self.leave_fast_path()
+        callback, self._close_callback = self._close_callback, None
+        run_close_callback(callback, self.close)
+        if self._stream is not None:
+            self._stream.run_close_callback()
+
+    @property
+    def no_keep_alive(self) -> bool:
+        """Whether the connection is closed after the current response; may be assigned."""
+        return self._no_keep_alive or self._shutdown is not NO_SHUTDOWN
+
+    @no_keep_alive.setter
+    def no_keep_alive(self, value: bool) -> None:
+        self.leave_fast_path()
+        self._no_keep_alive = value
+
+    @property
+    def stream(self) -> IOStream:
+        """The stream that this connection reads from and writes to."""
+        if self._stream is None:
+            settings = self._settings
+            self._stream = IOStream.of_owner(
+                self,
+                self._transport,
+                self._writer,
+                self.loop,
+                self.address,
+                settings.io_loop,
+                settings.max_buffer_size,
+            )
+        return self._stream
+
+    def detach(self) -> IOStream:
+        """Give the stream to the application, with what came after the request.
+
+        Nothing is parsed any more, and neither does this connection write or close.
+        """
+        self.leave_fast_path()
+        self._close_callback = None
+        self._writer.flush()
+        stream = self.stream
+        stream.take_over()
+        self._forget_exchange()
+        return stream
+
+    # --- What its stream tells -----------------------------------------------------------
+
+    def stream_writes(self) -> None:
+        """The application is about to write to the stream itself."""
+        response = self.leave_fast_path()
+        if response is not None:
+            response.wrote = True
+
+    def stream_closes(self) -> None:
+        """The application closes the stream; ``connection_lost`` follows."""
+        self.leave_fast_path()
+        self._lifecycle = CLOSED
+
+    def release(self) -> tuple[bytes, bool]:
+        """Let the application have the stream.
+
+        Returns:
+            What was not parsed yet, and whether nothing more will come.
+
+        Raises:
+            RuntimeError: Inside of a body.
+        """
+        rest = self._parser.detach()  # first: it may refuse
+        self._settings.pool.discard(self)
+        response = self.leave_fast_path()
+        self._lifecycle = DETACHED
+        stream = self.stream
+        stream.set_default_close_callback(self._close_callback)
+        self._close_callback = None
+        callback = None if response is None else response.take_write_callback()
+        if callback is not None and not self._writer.closed:
+            stream.write(b"", callback)
+        return rest, self._input is EOF
+
+    # --- Ending an exchange ---------------------------------------------------------------
+
+    def response_over(self, response: Response) -> None:
+        """All of a finished response has left: serve the next request, or close."""
+        self._end_exchange(response)
+        if self._lifecycle is OPEN:
+            if self._has_to_go_on():
+                self._wake_later()
+            self._fast = self._may_be_fast()
+
+    def _end_exchange(self, response: Response) -> None:
+        """Forget a finished exchange; close if its request was the last one."""
+        what = self._persistence(response)
+        self._forget_exchange()
+        if what is not KEEP_ALIVE and self._lifecycle is OPEN:
+            self._close_gently(linger=what is LINGER)
+
+    def rests_after(self, response: Response) -> bool:
+        """Whether nothing is left to do after `response` until something comes."""
+        return not self._has_to_go_on() and self._persistence(response) is KEEP_ALIVE
+
+    def _has_to_go_on(self) -> bool:
+        """Whether a finished exchange leaves the loop of ``data_received`` something to do."""
+        return self._input is not READING or self._parser.unread > 0
+
+    def _persistence(self, response: Response) -> Persistence:
+        framing = response.framing
+        return persistence(
+            requested=response.request.keep_alive,
+            framed=None if framing is None else framing.keep_alive and not framing.switches,
+            announced=response.announced,
+            no_keep_alive=self._no_keep_alive,
+            shutdown=self._shutdown,
+            unread=self._parser.unread > 0,
+        )
+
+    def _forget_exchange(self) -> None:
+        response, self.response = self.response, None
+        if response is not None:
+            self._framed = response.framing is not None
+            self._log(response.access)
+        self._request = None
+        self._close_callback = None
+
+    def _log(self, access: Access | None) -> None:
+        log = self._settings.access_log
+        if access is not None and log is not None:
+            request = access.request
+            remote_ip = self._peer_ip() if request is None else request.remote_ip
+            log.log(access, remote_ip or "-")
+
+    def _note_disconnect(self) -> None:
+        """Have the access log say that the client did not wait for its answer."""
+        response = self.response
+        if response is not None and response.access is not None and response.access.status is None:
+            response.access.status = 499  # nginx's, for just this
+
+    def callback_failed(self, error: BaseException, request: HTTPRequest) -> None:
+        """Log what the application let escape; end its exchange and the connection."""
+        response = self.leave_fast_path()
+        current = response is not None and response.request is request
+        finished = request._finish_time is not None
+        if response is not None and current and finished and not response.ending:
+            self._forget_exchange()  # it is over, and the loop in data_received() ends here
+            current = False
+        unanswered = response is not None and current and not response.wrote and not finished
+        if isinstance(error, HTTPInputError) and unanswered:
+            self._refuse(error)  # for instance too many arguments: the client's fault
+            return
+        if isinstance(error, StreamClosedError) and self._writer.closed:
+            return  # awaiting a write to a client that left
+        if isinstance(error, asyncio.CancelledError):
+            app_log.warning("Callback was cancelled, closing connection: %r", request)
+        else:
+            app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
+        alone = current or self._request is None
+        if self._lifecycle is DETACHED and alone:
+            self.stream.close()  # nobody else will
+        if self._lifecycle is not OPEN:
+            return
+        if unanswered:
+            self._reply_and_close(500, "Internal server error", request.method == "HEAD")
+        elif alone:
+            self._forget_exchange()
+            self._close_gently(linger=True)
+
+    def _refuse(self, error: HTTPInputError) -> None:
+        """Answer a request that is refused, and close; nothing after it is read."""
+        self._settings.counters.refusals[error.status] += 1
+        where = f" (byte {error.offset})" if error.offset >= 0 else ""
+        gen_log.info(
+            "Malformed HTTP request from %r: %s%s", self.address, one_line(error.reason), where
+        )
+        self._reply_and_close(error.status, error.reason, self._parser.is_head)
+
+    def refuse_service(self, reason: str) -> None:
+        """Answer 503 to whatever comes, and close."""
+        self._settings.counters.refusals[503] += 1
+        self._reply_and_close(503, reason, head_only=False)
+
+    def _reply_and_close(self, status: int, reason: str, head_only: bool) -> None:
+        if self._lifecycle is not OPEN or self._writer.closed:
+            return
+        reply = error_reply(status, reason, head_only)
+        if self.response is not None:
+            self.response.emit(reply)
+        else:
+            self._writer.send(reply)
+            if self._settings.access_log is not None:
+                access = Access(None)
+                access.wrote(reply)
+                self._log(access)
+        self._forget_exchange()
+        self._close_gently(linger=True)
+
+    # --- Closing ------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connection; what was written arrives, the close callback does not run."""
+        self.leave_fast_path()
+        # A client that waits for this answer may have sent more after the request.
+        linger = self._request is not None or self._parser.unread > 0
+        self._forget_exchange()
+        if self._lifecycle is OPEN:
+            self._close_gently(linger)
+
+    def close_idle(self) -> None:
+        """Close a connection from which no answer is under way."""
+        self.leave_fast_path()
+        self._forget_exchange()
+        self._close_gently(linger=False)
+
+    def abort(self) -> None:
+        """Close at once; what has not left is dropped."""
+        self.leave_fast_path()
+        self._lifecycle = CLOSED
+        self._writer.abort()
+
+    def _reset(self) -> None:
+        """Abort, and let the client see that what it has is not all."""
+        self.leave_fast_path()
+        self._lifecycle = CLOSED
+        self._writer.reset()
+
+    def _close_gently(self, linger: bool) -> None:
+        """Close so that the last answer arrives, even if the client is still sending.
+
+        Args:
+            linger: Whether it may be sending. What it has sent already is seen here, and
+                whether it has got what we sent: until then a reset would destroy that.
+        """
+        self._fast = False
+        sock = self._transport.get_extra_info("socket")
+        linger = linger or unread(sock) > 0 or unacknowledged(sock) > 0
+        if linger and self._input is not EOF and self._writer.end():
+            self._lifecycle = LINGERING
+            if self._input is PAUSED:
+                self._resume_reading()
+        else:
+            self._lifecycle = CLOSED
+            self._writer.close()
+
+    # --- The end of the server -----------------------------------------------------------
+
+    def drain(self, shutdown: Shutdown) -> None:
+        """Prepare for the end of the server.
+
+        From now on ``no_keep_alive`` is true, so that applications can announce the close.
+
+        Args:
+            shutdown: ANNOUNCING, and later LAST_CALL: then it ends now if no request is here.
+        """
+        self.leave_fast_path()
+        self._shutdown = shutdown
+        if shutdown is LAST_CALL and self.idle:
+            self.close_idle()
+
+    def cut(self) -> bool:
+        """End it at once, as the server does not wait any longer; tell whether that hurts.
+
+        A half-sent request is answered 408. An answer that is under way must not look
+        complete.
+        """
+        parser = self._parser
+        if self._lifecycle is OPEN and (self._request is not None or self._writer.waiting):
+            self._reset()
+        elif self._lifecycle is OPEN and (parser.receiving_head or parser.receiving_body):
+            self._refuse(HTTPInputError("Timeout reading the request", 408))
+            self.abort()
+        else:
+            self.abort()
+            return False
+        return True
+
+    # --- Deadlines ------------------------------------------------------------------------
 
     def check_deadlines(self, now: float) -> None:
-        """Close, or answer 408, if something takes too long; called by the sweep."""
+        """Close, or answer 408, if something takes too long; called by the clock."""
         parser = self._parser
+        writer = self._writer
         message = parser.messages
         progress = 0
-        if self.stream.waiting or (self._state is LINGERING and self.stream.unacknowledged):
-            waiting, progress = Waiting.WRITING, self.stream.bytes_taken
-        elif self._state is not OPEN:
+        if writer.waiting or (self._lifecycle is LINGERING and writer.unacknowledged):
+            waiting, progress = Waiting.WRITING, writer.bytes_taken
+        elif self._lifecycle is not OPEN:
             waiting, progress = Waiting.LINGERING, self._dropped
         elif self._request is not None:
             # The application may never finish then.
-            waiting = Waiting.DISCONNECTED if self._eof else Waiting.APPLICATION
-            if self._paused and self.stream.has_failed():
+            waiting = Waiting.DISCONNECTED if self._input is EOF else Waiting.APPLICATION
+            if self._input is PAUSED and has_failed(self._transport.get_extra_info("socket")):
                 # Nobody listens while reading is paused; a long poll would wait for ever.
-                self.stream.abort()
+                self.abort()
                 return
         elif parser.receiving_body:
             waiting, progress = Waiting.BODY, parser.body_received
@@ -110,21 +938,29 @@ class HTTPConnection(Serving):
             waiting = Waiting.FIRST_HEAD
         else:
             waiting = Waiting.HEAD if parser.receiving_head else Waiting.IDLE
-        if not self._deadlines.overdue(waiting, message, progress, self._sweep.limits, now):
+        limits = self._settings.limits
+        if not self._deadlines.overdue(waiting, message, progress, limits, now):
             return
-        self._sweep.timeouts[waiting.name.lower()] += 1
+        self._settings.counters.timeouts[waiting.name.lower()] += 1
         if waiting is Waiting.BODY:
             self._refuse(HTTPInputError("Timeout reading body", 408))
         elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
             self._refuse(HTTPInputError("Timeout reading headers", 408))
         elif waiting is Waiting.WRITING:
-            self.stream.reset()
+            self._reset()
         elif waiting is Waiting.LINGERING:
-            self.stream.abort()
+            self.abort()
         else:
             if waiting is Waiting.DISCONNECTED:
                 self._note_disconnect()
             self.close_idle()
+
+    @property
+    def idle_since(self) -> float:
+        """Since when nothing has come or gone, in seconds on the server's clock."""
+        return self._deadlines.since
+
+    # --- What there is to know ----------------------------------------------------------
 
     @property
     def requests(self) -> int:
@@ -137,45 +973,36 @@ class HTTPConnection(Serving):
         return self._parser.received
 
     @property
-    def idle_since(self) -> float | None:
-        """Since when nothing has come or gone, in seconds on the sweep's clock.
+    def is_tls(self) -> bool:
+        """Whether the bytes go through TLS."""
+        return self._transport.get_extra_info("ssl_object") is not None
 
-        None while there is something to do.
-        """
-        return self._deadlines.since if self.idle else None
+    @property
+    def address_family(self) -> socket.AddressFamily:
+        """The kind of socket, from the shape of the address, so that a closed one tells too."""
+        if isinstance(self.address, tuple):
+            return socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET
+        return getattr(socket, "AF_UNIX", socket.AF_UNSPEC)
 
-    def refuse_service(self, reason: str) -> None:
-        """Answer 503 to whatever comes, and close."""
-        self._sweep.refusals[503] += 1
-        self._reply_and_close(503, reason, head_only=False)
+    def _peer_ip(self) -> str:
+        if isinstance(self.address, tuple):
+            return str(self.address[0])
+        return "0.0.0.0"  # Tornado's, for Unix sockets
 
-    def drain(self, last_call: bool) -> None:
-        """Prepare for the end of the server.
+    def remote_ip_of(self, request: HTTPRequest) -> str:
+        """The client's address for one request."""
+        remote_ip = self._peer_ip()
+        if self.xheaders:
+            remote_ip = forwarded_ip(request.headers, remote_ip, self._settings.trusted)
+        return remote_ip
 
-        From now on ``no_keep_alive`` is true, so that applications can announce the close.
-        A response that does ends the connection.
+    def protocol_of(self, request: HTTPRequest) -> str:
+        """``http`` or ``https`` for one request."""
+        protocol = self.protocol or ("https" if self.is_tls else "http")
+        if self.xheaders:
+            protocol = forwarded_protocol(request.headers, protocol, self._settings.trusted)
+        return protocol
 
-        Args:
-            last_call: End it after any response, and now if no request is here.
-        """
-        self.no_keep_alive = True
-        self._draining = LAST_CALL if last_call else ANNOUNCING
-        if last_call and self.idle_since is not None:
-            self.close_idle()
 
-    def cut_off(self) -> bool:
-        """End it at once, as the server does not wait any longer; tell whether that hurts.
-
-        A half-sent request is answered 408. An answer that is under way must not look
-        complete.
-        """
-        parser = self._parser
-        if self._state is OPEN and (self._request is not None or self.stream.waiting):
-            self.stream.reset()
-        elif self._state is OPEN and (parser.receiving_head or parser.receiving_body):
-            self._refuse(HTTPInputError("Timeout reading the request", 408))
-            self.stream.abort()
-        else:
-            self.stream.abort()
-            return False
-        return True
+def _raise(error: BaseException) -> None:
+    raise error

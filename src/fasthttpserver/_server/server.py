@@ -1,4 +1,4 @@
-"""Connections come in; an ``HTTPConnection`` with this server's settings is made for each."""
+"""The HTTP server: its options, its connections, and their end."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakSet
 
 from fasthttpserver._http.forwarded import parse_networks
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS
 from fasthttpserver._net.ioloop import IOLoop
-from fasthttpserver._net.iostream import IOStream
+from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tcpserver import TELLING, TCPServer
-from fasthttpserver._parser import RequestParser
 from fasthttpserver._server.access import Access, AccessLog
 from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.decompress import decompressing
-from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
+from fasthttpserver._server.request import RequestCallback
+from fasthttpserver._server.settings import Settings
 from fasthttpserver._server.shutdown import drain_on_sigterm
-from fasthttpserver._server.sweep import Sweep
 from fasthttpserver.limits import Limits, Rule, check_number
 
 __all__ = ["HTTPServer"]
@@ -130,7 +131,7 @@ class HTTPServer(TCPServer):
             raise TypeError(f"request_callback must be callable, not {request_callback!r}")
         if not (protocol is None or isinstance(protocol, str)):
             raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
-        if protocol not in (None, "", "http", "https"):
+        if protocol and protocol not in ("http", "https"):
             raise ValueError(f"protocol must be 'http' or 'https', not {protocol!r}")
         check_number("chunk_size", chunk_size, _CHUNK_SIZE)
         super().__init__(io_loop, ssl_options, max_buffer_size)
@@ -159,31 +160,58 @@ class HTTPServer(TCPServer):
             max_connections=max_connections,
         )
         self.request_callback = request_callback
-        self._callback = request_callback
+        callback = request_callback
         if decompress_request:
-            self._callback = decompressing(request_callback, self.limits.max_body_size)
-        self._trusted = parse_networks(trusted_downstream or ())
-        self._access_log = None if access_log is None else AccessLog(access_log)
-        self._count_bytes_sent = count_bytes_sent
-        self.no_keep_alive = no_keep_alive
-        self.xheaders = xheaders
-        self.protocol = protocol
+            callback = decompressing(request_callback, self.limits.max_body_size)
         self.require_host = require_host
-        self._sweep: Sweep[HTTPConnection] | None = None
+        self._settings = Settings(
+            callback,
+            no_keep_alive=no_keep_alive,
+            xheaders=xheaders,
+            protocol=protocol,
+            limits=self.limits,
+            require_host=require_host,
+            trusted=parse_networks(trusted_downstream or ()),
+            access_log=None if access_log is None else AccessLog(access_log),
+            count_bytes_sent=count_bytes_sent,
+            connected=self._connected,
+        )
+        self._settings.max_buffer_size = self.max_buffer_size
+        self._tls_handshake_timeout = tls_handshake_timeout
+        if max_connections is not None:
+            self._max_handshakes = max(max_connections, _MAX_TURNED_AWAY)
+        # Whether somebody else wants the stream first; then HTTP is served when he says so.
+        self._streams = type(self).handle_stream is not HTTPServer.handle_stream
         self._draining = False
         self._turned_away: deque[HTTPConnection] = deque()
+        self._without_room: WeakSet[HTTPConnection] = WeakSet()
 
-    def _new_parser(self) -> RequestParser[HTTPRequest]:
-        limits = self.limits
-        return RequestParser(
-            max_header_size=limits.max_header_size,
-            max_request_line=limits.max_request_line,
-            max_field_size=limits.max_field_size,
-            max_header_count=limits.max_header_count,
-            max_body_size=limits.max_body_size,
-            require_host=self.require_host,
-            message_class=HTTPRequest,
-        )
+    @property
+    def no_keep_alive(self) -> bool:
+        """Whether each connection is closed after one response; may be assigned."""
+        return self._settings.no_keep_alive
+
+    @no_keep_alive.setter
+    def no_keep_alive(self, value: bool) -> None:
+        self._settings.no_keep_alive = value
+
+    @property
+    def xheaders(self) -> bool:
+        """Whether a proxy's fields are believed; may be assigned."""
+        return self._settings.xheaders
+
+    @xheaders.setter
+    def xheaders(self, value: bool) -> None:
+        self._settings.xheaders = value
+
+    @property
+    def protocol(self) -> str | None:
+        """What ``request.protocol`` is to be; may be assigned."""
+        return self._settings.protocol
+
+    @protocol.setter
+    def protocol(self, value: str | None) -> None:
+        self._settings.protocol = value
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Serve listening sockets, as ``netutil.bind_sockets`` returns them.
@@ -196,73 +224,60 @@ class HTTPServer(TCPServer):
             drain_on_sigterm(self, self.io_loop)
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        """Serve HTTP on a new connection."""
-        sweep = self._sweep_of(stream)
-        full = self._is_full(sweep)
-        connection = self._new_connection(stream, sweep)
-        if full:
-            self._turn_away(connection, sweep, _MAX_TURNED_AWAY)
+        """Serve HTTP on a stream; to be called by those who override it."""
+        self._settings.io_loop = stream.io_loop
+        HTTPConnection.on_stream(self._settings, stream, address)
+
+    def new_protocol(
+        self, loop: asyncio.AbstractEventLoop, address: Any, room: bool = True
+    ) -> asyncio.Protocol:
+        if self._streams:
+            return super().new_protocol(loop, address, room)
+        self._settings.io_loop = self.io_loop
+        connection = HTTPConnection.of_server(self._settings, loop, address)
+        if not room:
+            self._without_room.add(connection)
+        return connection
+
+    def _connected(self, connection: HTTPConnection) -> None:
+        """Serve a new connection, or tell it that there is no room."""
+        if connection in self._without_room:
+            self._turn_away(connection, min(_MAX_TURNED_AWAY, DESCRIPTORS.kept // TELLING))
+        elif self._is_full():
+            self._turn_away(connection, _MAX_TURNED_AWAY)
         elif self._draining:
-            connection.drain(last_call=False)
+            connection.drain(ANNOUNCING)
 
-    def _handle_without_room(self, stream: IOStream) -> None:
-        sweep = self._sweep_of(stream)
-        most = min(_MAX_TURNED_AWAY, DESCRIPTORS.kept // TELLING)
-        self._turn_away(self._new_connection(stream, sweep), sweep, most)
-
-    def _sweep_of(self, stream: IOStream) -> Sweep[HTTPConnection]:
-        if self._sweep is None:
-            self._sweep = Sweep(stream.loop, self.limits)
-        return self._sweep
-
-    def _new_connection(self, stream: IOStream, sweep: Sweep[HTTPConnection]) -> HTTPConnection:
-        if self._count_bytes_sent:
-            stream.count_writes(sweep.add_sent)
-        return HTTPConnection(
-            stream,
-            stream.address,
-            self._callback,
-            self.no_keep_alive,
-            self.xheaders,
-            self.protocol,
-            _sweep=sweep,
-            _parser=self._new_parser(),
-            _trusted=self._trusted,
-            _access_log=self._access_log,
-        )
-
-    def _is_full(self, sweep: Sweep[HTTPConnection]) -> bool:
-        """Whether there is no room for one more, after making some if that can be done."""
+    def _is_full(self) -> bool:
+        """Whether there are too many with a new one, after making room if that can be done."""
         limit = self.limits.max_connections
-        if limit is None or len(sweep.connections) - len(sweep.refused) < limit:
+        pool = self._settings.pool
+        if limit is None or len(pool.connections) - len(pool.turned_away) <= limit:
             return False
-        longest_idle = sweep.longest_idle()
+        longest_idle = self._settings.eviction.longest_idle()
         if longest_idle is None:
             return True
         longest_idle.close_idle()
         return False
 
     def _count_connections(self) -> int:
-        connections = () if self._sweep is None else self._sweep.connections
-        return super()._count_connections() + len(connections)
+        return super()._count_connections() + len(self._settings.pool.connections)
 
     def _evict_idle(self) -> bool:
-        longest_idle = None if self._sweep is None else self._sweep.longest_idle()
+        longest_idle = self._settings.eviction.longest_idle()
         if longest_idle is None:
             return False
-        # Not close(): TLS would wait for the client's word, and keep the descriptor.
-        longest_idle.stream.abort()
+        # Not close_idle(): TLS would wait for the client's word, and keep the descriptor.
+        longest_idle.abort()
         return True
 
-    def _turn_away(
-        self, connection: HTTPConnection, sweep: Sweep[HTTPConnection], most: int
-    ) -> None:
+    def _turn_away(self, connection: HTTPConnection, most: int) -> None:
         connection.refuse_service("Too many connections")
-        sweep.refused.add(connection)
+        self._settings.pool.turned_away.add(connection)
         self._turned_away.append(connection)
         while len(self._turned_away) > most:
             # Its reply was sent before those of all others.
-            self._turned_away.popleft().stream.abort()
+            self._turned_away.popleft().abort()
 
     def stats(self) -> dict[str, Any]:
         """Count what this server has done in this process.
@@ -274,34 +289,29 @@ class HTTPServer(TCPServer):
             without TLS. ``refusals`` by status code. ``timeouts`` by what was waited for,
             see ``docs/limits.md``.
         """
-        sweep = self._sweep
-        if sweep is None:
-            connections = {"accepted": 0, "active": 0, "idle": 0}
-            requests = received = sent = 0
-            refusals: dict[int, int] = {}
-            timeouts: dict[str, int] = {}
-        else:
-            now = len(sweep.connections)
-            idle = sum(each.idle_since is not None for each in sweep.connections)
-            connections = {"accepted": sweep.closed + now, "active": now - idle, "idle": idle}
-            requests, received, sent = sweep.requests, sweep.bytes_received, sweep.bytes_sent
-            refusals, timeouts = dict(sweep.refusals), dict(sweep.timeouts)
+        pool, counters = self._settings.pool, self._settings.counters
+        now = len(pool.connections)
+        idle = sum([each.idle for each in pool.connections])
         return {
-            "connections": connections,
-            "requests": requests,
-            "bytes_received": received,
-            "bytes_sent": sent if self._count_bytes_sent else None,
-            "refusals": refusals,
-            "timeouts": timeouts,
+            "connections": {
+                "accepted": counters.closed + now,
+                "active": now - idle,
+                "idle": idle,
+            },
+            "requests": pool.requests,
+            "bytes_received": pool.bytes_received,
+            "bytes_sent": counters.bytes_sent if self._settings.count_bytes_sent else None,
+            "refusals": dict(counters.refusals),
+            "timeouts": dict(counters.timeouts),
         }
 
     async def close_all_connections(self) -> None:
         """Close every connection at once, and wait until they are closed."""
         await self._stop_connecting()
-        if self._sweep is not None:
-            for connection in list(self._sweep.connections):
-                connection.stream.abort()
-            await self._sweep.wait_empty()
+        pool = self._settings.pool
+        for connection in list(pool.connections):
+            connection.abort()
+        await pool.wait_empty()
 
     async def drain(self, timeout: float = 30.0, grace: float = 1.0) -> dict[str, int]:
         """Stop serving without losing an answer.
@@ -329,40 +339,36 @@ class HTTPServer(TCPServer):
         self._draining = True
         self.accept_waiting()
         self.stop()
-        if self._sweep is None:
-            if not self._connecting:
-                return {"served": 0, "closed": 0, "aborted": 0}
-            self._sweep = Sweep(asyncio.get_running_loop(), self.limits)
-        sweep = self._sweep
-        requests = sweep.requests
-        connections = sweep.closed
-        for connection in list(sweep.connections):
-            connection.drain(last_call=False)
+        pool, counters = self._settings.pool, self._settings.counters
+        requests = pool.requests
+        closed = counters.closed
+        for connection in list(pool.connections):
+            connection.drain(ANNOUNCING)
         await self._wait_gone(min(grace, timeout))
         for _ in range(3):  # what came while the loop was busy is read first
             await asyncio.sleep(0)
         await self._stop_connecting()  # handshakes that take longer
-        for connection in list(sweep.connections):
-            connection.drain(last_call=True)
+        for connection in list(pool.connections):
+            connection.drain(LAST_CALL)
         await self._wait_gone(timeout - grace)
-        aborted = sum([connection.cut_off() for connection in list(sweep.connections)])
-        await sweep.wait_empty()
+        aborted = sum([connection.cut() for connection in list(pool.connections)])
+        await pool.wait_empty()
         return {
-            "served": sweep.requests - requests,
-            "closed": sweep.closed - connections - aborted,
+            "served": pool.requests - requests,
+            "closed": counters.closed - closed - aborted,
             "aborted": aborted,
         }
 
     async def _wait_gone(self, timeout: float) -> None:
         """Wait until no connection is left or being made, or for `timeout` seconds."""
-        assert self._sweep is not None
+        pool = self._settings.pool
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while self._connecting or self._sweep.connections:
+        while self._connecting or pool.connections:
             left = end - loop.time()
             if left <= 0:
                 return
             if self._connecting:
                 await asyncio.wait(self._connecting, timeout=left)
             else:
-                await self._sweep.wait_empty(left)
+                await pool.wait_empty(left)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from fasthttpserver._net.ioloop import IOLoop
-from fasthttpserver._net.iostream import IOStream
 from fasthttpserver._net.loops import running_loop
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
 from fasthttpserver._server.server import HTTPServer
@@ -77,12 +76,9 @@ class Client:
         except BaseException:
             self._loop.close()
             raise
-        stream = IOStream(
-            self._loop, address, self._connected, io_loop, self._server.max_buffer_size
-        )
-        self._connection: Any = None
-        self._transport = MemoryTransport(self._loop, stream, address)
-        self.call(stream.connection_made, self._transport)
+        self._connection: Any = self._server.new_protocol(self._loop, address)
+        self._transport = MemoryTransport(self._loop, self._connection, address)
+        self.call(self._connection.connection_made, self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -97,10 +93,6 @@ class Client:
             self._loop.close()
 
     # --- The callback -----------------------------------------------------------------------
-
-    def _connected(self, stream: IOStream) -> None:
-        self._server.handle_stream(stream, stream.address)
-        self._connection = stream._receiver
 
     def _run(self, request: HTTPRequest) -> object:
         self.requests.append(request)

@@ -1,0 +1,260 @@
+"""What is written to one transport: corked, flushed, and waiting for the kernel.
+
+Writes that are made while a read is dealt with, or in one callback of the loop, are corked:
+they leave in one ``transport.write``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fasthttpserver._net.sockets import unacknowledged
+from fasthttpserver.errors import StreamClosedError
+from fasthttpserver.log import app_log
+
+__all__ = ["Writer"]
+
+# A corked chunk of this size, or this many of them, leave at once: joining large chunks
+# costs a copy of them, and a cork must not hold more than the client may take.
+_LARGE_CHUNK = 65_536
+_MANY_CHUNKS = 64
+
+
+class Writer:
+    """The writing side of one connection.
+
+    The protocol of the transport passes ``pause_writing``, ``resume_writing`` and
+    ``connection_lost`` on to it.
+
+    Args:
+        loop: That of the transport.
+        transport: Where the bytes go.
+    """
+
+    __slots__ = (
+        "_callback",
+        "_futures",
+        "_loop",
+        "_resume",
+        "_transport",
+        "_written_waiting",
+        "chunks",
+        "closed",
+        "corked",
+        "ended",
+        "error",
+        "gone",
+        "transport_write",
+        "waiting",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Any) -> None:
+        self._loop = loop
+        self._transport = transport
+        # High: we are told at once that bytes wait. Low: that the last one has left.
+        transport.set_write_buffer_limits(high=0, low=0)
+        # Takes bytes, while nothing waits and nothing is in `chunks`.
+        self.transport_write: Callable[[bytes], None] = transport.write
+        # What was written and not handed to the transport yet.
+        self.chunks: list[bytes] = []
+        self.corked = False  # somebody will flush
+        self.waiting = False  # the kernel takes no more for now
+        self.ended = False  # nothing is written any more, and the peer is told so
+        self.closed = False
+        self.gone = False  # there is no connection any more
+        self.error: BaseException | None = None  # that ended it
+        self._callback: Callable[[], object] | None = None
+        self._futures: list[asyncio.Future[None]] | None = None  # few need it
+        self._resume: asyncio.Handle | None = None  # the call that ends the waiting
+        self._written_waiting = 0
+
+    # --- Sending ------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, in the order of the calls, and never mind when they leave.
+
+        Raises:
+            StreamClosedError: It is closed. While it is corked, the bytes may be dropped
+                without it.
+        """
+        chunks = self.chunks
+        chunks.append(data)
+        if not self.corked or len(data) > _LARGE_CHUNK or len(chunks) > _MANY_CHUNKS:
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        if self.closed or self.ended:
+            self.chunks.clear()
+            raise StreamClosedError(self.error)
+        if len(self.chunks[-1]) > _LARGE_CHUNK or len(self.chunks) > _MANY_CHUNKS:
+            self.flush()
+        elif len(self.chunks) == 1:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand what is corked to the transport now."""
+        chunks = self.chunks
+        if chunks and not self.closed:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+            if self._transport.is_closing():
+                return  # the peer has reset it just now; asyncio would warn of each write
+            if self.waiting:
+                self._written_waiting += len(data)
+            self.transport_write(data)
+
+    def count_writes(self, add: Callable[[int], None]) -> None:
+        """Have `add` called with the number of bytes of each write, from now on."""
+        write = self.transport_write
+
+        def counted(data: bytes) -> None:
+            add(len(data))
+            write(data)
+
+        self.transport_write = counted
+
+    # --- Back-pressure --------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Take note that the kernel takes no more: the transport's ``pause_writing``."""
+        self.waiting = True
+        self._cancel_resume()
+
+    def resume(self, then: Callable[[], None]) -> None:
+        """Take note that all has been taken: the transport's ``resume_writing``.
+
+        Args:
+            then: Called when those who wait for it have been told.
+        """
+        # Not now: asyncio looks at its own state again after this call, and would close
+        # twice what is closed in here.
+        self._resume = self._loop.call_soon(self._resumed, then)
+
+    def _resumed(self, then: Callable[[], None]) -> None:
+        self._resume = None
+        self.waiting = False
+        if self._callback is not None or self._futures:
+            self._tell_drained()
+        then()
+
+    def _cancel_resume(self) -> None:
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
+
+    def drained(self) -> asyncio.Future[None]:
+        """Return a future that is done when all that was written has left.
+
+        Its exception, if it is closed before, is a ``StreamClosedError``.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self.closed or self.ended:
+            _fail(future, self.error)
+        else:
+            if self._futures is None:
+                self._futures = []
+            self._futures.append(future)
+            self._loop.call_soon(self._tell_drained)
+        return future
+
+    def set_callback(self, callback: Callable[[], object] | None) -> None:
+        """Have `callback` called from the loop when all has left; it replaces an earlier one."""
+        self._callback = callback
+        if callback is not None:
+            self._loop.call_soon(self._tell_drained)
+
+    def _tell_drained(self) -> None:
+        self.flush()
+        if self.waiting or self.closed:
+            return
+        for future in self._take_futures():
+            future.set_result(None)
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            try:
+                callback()
+            except Exception:
+                app_log.error("Uncaught exception, closing connection.", exc_info=True)
+                self.close()
+
+    def _take_futures(self) -> list[asyncio.Future[None]]:
+        futures, self._futures = self._futures, None
+        return [future for future in futures or () if not future.done()]
+
+    @property
+    def bytes_taken(self) -> int:
+        """A number that changes with each byte that the peer takes while some wait."""
+        waiting = int(self._transport.get_write_buffer_size()) + self.unacknowledged
+        return self._written_waiting - waiting
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes the kernel holds that have not arrived; see ``sockets``."""
+        return unacknowledged(self._transport.get_extra_info("socket"))
+
+    @property
+    def size(self) -> int:
+        """How many bytes wait to be taken by the kernel."""
+        return int(self._transport.get_write_buffer_size()) + sum(map(len, self.chunks))
+
+    # --- Ending -------------------------------------------------------------------------
+
+    def end(self) -> bool:
+        """Send what was written, then the end of it; False if the peer has reset it."""
+        if self.closed:
+            return False
+        self.flush()
+        try:
+            self._transport.write_eof()
+        except OSError:
+            return False
+        self.ended = True
+        return True
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        if not self.closed:
+            self.flush()
+            self.closed = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once: what was not handed to the kernel is dropped."""
+        self.chunks.clear()
+        self.closed = True
+        self._transport.abort()
+
+    def reset(self) -> None:
+        """Close at once, and let the peer see that it was no orderly end."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            # The kernel would go on delivering what it holds, and then send FIN: a response
+            # that ends with the connection would look complete.
+            shape = "hh" if sys.platform == "win32" else "ii"
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(shape, 1, 0))
+        self.abort()
+
+    def lost(self, error: Exception | None) -> None:
+        """Take note of the end: the transport's ``connection_lost``."""
+        self.closed = self.gone = True
+        self.waiting = False
+        self._cancel_resume()
+        self.chunks.clear()
+        if self.error is None:
+            # Without the traceback: its frames would hold all that was there at the write.
+            self.error = error and error.with_traceback(None)
+        self._callback = None
+        for future in self._take_futures():
+            _fail(future, error)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException | None) -> None:
+    future.set_exception(StreamClosedError(error))
+    future.exception()  # writing to a client that left is no mistake

@@ -1,0 +1,91 @@
+"""When the connections of one server are asked whether they are overdue.
+
+There is no timer for a connection or a request: one callback of the loop looks at all of
+them. It sleeps while there are none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fasthttpserver.limits import Limits
+
+if TYPE_CHECKING:
+    from fasthttpserver._server.connection import HTTPConnection
+
+__all__ = ["Clock"]
+
+# Seconds that let the loop poll once.
+_MOMENT = 0.001
+
+
+class Clock:
+    """The time that counts for deadlines.
+
+    Args:
+        limits: The deadlines; the shortest decides how often to look.
+        connections: Returns those to look at.
+    """
+
+    def __init__(self, limits: Limits, connections: Callable[[], list[HTTPConnection]]) -> None:
+        # Seconds, in which a loop that stood still counts for little: the bytes that came
+        # meanwhile wait to be read, and their senders are not late.
+        self.now = 0.0
+        self._connections = connections
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_run = 0.0
+        self._stood_still = False  # the loop, when it was looked last
+        deadlines = (
+            limits.header_timeout,
+            limits.body_stall_timeout,
+            limits.body_grace,
+            limits.body_timeout,
+            limits.idle_connection_timeout,
+            limits.write_timeout,
+            limits.linger_silence,
+        )
+        # A second is as exact as anybody needs, unless a deadline itself is shorter. None is
+        # off, and what is over at once has no time to look.
+        shortest = min(time for time in deadlines if time)
+        self._interval = max(_MOMENT, min(1.0, shortest / 4))
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> float:
+        """Run, if it does not yet.
+
+        Args:
+            loop: Whose time counts; the same for all connections.
+
+        Returns:
+            The time now, of the loop.
+        """
+        time = loop.time()
+        if self._timer is None:
+            self._loop = loop
+            self._last_run = time
+            self._timer = loop.call_later(self._interval, self._run, loop)
+        return time
+
+    def stop(self) -> None:
+        """Sleep until the next start."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        time = loop.time()
+        passed = time - self._last_run
+        self.now += min(passed, 2 * self._interval)
+        self._last_run = time
+        if passed > 1.25 * self._interval and not self._stood_still:
+            # The loop stood still. What came meanwhile is read first, which uvloop would not do;
+            # but only once, or a loop that is always busy would keep everybody for ever.
+            self._stood_still = True
+            self._timer = loop.call_later(_MOMENT, self._run, loop)
+            return
+        self._stood_still = False
+        self._timer = loop.call_later(self._interval, self._run, loop)
+        for connection in self._connections():
+            connection.check_deadlines(self.now)

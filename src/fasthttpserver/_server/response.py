@@ -1,0 +1,203 @@
+"""The response to one request, off the fast path.
+
+A request of which nothing special is known is answered without one: it corks what it writes,
+and the connection sends that. A ``Response`` exists from the moment that something else is
+asked for: a write callback, ``write_headers``, an answer that takes its time, an access log, a
+client that is slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from fasthttpserver._http.framing import ResponseFraming
+from fasthttpserver._server.access import Access
+from fasthttpserver.errors import HTTPOutputError
+
+if TYPE_CHECKING:
+    from fasthttpserver._net.writer import Writer
+    from fasthttpserver._server.connection import HTTPConnection
+    from fasthttpserver._server.request import HTTPRequest
+
+__all__ = ["Response", "announces_close"]
+
+# Seconds until the callback of a write that sends nothing, for instance after HEAD.
+_SILENT_PAUSE = 0.001
+
+
+class Response:
+    """What is written for one request, and what is still to happen before it is over.
+
+    Args:
+        connection: Is told, by ``response_over``, when all of it has left.
+        writer: Of the connection.
+        request: What is answered; None for what was refused before it was a request.
+        access: Notes what is written for the access log, if there is one.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_write_callback",
+        "_writer",
+        "access",
+        "announced",
+        "ending",
+        "framing",
+        "mark",
+        "request",
+        "wrote",
+    )
+
+    def __init__(
+        self,
+        connection: HTTPConnection,
+        writer: Writer,
+        request: HTTPRequest,
+        access: Access | None,
+    ) -> None:
+        self._connection = connection
+        self._writer = writer
+        self.request = request
+        self.access = access
+        self.mark = len(writer.chunks)  # how many chunks were corked before it
+        self.wrote = False
+        self.announced = False  # the application's own head says "Connection: close"
+        self.framing: ResponseFraming | None = None  # None: the application's own
+        self.ending = False  # it is finished, and something has to leave first
+        self._write_callback: Callable[[], object] | None = None
+
+    # --- Writing ------------------------------------------------------------------------
+
+    def emit(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        if self.access is not None:
+            self.access.wrote(data)
+        self._writer.send(data)
+
+    def write(self, chunk: bytes, callback: Callable[[], object] | None) -> None:
+        """Send a part of the response: framed after ``write_headers``, otherwise as it is.
+
+        Raises:
+            HTTPOutputError: It is more than Content-Length announced.
+        """
+        framing = self.framing
+        if framing is None:
+            if chunk:
+                if not self.wrote:
+                    self.wrote = True
+                    self.announced = announces_close(chunk)
+                self.emit(chunk)
+        elif chunk:
+            try:
+                chunk = framing.frame(chunk)
+            except HTTPOutputError:
+                self._connection.close()  # the client must not take the next one for the rest
+                raise
+            self.emit(chunk)
+        self._expect_written(callback)
+
+    def write_headers(self, start_line: Any, headers: Any, keep_alive: bool) -> bool:
+        """Send a head, and have the framing done from here.
+
+        Args:
+            start_line, headers: As for ``ResponseFraming``.
+            keep_alive: Whether the connection may go on.
+
+        Returns:
+            Whether a body may follow: not after an interim response.
+
+        Raises:
+            RuntimeError: Something was written before.
+            ValueError, TypeError: As for ``ResponseFraming``.
+        """
+        if self.wrote:
+            raise RuntimeError("write_headers() after the response was begun")
+        request = self.request
+        framing = ResponseFraming(request.method, request.version, keep_alive, start_line, headers)
+        if framing.informational:
+            if request.version != "HTTP/1.0":  # RFC 9110 section 15.2: it does not know them
+                self.emit(framing.head)
+            return False
+        self.emit(framing.head)
+        self.framing = framing
+        self.wrote = request._framed = True
+        return True
+
+    def _expect_written(self, callback: Callable[[], object] | None) -> None:
+        """Take a write's callback, in the place of an earlier one's."""
+        self._write_callback = callback
+        if callback is None:
+            return
+        loop = self._connection.loop
+        if self.framing is not None and self.framing.silent:
+            # There is no client whose taking would slow down an application that goes on and on.
+            loop.call_later(_SILENT_PAUSE, self.written)
+        else:
+            loop.call_soon(self.written)
+
+    # --- Ending -------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """End it: what was written is all of it.
+
+        Raises:
+            HTTPOutputError: The body is shorter than Content-Length announced.
+        """
+        if self.framing is not None:
+            try:
+                end = self.framing.end()
+            except HTTPOutputError:
+                self._connection.close()
+                raise
+            if end:
+                self.emit(end)
+        self.request._finish_time = time()
+        if self._write_callback is not None or self._writer.waiting:
+            self.ending = True  # written() goes on
+        elif not self._writer.corked:
+            # From a task or a timer; within a read, the loop of data_received goes on.
+            self._writer.flush()
+            if self._writer.waiting:
+                self.ending = True
+            elif self._connection.rests_after(self):
+                self._connection.response_over(self)
+            else:
+                # It waits for the next turn of the event loop, since detach() may follow.
+                self.ending = True
+                self._connection.loop.call_soon(self.written)
+
+    @property
+    def awaits_drain(self) -> bool:
+        """Whether ``written`` is to be called when all has left."""
+        return self.ending or self._write_callback is not None
+
+    def written(self) -> None:
+        """If all has left, run the write callback, and tell the connection that it is over."""
+        connection = self._connection
+        if connection.response is not self:
+            return  # it has ended otherwise
+        self._writer.flush()
+        if self._writer.waiting:
+            return  # the connection calls again
+        callback, self._write_callback = self._write_callback, None
+        if callback is not None:
+            try:
+                callback()
+            except Exception as error:
+                connection.callback_failed(error, self.request)
+                return
+        if self.ending and self._write_callback is None and connection.response is self:
+            connection.response_over(self)
+
+    def take_write_callback(self) -> Callable[[], object] | None:
+        """Return the callback that waits, for the stream that is detached."""
+        callback, self._write_callback = self._write_callback, None
+        return callback
+
+
+def announces_close(chunk: bytes) -> bool:
+    """Whether the head that an application writes by itself says ``Connection: close``."""
+    head = chunk.partition(b"\r\n\r\n")[0].lower().replace(b" ", b"")
+    return b"\r\nconnection:close" in head

@@ -1,0 +1,102 @@
+"""What all connections of one server share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fasthttpserver._server.clock import Clock
+from fasthttpserver._server.counters import Counters
+from fasthttpserver._server.eviction import Eviction
+from fasthttpserver._server.pool import Pool
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver.limits import Limits
+from fasthttpserver.parser import RequestParser
+
+if TYPE_CHECKING:
+    from fasthttpserver._server.access import AccessLog
+    from fasthttpserver._server.connection import HTTPConnection
+
+__all__ = ["Settings"]
+
+
+def _nothing(connection: HTTPConnection) -> None:
+    """Nothing is to be done for a new connection."""
+
+
+class Settings:
+    """The options of one server, checked, and what counts and limits its connections.
+
+    Args:
+        callback: Called with each request.
+        no_keep_alive, xheaders, protocol: As for ``HTTPServer``.
+        limits: Its limits.
+        require_host: As for ``HTTPServer``.
+        trusted: Proxies that may stand in X-Forwarded-For.
+        access_log: Logs each exchange, if not None.
+        count_bytes_sent: Whether bytes are counted that are sent.
+        connected: Called with each new connection.
+    """
+
+    __slots__ = (
+        "access_log",
+        "callback",
+        "clock",
+        "connected",
+        "count_bytes_sent",
+        "counters",
+        "eviction",
+        "io_loop",
+        "limits",
+        "max_buffer_size",
+        "new_parser",
+        "no_keep_alive",
+        "pool",
+        "protocol",
+        "trusted",
+        "xheaders",
+    )
+
+    def __init__(
+        self,
+        callback: RequestCallback,
+        *,
+        no_keep_alive: bool = False,
+        xheaders: bool = False,
+        protocol: str | None = None,
+        limits: Limits | None = None,
+        require_host: bool = True,
+        trusted: Container[str] = (),
+        access_log: AccessLog | None = None,
+        count_bytes_sent: bool = False,
+        connected: Callable[[HTTPConnection], None] = _nothing,
+    ) -> None:
+        self.callback = callback
+        self.no_keep_alive = no_keep_alive
+        self.xheaders = xheaders
+        self.protocol = protocol
+        self.limits = limits = Limits() if limits is None else limits
+        self.trusted = trusted
+        self.access_log = access_log
+        self.count_bytes_sent = count_bytes_sent
+        self.connected = connected
+        self.io_loop: Any = None
+        self.max_buffer_size = limits.max_body_size
+        self.counters = Counters()
+        self.clock = Clock(limits, self._open_connections)
+        self.pool = Pool(self.clock, self.counters)
+        self.eviction = Eviction(self.pool, self.clock)
+        self.new_parser: Callable[[], RequestParser[HTTPRequest]] = partial(  # type: ignore[assignment]
+            RequestParser,
+            max_header_size=limits.max_header_size,
+            max_request_line=limits.max_request_line,
+            max_field_size=limits.max_field_size,
+            max_header_count=limits.max_header_count,
+            max_body_size=limits.max_body_size,
+            require_host=require_host,
+            message_class=HTTPRequest,
+        )
+
+    def _open_connections(self) -> list[HTTPConnection]:
+        return list(self.pool.connections)
