@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from fasthttpserver._parser import END_OF_MESSAGE, RequestMessage, RequestParser
 from fasthttpserver.errors import HTTPInputError
 
-__all__ = ["Seen", "attributes", "parse", "parse_one"]
+__all__ = ["Events", "Seen", "attributes", "parse", "parse_one", "whole_requests"]
 
 Parser: TypeAlias = RequestParser[RequestMessage]
 

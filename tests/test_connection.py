@@ -309,6 +309,18 @@ def test_continue_is_sent_for_a_chunked_body(wire: Wired) -> None:
     assert end.sent() == framed(b"/ abc")
 
 
+def test_continue_is_sent_for_a_length_after_chunks(wire: Wired) -> None:
+    end = wire(echo)
+    end.send(get("/", "Transfer-Encoding: chunked").replace(b"GET", b"PUT"))
+    end.send(b"1\r\nx\r\n0\r\n\r\n")
+    assert end.sent() == framed(b"/ x")
+    head, body = expecting(b"abc")
+    end.send(head)
+    assert end.sent() == CONTINUE
+    end.send(body)
+    assert end.sent() == framed(b"/ abc")
+
+
 def test_no_continue_when_the_body_is_there(wire: Wired) -> None:
     end = wire(echo)
     end.send(b"".join(expecting(b"abc")))

@@ -914,6 +914,18 @@ def test_awaiting_continue_until_the_body_begins(framing: bytes) -> None:
     assert not parser.awaiting_continue  # the next request does not wait
 
 
+@pytest.mark.parametrize("before", [GET + b"\r\n", CHUNKED + LAST + b"\r\n", b"\r\n"])
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_awaiting_continue_has_nothing_to_do_with_the_message_before(
+    before: bytes, framing: bytes
+) -> None:
+    parser = fed(before)
+    parser.next_request()
+    parser.receive_data(POST + b"Expect: 100-continue\r\n" + framing + b"\r\n\r\n")
+    assert parser.next_request() is None
+    assert parser.awaiting_continue
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -9,8 +9,8 @@ import h11
 import reference
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
-from parsing import parse
-from strategies import Request, bodies, limits, mutations, pipelines, requests, splits
+from parsing import Events, parse, whole_requests
+from strategies import Request, bodies, headers, limits, mutations, pipelines, requests, splits
 
 from fasthttpserver._parser import RequestMessage, RequestParser
 from fasthttpserver.errors import HTTPInputError
@@ -156,6 +156,71 @@ def test_pipelined_equals_separate(sequence: list[Request]) -> None:
     assert together.requests == [request for seen in separate for request in seen.requests]
     assert len(together.requests) == len(sequence)
     assert together.end == separate[-1].end
+
+
+EXPECTING = headers().flatmap(
+    lambda fields: st.sampled_from([fields, [*fields, ("Expect", "100-continue")]])
+)
+LATER = requests(headers=EXPECTING).map(lambda request: request.wire)
+
+
+@given(
+    first=requests(keep_alive=True, headers=EXPECTING),
+    second=LATER | LATER.flatmap(mutations) | streams,
+    limits=limits(),
+    events=st.booleans(),
+    data=st.data(),
+)
+def test_a_message_behaves_after_another_as_it_does_alone(
+    first: Request, second: bytes, limits: dict[str, Any], events: bool, data: st.DataObject
+) -> None:
+    parser: RequestParser[RequestMessage] = RequestParser(**limits)
+    before = data.draw(splits(first.wire) | st.just([first.wire]))
+    assume(trace(parser, before, events)[-1][1] is None)  # no limit refuses the first
+    pieces = data.draw(splits(second) | st.just([bytes([byte]) for byte in second]))
+    alone = trace(RequestParser(**limits), pieces, not events)
+    shift = len(first.wire)
+    assert trace(parser, pieces, events, shift) == alone
+    event("expecting" if any(looks["awaiting_continue"] for _, _, looks in alone) else "other")
+
+
+LOOKS = (
+    "receiving_head",
+    "receiving_body",
+    "awaiting_continue",
+    "is_head",
+    "body_received",
+    "unread",
+    "closed",
+)
+
+
+def trace(
+    parser: RequestParser[RequestMessage], pieces: list[bytes], events: bool, shift: int = 0
+) -> list[tuple[list[Any], tuple[int, str, int] | None, dict[str, Any]]]:
+    """What comes out of a parser after each piece, a refusal, and all that the parser tells."""
+    read = Events() if events else whole_requests
+    messages, received = parser.messages, parser.received
+    steps = []
+    for piece in pieces:
+        if not piece:
+            continue
+        requests: list[Any] = []
+        refusal = None
+        try:
+            parser.receive_data(piece)
+            for request in read(parser):
+                requests.append(request)
+        except HTTPInputError as error:
+            refusal = error.status, error.reason, error.offset - shift
+        looks = {
+            "bool": bool(parser),
+            "messages": parser.messages - messages,
+            "received": parser.received - received,
+        }
+        looks |= {name: getattr(parser, name) for name in LOOKS}
+        steps.append((requests, refusal, looks))
+    return steps
 
 
 @given(request=requests())

@@ -161,10 +161,8 @@ cdef struct Field:
     uint32_t value_size
 
 
-cdef struct Reading:
-    llhttp_t llhttp
-
-    # Limits, in bytes; see fasthttpserver/limits.py for the reasons.
+cdef struct Bounds:
+    # Sizes in bytes; see fasthttpserver/limits.py for the reasons.
     uint32_t max_header_size
     uint32_t max_request_line
     uint32_t max_field_size
@@ -172,12 +170,20 @@ cdef struct Reading:
     uint64_t max_body_size
     bint require_host
 
+
+cdef struct Reading:
+    # One message as far as it has come, and nothing of any other: all of it is zeroed at
+    # its first byte, in RequestParser._begin_message.
+    llhttp_t llhttp
+    const Bounds* bounds  # the parser's own
+
     # llhttp is running over the bytes at `base`, whose first byte has offset
     # `base_offset` from the first byte of the request line. Borrowed for the call.
     const char* base
     uint64_t base_offset
 
     uint32_t skipped  # bytes of empty lines before the request line
+    bint after_cr     # inside such an empty line
     uint32_t method_size
     uint32_t target_at
     uint32_t target_size
@@ -185,7 +191,7 @@ cdef struct Reading:
     bint connect
     bint is_head
 
-    # Owned; handed over to the message at the end of the head.
+    # Owned; handed over to the message at the end of the head, so NULL behind a message.
     Field* fields
     uint32_t count
     uint32_t capacity
@@ -201,6 +207,9 @@ cdef struct Reading:
     bint expect_continue
     uint64_t content_length
 
+    uint64_t body_received
+    uint64_t body_remaining  # of content_length
+
     # Chunks. body_at borrows from the bytes at `base`.
     const char* body_at
     size_t body_size
@@ -215,7 +224,7 @@ cdef struct Reading:
     bint extension_quoted
     bint trailers
     bint complete
-    char* trailer_buffer  # owned
+    char* trailer_buffer  # owned; NULL behind a message
     uint32_t trailer_size
     uint32_t trailer_capacity
 
@@ -285,7 +294,7 @@ cdef int _on_url(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
     cdef uint32_t offset = <uint32_t>_offset(reading, at)
     # " HTTP/1.1" makes the rest of the line.
-    cdef uint32_t room = reading.max_request_line - 9 - reading.skipped
+    cdef uint32_t room = reading.bounds.max_request_line - 9 - reading.skipped
     if reading.target_size == 0:
         reading.target_at = offset
         if offset != reading.method_size + 1:
@@ -367,7 +376,7 @@ cdef int _on_header_field(llhttp_t* llhttp, const char* at, size_t size) noexcep
     cdef uint64_t offset = _offset(reading, at)
     cdef Field* field
     if not (reading.in_name and offset == reading.name_end):
-        if reading.count == reading.max_header_count:
+        if reading.count == reading.bounds.max_header_count:
             return _refuse(reading, MANY_FIELDS, offset)
         if reading.count == reading.capacity and _grow_fields(reading):
             return -1
@@ -382,9 +391,9 @@ cdef int _on_header_field(llhttp_t* llhttp, const char* at, size_t size) noexcep
         field = &reading.fields[reading.count - 1]
     reading.name_end = offset + size
     field.name_size += <uint32_t>size
-    if field.name_size > reading.max_field_size:
+    if field.name_size > reading.bounds.max_field_size:
         return _refuse(
-            reading, LONG_FIELD, reading.name_end - field.name_size + reading.max_field_size
+            reading, LONG_FIELD, reading.name_end - field.name_size + reading.bounds.max_field_size
         )
     return _keep_trailer_bytes(reading, at, size) if reading.trailers else 0
 
@@ -400,11 +409,11 @@ cdef int _on_header_value(llhttp_t* llhttp, const char* at, size_t size) noexcep
         else:
             field.value_at = <uint32_t>_offset(reading, at)
     field.value_size += <uint32_t>size
-    if field.name_size + field.value_size > reading.max_field_size:
+    if field.name_size + field.value_size > reading.bounds.max_field_size:
         return _refuse(
             reading,
             LONG_FIELD,
-            end - (field.name_size + field.value_size) + reading.max_field_size,
+            end - (field.name_size + field.value_size) + reading.bounds.max_field_size,
         )
     return _keep_trailer_bytes(reading, at, size) if reading.trailers else 0
 
@@ -466,7 +475,7 @@ cdef int _on_chunk_header(llhttp_t* llhttp) noexcept nogil:
     reading.extension_line = 0
     reading.in_extension = False
     # Both are unsigned and the right side never wraps, so no size slips through.
-    if llhttp.content_length > reading.max_body_size - reading.body_announced:
+    if llhttp.content_length > reading.bounds.max_body_size - reading.body_announced:
         # The offset is set from llhttp's position: this callback is not told it.
         return _refuse(reading, LONG_BODY, 0)
     reading.body_announced += llhttp.content_length
@@ -526,7 +535,7 @@ cdef int _check_head(Reading* reading) noexcept nogil:
                 if expect == NULL or not _is_continue(reading, field):
                     expect = field
     if hosts == 0:
-        if http_1_1 and reading.require_host:
+        if http_1_1 and reading.bounds.require_host:
             return _refuse(reading, NO_HOST, 0)
     elif hosts > 1:
         return _refuse(reading, MANY_HOSTS, host.name_at)
@@ -535,7 +544,7 @@ cdef int _check_head(Reading* reading) noexcept nogil:
         return -1
     if llhttp.flags & F_CONTENT_LENGTH:
         reading.content_length = llhttp.content_length
-        if reading.content_length > reading.max_body_size:
+        if reading.content_length > reading.bounds.max_body_size:
             return _refuse(reading, LONG_BODY, 0)
     if reading.connect and llhttp.flags & (F_CONTENT_LENGTH | F_CHUNKED):
         # The bytes behind the head are the tunnel's.
@@ -1036,7 +1045,8 @@ cdef class RequestMessage:
 
 
 cdef enum Stage:
-    START      # between messages, or inside empty lines or the method
+    BETWEEN    # nothing has come of the next message
+    START      # inside empty lines or the method
     HEAD
     LENGTH     # body by Content-Length
     CHUNKS     # body by chunks, and trailers
@@ -1051,11 +1061,14 @@ cdef enum Step:
     GOT_END
 
 cdef tuple _NO_ARGUMENTS = ()
+# Of a size that it knows, gcc makes `rep stos`, which takes longer than the C library does.
+cdef size_t _SIZE_OF_READING = sizeof(Reading)
 _LIMITS = Limits()
 
 
 @cython.final
 cdef class RequestParser:
+    cdef Bounds _bounds
     cdef Reading _reading
     cdef Stage _stage
     cdef type _message_class
@@ -1070,13 +1083,10 @@ cdef class RequestParser:
     cdef char* _head_buffer     # owned; a head that comes in several pieces, else NULL
     cdef uint32_t _head_size
     cdef uint32_t _head_capacity
-    cdef bint _after_cr
     cdef uint64_t _received_in_all
     cdef uint64_t _messages     # whole ones, so far
     cdef RequestMessage _message    # whose body is being read, or that is whole
     cdef bint _streaming        # _message was handed out by next_event
-    cdef uint64_t _remaining    # of a body by Content-Length
-    cdef uint64_t _received     # body bytes
     cdef PyObject* _body        # owned bytes object that no one else has seen yet, or NULL
     cdef Py_ssize_t _body_capacity
     cdef const char* _piece_at  # the last GOT_DATA: borrowed from _data
@@ -1093,7 +1103,7 @@ cdef class RequestParser:
         require_host=True,
         message_class=RequestMessage,
     ):
-        cdef Reading* reading = &self._reading
+        cdef Bounds* bounds = &self._bounds
         if self._message_class is not None:
             # A limit below what has been read already would be a negative size.
             raise RuntimeError("a RequestParser is initialised once")
@@ -1105,13 +1115,13 @@ cdef class RequestParser:
         _check_limit("max_body_size", max_body_size, 0, 1 << 62)
         if not (isinstance(message_class, type) and issubclass(message_class, RequestMessage)):
             raise TypeError("message_class must be a subclass of RequestMessage")
-        reading.max_header_size = max_header_size
+        bounds.max_header_size = max_header_size
         # A request line that fills the block is long as a line: 414, not 431.
-        reading.max_request_line = min(max_request_line, max_header_size)
-        reading.max_field_size = max_field_size
-        reading.max_header_count = max_header_count
-        reading.max_body_size = max_body_size
-        reading.require_host = require_host
+        bounds.max_request_line = min(max_request_line, max_header_size)
+        bounds.max_field_size = max_field_size
+        bounds.max_header_count = max_header_count
+        bounds.max_body_size = max_body_size
+        bounds.require_host = require_host
         self._message_class = message_class
 
     def __dealloc__(self):
@@ -1204,13 +1214,13 @@ cdef class RequestParser:
 
     @property
     def body_received(self):
-        return self._received
+        return self._reading.body_received
 
     @property
     def awaiting_continue(self):
         return (
             self._reading.expect_continue
-            and self._received == 0
+            and self._reading.body_received == 0
             and not self._reading.size_digits
             and (self._stage == LENGTH or self._stage == CHUNKS)
         )
@@ -1227,9 +1237,15 @@ cdef class RequestParser:
         # The one question of each request; nothing else that Python can ask is as cheap.
         return not (
             self._data is None
-            and self._stage == START
-            and self._head_size == 0
-            and not self._after_cr
+            and (
+                self._stage == BETWEEN
+                or (
+                    # Behind whole empty lines, which are nothing.
+                    self._stage == START
+                    and self._head_size == 0
+                    and not self._reading.after_cr
+                )
+            )
         )
 
     @property
@@ -1244,7 +1260,7 @@ cdef class RequestParser:
             return rest
         self._enter()
         self._busy = False
-        if self._stage == START or self._stage == HEAD:
+        if self._stage <= HEAD:
             if self._head_buffer != NULL:
                 rest = self._head_buffer[:self._head_size]
         elif self._stage != CLOSED:
@@ -1279,7 +1295,7 @@ cdef class RequestParser:
         while self._data is not None:
             if self._pos == PyBytes_GET_SIZE(self._data):
                 self._next_piece()
-            elif self._stage == START:
+            elif self._stage <= START:
                 self._read_method()
             elif self._stage == HEAD:
                 if self._read_head():
@@ -1311,6 +1327,12 @@ cdef class RequestParser:
             self._pending_size = 0
         return 0
 
+    cdef inline void _begin_message(self) noexcept:
+        """Forget the message before, of which is_head and body_received told until now."""
+        memset(&self._reading, 0, _SIZE_OF_READING)
+        self._reading.bounds = &self._bounds
+        self._stage = START
+
     cdef int _read_method(self) except -1:
         """Skip empty lines (RFC 9112 section 2.2), then read the token before the first SP."""
         cdef Reading* reading = &self._reading
@@ -1319,21 +1341,22 @@ cdef class RequestParser:
         cdef Py_ssize_t pos = self._pos
         cdef Py_ssize_t start
         cdef uint64_t room
-        reading.is_head = False  # or an error would be answered without its text
+        if self._stage == BETWEEN:
+            self._begin_message()
         if self._head_size == 0:
-            while pos < end and (self._after_cr or data[pos] in (b"\r", b"\n")):
-                if self._after_cr != (data[pos] == b"\n"):
+            while pos < end and (reading.after_cr or data[pos] in (b"\r", b"\n")):
+                if reading.after_cr != (data[pos] == b"\n"):
                     self._message_offset = self._stream_offset
                     self._raise(BAD_LINE_END, pos)
-                self._after_cr = not self._after_cr
-                if reading.skipped == reading.max_request_line:
+                reading.after_cr = not reading.after_cr
+                if reading.skipped == reading.bounds.max_request_line:
                     self._message_offset = self._stream_offset
                     self._raise(LONG_REQUEST_LINE, pos)
                 reading.skipped += 1
                 pos += 1
             self._message_offset = self._stream_offset + pos
         start = pos
-        room = reading.max_request_line - reading.skipped - self._head_size
+        room = reading.bounds.max_request_line - reading.skipped - self._head_size
         while pos < end and _is(data + pos, TOKEN):
             if <uint64_t>(pos - start) == room:
                 self._raise(LONG_REQUEST_LINE, self._head_size + room)
@@ -1346,7 +1369,7 @@ cdef class RequestParser:
         reading.method_size = self._head_size + <uint32_t>(pos - start)
         if data[pos] != b" " or reading.method_size == 0:
             self._raise(BAD_METHOD, reading.method_size)
-        if reading.max_request_line - reading.skipped < reading.method_size + 10:
+        if reading.bounds.max_request_line - reading.skipped < reading.method_size + 10:
             # Not even one byte of target fits; _on_url counts on room for the version.
             self._raise(LONG_REQUEST_LINE, reading.method_size)
         pos += 1
@@ -1364,17 +1387,6 @@ cdef class RequestParser:
         reading.is_head = reading.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
         reading.llhttp = _AFTER_CONNECT if reading.connect else _AFTER_METHOD
         reading.llhttp.data = reading
-        reading.target_size = 0
-        reading.version_seen = False
-        reading.count = 0
-        reading.in_name = False
-        reading.host_size = 0
-        reading.chunked = False
-        reading.expect_continue = False
-        reading.content_length = 0
-        reading.trailers = False
-        reading.complete = False
-        self._received = 0
         self._stage = HEAD
         return 0
 
@@ -1390,8 +1402,8 @@ cdef class RequestParser:
             reading.base = data + self._pos - done
         else:
             done = self._head_size
-        if size > <Py_ssize_t>reading.max_header_size - done:
-            size = reading.max_header_size - done
+        if size > <Py_ssize_t>reading.bounds.max_header_size - done:
+            size = reading.bounds.max_header_size - done
         if self._head_buffer != NULL:
             self._gather(data + self._pos, size)
             reading.base = self._head_buffer
@@ -1404,8 +1416,8 @@ cdef class RequestParser:
             return 1
         if error != HPE_OK or _check_spacing(reading, done + size) != 0:
             self._raise_from_llhttp(error)
-        if done + size == reading.max_header_size:
-            self._raise(LONG_HEAD, reading.max_header_size)
+        if done + size == reading.bounds.max_header_size:
+            self._raise(LONG_HEAD, reading.bounds.max_header_size)
         if self._head_buffer == NULL:
             self._gather(reading.base, done + size)
         self._pos += size
@@ -1468,32 +1480,26 @@ cdef class RequestParser:
         self._message = message
         if reading.chunked:
             self._stage = CHUNKS
-            reading.body_announced = 0
-            reading.size_digits = 0
             reading.in_size_digits = True
-            reading.in_extension = False
-            reading.extension_line = 0
-            reading.extension_total = 0
-            reading.in_extension_part = False
-            reading.trailer_size = 0
             llhttp_resume(&reading.llhttp)
         elif reading.content_length:
             self._stage = LENGTH
-            self._remaining = reading.content_length
+            reading.body_remaining = reading.content_length
         else:
             self._stage = END
         return 0
 
     cdef int _read_length(self) except -1:
+        cdef Reading* reading = &self._reading
         cdef uint64_t size = PyBytes_GET_SIZE(self._data) - self._pos
-        if size > self._remaining:
-            size = self._remaining
+        if size > reading.body_remaining:
+            size = reading.body_remaining
         self._piece_at = PyBytes_AS_STRING(self._data) + self._pos
         self._piece_size = size
         self._pos += size
-        self._remaining -= size
-        self._received += size
-        if self._remaining == 0:
+        reading.body_remaining -= size
+        reading.body_received += size
+        if reading.body_remaining == 0:
             self._stage = END
         return 0
 
@@ -1513,21 +1519,21 @@ cdef class RequestParser:
                 reading.size_digits += 1
                 digit += 1
             reading.in_size_digits = digit == end
-        if reading.trailers and end - at > reading.max_header_size - self._head_size:
+        if reading.trailers and end - at > reading.bounds.max_header_size - self._head_size:
             # The room that is left for the trailer section, counted in _head_size.
-            end = at + (reading.max_header_size - self._head_size)
+            end = at + (reading.bounds.max_header_size - self._head_size)
         reading.body_size = 0
         error = llhttp_execute(&reading.llhttp, at, end - at)
         if error != HPE_OK and error != HPE_PAUSED:
             self._raise_from_llhttp(error)
         self._piece_at = reading.body_at
         self._piece_size = reading.body_size
-        self._received += reading.body_size
+        reading.body_received += reading.body_size
         if error == HPE_OK:
             self._pos += end - at
             if reading.trailers:
                 self._head_size += <uint32_t>(end - at)
-                if self._head_size == reading.max_header_size:
+                if self._head_size == reading.bounds.max_header_size:
                     self._raise(LONG_HEAD, _offset(reading, end))
             return self._piece_size > 0
         self._pos += llhttp_get_error_pos(&reading.llhttp) - at
@@ -1565,8 +1571,7 @@ cdef class RequestParser:
         cdef RequestMessage message = self._message
         self._message = None
         self._streaming = False
-        self._stage = START if self._reading.keep_alive else CLOSED
-        self._reading.skipped = 0
+        self._stage = BETWEEN if self._reading.keep_alive else CLOSED
         self._messages += 1
         if self._data is not None and self._pos == PyBytes_GET_SIZE(self._data):
             self._next_piece()
@@ -1579,15 +1584,15 @@ cdef class RequestParser:
 
     cdef int _collect(self) except -1:
         """Append the piece to the body: one buffer, grown by doubling, so linear time."""
-        cdef Py_ssize_t size = <Py_ssize_t>self._received
+        cdef Py_ssize_t size = <Py_ssize_t>self._reading.body_received
         cdef Py_ssize_t before = size - self._piece_size
         cdef Py_ssize_t capacity
         if size > self._body_capacity:
             capacity = 2 * self._body_capacity if before else 0
             if capacity < size:
                 capacity = size
-            if self._stage == LENGTH and <uint64_t>capacity > size + self._remaining:
-                capacity = <Py_ssize_t>(size + self._remaining)
+            if self._stage == LENGTH and <uint64_t>capacity > size + self._reading.body_remaining:
+                capacity = <Py_ssize_t>(size + self._reading.body_remaining)
             if self._body == NULL:
                 body = PyBytes_FromStringAndSize(NULL, capacity)
                 Py_INCREF(body)
@@ -1603,8 +1608,8 @@ cdef class RequestParser:
 
     cdef object _take_body(self):
         cdef PyObject* body = self._body
-        if self._body_capacity != <Py_ssize_t>self._received:
-            _PyBytes_Resize(&self._body, <Py_ssize_t>self._received)
+        if self._body_capacity != <Py_ssize_t>self._reading.body_received:
+            _PyBytes_Resize(&self._body, <Py_ssize_t>self._reading.body_received)
             body = self._body
         self._body = NULL
         self._body_capacity = 0
