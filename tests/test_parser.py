@@ -74,9 +74,10 @@ def limit_cases() -> Iterator[tuple[Any, ...]]:
     yield "request line", limit, line(40), line(41), 414, 31
     yield "empty lines", limit, line(36, b"\r\n\r\n"), line(37, b"\r\n\r\n"), 414, 31
     method = b"M" * 29 + b" / HTTP/1.1"
-    yield "method", limit, head(line=method), head(line=b"M" + method), 414, 31
-    long_method = b"M" * 41
-    yield "endless method", limit, head(line=method), long_method, 414, 40
+    yield "method", limit, head(line=method), head(line=b"M" + method), 501, 29
+    yield "endless method", limit, head(line=method), b"M" * 30, 501, 29
+    lines = b"\r\n" * 6
+    yield "method and empty lines", limit, head(line=method), lines + b"M" * 29, 414, 40
     in_block = {"max_header_size": 64, "max_request_line": 8190}
     fits, long_line = b"GET /" + b"a" * 37 + b" HTTP/1.1", b"GET /" + b"a" * 60
     yield "line fills block", in_block, head(line=fits), long_line, 414, 55

@@ -66,7 +66,8 @@ class RequestParser(Generic[_M]):
     Args:
         max_header_size: Bytes of request line and header block together, and of a trailer
             section (431).
-        max_request_line: Bytes of the request line, empty lines before it included (414).
+        max_request_line: Bytes of the request line, empty lines before it included (414;
+            501 for a method that takes all of them).
         max_field_size: Bytes of one field, name and value (431).
         max_header_count: Number of fields (431).
         max_body_size: Bytes of a body (413).

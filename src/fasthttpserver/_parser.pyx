@@ -93,6 +93,7 @@ cdef enum Refusal:
     ACCEPTED
     BAD_LINE_END
     BAD_METHOD
+    LONG_METHOD
     BAD_SPACING
     NO_VERSION
     BAD_VERSION
@@ -120,6 +121,7 @@ cdef enum Refusal:
 cdef dict _REFUSALS = {
     BAD_LINE_END: (400, "Invalid line end before the request line"),
     BAD_METHOD: (400, "Invalid method"),
+    LONG_METHOD: (501, "Method is too long"),
     BAD_SPACING: (400, "Request line is not split by single spaces"),
     NO_VERSION: (400, "Request line has no HTTP version"),
     BAD_VERSION: (505, "HTTP version is not 1.0 or 1.1"),
@@ -1054,6 +1056,9 @@ cdef enum Stage:
     CLOSED     # the last message has been read; what follows is no request
     REFUSED
 
+cdef enum:
+    METHOD_TO_LINE_END = 11  # SP, a target of one byte, " HTTP/1.1"
+
 cdef enum Step:
     NEED_DATA
     GOT_HEAD
@@ -1341,6 +1346,7 @@ cdef class RequestParser:
         cdef Py_ssize_t pos = self._pos
         cdef Py_ssize_t start
         cdef uint64_t room
+        cdef int refusal
         if self._stage == BETWEEN:
             self._begin_message()
         if self._head_size == 0:
@@ -1356,10 +1362,17 @@ cdef class RequestParser:
                 pos += 1
             self._message_offset = self._stream_offset + pos
         start = pos
-        room = reading.bounds.max_request_line - reading.skipped - self._head_size
+        # A method that leaves no room for a target is none that anybody has: 501, and not
+        # 414 (RFC 9112 section 3).
+        refusal = LONG_METHOD
+        room = reading.bounds.max_request_line - METHOD_TO_LINE_END
+        if reading.skipped > METHOD_TO_LINE_END:
+            refusal = LONG_REQUEST_LINE  # by its empty lines
+            room = reading.bounds.max_request_line - reading.skipped
+        room -= self._head_size
         while pos < end and _is(data + pos, TOKEN):
             if <uint64_t>(pos - start) == room:
-                self._raise(LONG_REQUEST_LINE, self._head_size + room)
+                self._raise(refusal, self._head_size + room)
             pos += 1
         if pos == end:
             if pos > start:
@@ -1369,8 +1382,11 @@ cdef class RequestParser:
         reading.method_size = self._head_size + <uint32_t>(pos - start)
         if data[pos] != b" " or reading.method_size == 0:
             self._raise(BAD_METHOD, reading.method_size)
-        if reading.bounds.max_request_line - reading.skipped < reading.method_size + 10:
-            # Not even one byte of target fits; _on_url counts on room for the version.
+        if (
+            reading.bounds.max_request_line
+            < reading.skipped + reading.method_size + METHOD_TO_LINE_END
+        ):
+            # _on_url counts on room for the version.
             self._raise(LONG_REQUEST_LINE, reading.method_size)
         pos += 1
         if self._head_size or pos == end:
