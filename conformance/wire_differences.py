@@ -109,6 +109,7 @@ _GROUPS: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
             "host with user": "23",
             "no Host, default options": "23: the one that require_host=False accepts",
             "fragment": "40, RL25: no fragment in the target",
+            "backslash in path": "40, RL37b: to some programs it is a slash",
             "relative target": "40, RL26: a path begins with a slash",
             "only a query": "40, RL40",
             "GET star": "40, RL28: * is for OPTIONS",

@@ -191,7 +191,7 @@ def _check_target(method: bytes, uri: bytes) -> bytes:
     if method == b"CONNECT":
         _check(_is_host(uri) and re.search(rb":\d+\Z", uri))
         return b""
-    _check(b"#" not in uri)
+    _check(b"#" not in uri and b"\\" not in uri.partition(b"?")[0])
     if uri.startswith(b"/") or (uri == b"*" and method == b"OPTIONS"):
         return b""
     match = ABSOLUTE.match(uri)

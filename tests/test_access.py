@@ -81,9 +81,9 @@ def test_what_a_client_sends_does_not_end_the_line_or_the_quotes(
     wire: Callable[..., Wire], lines: Lines
 ) -> None:
     end = wire(answer, access_log="common")
-    end.send(b'GET /"\\%0a HTTP/1.1\r\nHost: a\r\n\r\n')
+    end.send(b'GET /?"\\%0a HTTP/1.1\r\nHost: a\r\n\r\n')
     (line,) = lines()
-    assert '"GET /\\"\\\\%0a HTTP/1.1"' in line
+    assert '"GET /?\\"\\\\%0a HTTP/1.1"' in line
     assert line.isprintable()
 
 

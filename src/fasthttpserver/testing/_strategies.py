@@ -44,8 +44,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # RFC 9110 section 5.6.2.
 TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
-# RFC 3986 has no fragment in a request; what it does not allow besides, browsers send.
-TARGET = "".join(sorted(set(map(chr, range(0x21, 0x7F))) - {"#"}))
+# RFC 3986 has no fragment in a request; what it does not allow besides, clients send. But a
+# backslash in a path is a slash to some programs.
+QUERY = "".join(sorted(set(map(chr, range(0x21, 0x7F))) - {"#"}))
+PATH = "".join(sorted(set(QUERY) - {"?", "\\"}))
 # RFC 9110 section 5.5: visible characters, obs-text as latin-1, and blanks between them.
 TEXT = "".join(map(chr, [*range(0x21, 0x7F), *range(0x80, 0x100)]))
 # RFC 3986 section 3.2.2, without "," and escapes.
@@ -108,15 +110,16 @@ def hosts() -> st.SearchStrategy[str]:
 @_once
 def targets(method: str = "GET") -> st.SearchStrategy[str]:
     """``request-target`` of RFC 9112 section 3.2 in the forms that go with the method."""
-    paths = st.text(TARGET, max_size=40).map("/".__add__)
+    paths = st.text(PATH, max_size=30).map("/".__add__)
+    queries = st.text(QUERY, max_size=30).map("?".__add__)
     if method == "CONNECT":
         return st.builds("{}:{}".format, hosts().map(_without_port), st.integers(0, 65535))
     schemes = st.sampled_from(["http://", "https://", "HTTP://"])
-    rests = st.just("") | paths | paths.map(lambda path: "?" + path[1:])
+    rests = st.builds("{}{}".format, st.just("") | paths, st.just("") | queries)
     # llhttp has its own idea of which names may stand in a target.
     plain = st.text(string.ascii_letters + string.digits + "-._~", min_size=1, max_size=20)
     absolute = st.builds("{}{}{}".format, schemes, plain, rests)
-    forms = [paths, paths, absolute]
+    forms = [paths, st.builds("{}{}".format, paths, queries), absolute]
     if method == "OPTIONS":
         forms.append(st.just("*"))
     return st.one_of(forms)
