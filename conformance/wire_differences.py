@@ -113,6 +113,8 @@ _GROUPS: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
             "relative target": "40, RL26: a path begins with a slash",
             "only a query": "40, RL40",
             "GET star": "40, RL28: * is for OPTIONS",
+            "two types": "43, HD29: one Content-Type",
+            "two equal types": "43, HD29s",
             "connect with length": "37, UP06: CONNECT has no body",
             "CL empty": "1: Content-Length is digits",
             "CL +3": "1",

@@ -276,6 +276,8 @@ _BODIES: dict[str, bytes | tuple[bytes | str, ...]] = {
     "empty form": form(b""),
     "form in pieces": (form(b"a=1&b=22")[:-5], PAUSE, b"1&b", PAUSE, b"=22"),
     "json": body(b'{"a": 1}', P + b"Content-Type: application/json\r\n"),
+    "two types": body(b"a=1", P + FORM + b"Content-Type: text/plain\r\n"),
+    "two equal types": body(b"a=1", P + FORM + FORM),
     "binary body": body(bytes(range(256))),
     "body of 200 KB": body(b"x" * 200_000),
     "POST without length": P + b"\r\n",

@@ -130,6 +130,7 @@ def _read_head(
     _check(len(hosts) == 1 or (not hosts and (minor == 0 or not require_host)))
     _check(not hosts or _is_host(hosts[0]))
     authority = _check_target(method, uri)
+    _check(len(values(b"content-type")) <= 1)
     length = _read_framing(values(b"content-length"), tokens(b"transfer-encoding"), minor)
     _check(length is None or length <= limits["max_body_size"])
     framed = bool(values(b"content-length"))

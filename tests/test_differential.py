@@ -180,8 +180,8 @@ JUDGED = [
         "aiohttp",
         "stops",
         repeats_other_field,
-        "aiohttp refuses a repeated Content-Type, User-Agent and others. None of them says "
-        "where a message ends; those that do we refuse too.",
+        "aiohttp refuses a repeated User-Agent and others. None of them says where a message "
+        "ends or what its body is; those that do we refuse too.",
     ),
     Judgement(
         "httptools aiohttp",

@@ -102,6 +102,7 @@ cdef enum Refusal:
     NO_HOST
     MANY_HOSTS
     BAD_HOST
+    MANY_TYPES
     BAD_CODING
     UNKNOWN_CODING
     CODING_IN_1_0
@@ -130,6 +131,7 @@ cdef dict _REFUSALS = {
     NO_HOST: (400, "Missing Host header"),
     MANY_HOSTS: (400, "Multiple Host headers"),
     BAD_HOST: (400, "Invalid Host header"),
+    MANY_TYPES: (400, "Multiple Content-Type headers"),
     BAD_CODING: (400, "Invalid Transfer-Encoding"),
     UNKNOWN_CODING: (501, "Transfer coding is not implemented"),
     CODING_IN_1_0: (400, "Transfer-Encoding in HTTP/1.0"),
@@ -517,6 +519,7 @@ cdef int _check_head(Reading* reading) noexcept nogil:
     cdef Field* field
     cdef Field* host = NULL
     cdef Field* expect = NULL
+    cdef Field* content_type = NULL
     cdef uint32_t hosts = 0
     cdef uint32_t i
     cdef uint64_t version_at = reading.target_at + reading.target_size + 1
@@ -536,6 +539,12 @@ cdef int _check_head(Reading* reading) noexcept nogil:
             if _equals(head + field.name_at, b"expect", 6):
                 if expect == NULL or not _is_continue(reading, field):
                     expect = field
+        elif field.name_size == 12:
+            if _equals(head + field.name_at, b"content-type", 12):
+                if content_type != NULL:
+                    # The first, the last or a list of both: what a form is depends on it.
+                    return _refuse(reading, MANY_TYPES, field.name_at)
+                content_type = field
     if hosts == 0:
         if http_1_1 and reading.bounds.require_host:
             return _refuse(reading, NO_HOST, 0)
