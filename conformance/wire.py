@@ -199,15 +199,13 @@ def different_fields(stock: Outcome, ours: Outcome, seen_everywhere: set[Any]) -
         if "raises" in one or "raises" in other:
             found["raises"] = f"{one.get('raises')} -> {other.get('raises')}"
             continue
-        names = [name for name in one if one[name] != other[name]]
-        if any(name not in _DERIVED for name in names):
-            names = [name for name in names if name not in _DERIVED]
-        for name in names:
-            key = (name, one[name], other[name])
-            if key in EVERYWHERE:
-                seen_everywhere.add(key)
-            else:
-                found.setdefault(name, f"{one[name]:.300} -> {other[name]:.300}")
+        differing = {(name, one[name], other[name]) for name in one if one[name] != other[name]}
+        seen_everywhere |= differing & EVERYWHERE.keys()
+        values = {name: (old, new) for name, old, new in sorted(differing - EVERYWHERE.keys())}
+        if any(name not in _DERIVED for name in values):
+            values = {name: pair for name, pair in values.items() if name not in _DERIVED}
+        for name, (old, new) in values.items():
+            found.setdefault(name, f"{old:.300} -> {new:.300}")
     return found
 
 

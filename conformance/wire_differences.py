@@ -179,8 +179,15 @@ _GROUPS: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
             "http11 close list": "36, PL09: Connection is a list",
             "1.1 close last": "36",
             "1.1 close twice": "36",
-            "connect": "37, RL31: what follows CONNECT is no request",
-            "connect, then bytes": "37, RL31",
+        },
+    ),
+    (
+        "200, open",
+        "200, closed",
+        ("full_url",),
+        {
+            "connect": "37, RL31: what follows CONNECT is no request; 41: whose URL is its target",
+            "connect, then bytes": "37, RL31; 41",
         },
     ),
     (
@@ -195,12 +202,18 @@ _GROUPS: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
     (
         "200, open",
         "200, open",
-        ("host",),
+        ("host", "path"),
         {
-            "absuri": "41, RL29: the host is the one in the target",
+            "absuri": "41, RL29: host and path are those of the target",
             "absolute with port": "41, RL29",
             "absolute https": "41, RL29",
         },
+    ),
+    (
+        "200, open",
+        "200, open",
+        ("full_url",),
+        {"star": "41: of OPTIONS * it has no path"},
     ),
     (
         "200, open",

@@ -85,10 +85,16 @@ def test_attributes_of_a_plain_get(received: Received) -> None:
         ("//x", "//x", ""),
         ("/%41?%42", "/%41", "%42"),
         ("/x;y", "/x;y", ""),
-        ("http://h/x?y", "http://h/x", "y"),
+        ("http://h/x?y", "/x", "y"),
+        ("https://h:8/x/?y?z", "/x/", "y?z"),
+        ("HTTP://h//x", "//x", ""),
+        ("http://h", "/", ""),
+        ("http://h?a=/", "/", "a=/"),
+        ("http://h/?http://i/j", "/", "http://i/j"),
+        ("/http://h/x", "/http://h/x", ""),
     ],
 )
-def test_path_and_query_are_the_uri_split_at_the_first_question_mark(
+def test_path_and_query_are_those_of_the_target(
     received: Received, uri: str, path: str, query: str
 ) -> None:
     for request in (received(get(uri)), HTTPRequest("GET", uri)):
@@ -265,9 +271,54 @@ def test_supports_http_1_1(received: Received, version: str, supports: bool) -> 
     assert HTTPRequest("GET", "/", version).supports_http_1_1() is supports
 
 
-def test_full_url(received: Received) -> None:
-    assert received(get("/a?b=c")).full_url() == "http://a/a?b=c"
-    assert received(get("/"), protocol="https").full_url() == "https://a/"
+# Target, protocol of the server, full_url().
+URLS = [
+    ("/a?b=c", "http", "http://a/a?b=c"),
+    ("/?", "http", "http://a/?"),
+    ("//b/c", "http", "http://a//b/c"),
+    ("/", "https", "https://a/"),
+    ("http://b/c?d", "http", "http://b/c?d"),
+    ("http://b:80", "http", "http://b:80/"),
+    ("http://b?c", "http", "http://b/?c"),
+    ("HTTP://B/C", "http", "http://B/C"),
+    # What the client says of the scheme is not believed.
+    ("https://b/c", "http", "http://b/c"),
+    ("http://b/c", "https", "https://b/c"),
+    ("https://b/c", "https", "https://b/c"),
+]
+
+
+@pytest.mark.parametrize(("uri", "protocol", "url"), URLS)
+def test_full_url(received: Received, uri: str, protocol: str, url: str) -> None:
+    on_the_wire = received(get(uri), protocol=protocol)
+    by_hand = HTTPRequest("GET", uri, headers=HTTPHeaders({"Host": "a"}), protocol=protocol)
+    for request in (on_the_wire, by_hand):
+        assert request.full_url() == url
+        assert (request.uri, request.protocol) == (uri, protocol)
+
+
+@pytest.mark.parametrize(
+    ("method", "uri", "url"),
+    [
+        ("OPTIONS", "*", "http://a"),
+        ("CONNECT", "b:443", "http://b:443"),
+        ("CONNECT", "[::1]:443", "http://[::1]:443"),
+    ],
+)
+def test_target_that_names_no_path(received: Received, method: str, uri: str, url: str) -> None:
+    request = received(get(uri).replace(b"GET", method.encode()))
+    assert (request.uri, request.path, request.query) == (uri, uri, "")
+    assert (request.host, request.full_url()) == ("a", url)
+
+
+def test_full_url_is_made_of_what_was_assigned(received: Received) -> None:
+    request = received(get("http://b/c"))
+    request.protocol, request.host = "https", "d"
+    assert request.full_url() == "https://d/c"
+
+
+def test_arguments_of_an_absolute_target_are_those_of_its_query(received: Received) -> None:
+    assert received(get("http://b?c=d&e=f")).arguments == {"c": [b"d"], "e": [b"f"]}
 
 
 def test_request_time_goes_on_until_finish_freezes_it(wire: Callable[..., Wire]) -> None:
@@ -364,9 +415,10 @@ def test_request_made_by_hand_takes_all_arguments_by_position() -> None:
     assert request.connection is connection
 
 
-def test_host_of_a_request_made_by_hand_comes_from_its_headers() -> None:
+def test_host_of_a_request_made_by_hand_comes_from_its_target_or_headers() -> None:
     assert HTTPRequest("GET", "/", headers=HTTPHeaders({"Host": "b"})).host == "b"
     assert HTTPRequest("GET", "/", headers=HTTPHeaders({"Host": ""})).host == "127.0.0.1"
+    assert HTTPRequest("GET", "http://c/", headers=HTTPHeaders({"Host": "b"})).host == "c"
     assert HTTPRequest("GET", "/", headers=HTTPHeaders({"Host": "b"}), host="c").host == "c"
 
 

@@ -6,6 +6,7 @@ that may be assigned to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Generator
 from http.cookies import Morsel
 from time import time
@@ -28,6 +29,23 @@ _MOST_CORKED = 16_384
 
 # Characters of a method and of a URI in repr().
 _MOST_SHOWN = 200
+
+
+# The scheme and the authority of absolute-form (RFC 9112 section 3.2.2).
+_SCHEME_AND_AUTHORITY = re.compile("https?://([^/?]*)", re.IGNORECASE)
+
+
+def _split_target(uri: str) -> tuple[str, str]:
+    """Return the authority of an absolute-form target, and the rest of it in origin-form.
+
+    A target of any other form has no authority, and all of it is the rest.
+    """
+    match = _SCHEME_AND_AUTHORITY.match(uri)
+    if match is None:
+        return "", uri
+    rest = uri[match.end() :]
+    # An empty path is "/" (RFC 9110 section 4.2.3).
+    return match[1], rest if rest.startswith("/") else f"/{rest}"
 
 
 class _lazy(Generic[T]):
@@ -71,7 +89,8 @@ class HTTPRequest(RequestMessage):
         body: The body as bytes, or None for none.
         remote_ip: The client's address.
         protocol: ``http`` or ``https``; what is false means ``http``.
-        host: The requested host; what is false means the Host header, else 127.0.0.1.
+        host: The requested host; what is false means the one in ``uri``, else the Host
+            header, else 127.0.0.1.
         files: Uploads by argument name, lists of ``HTTPFile``; or None for none.
         connection: The ``HTTPConnection`` that ``write`` and ``finish`` go to.
     """
@@ -106,7 +125,7 @@ class HTTPRequest(RequestMessage):
             self.remote_ip = remote_ip
         if protocol:
             self.protocol = protocol
-        self.host = host or self.headers.get("Host") or "127.0.0.1"
+        self.host = host or _split_target(uri)[0] or self.headers.get("Host") or "127.0.0.1"
         if files:
             self.files = files
 
@@ -119,12 +138,15 @@ class HTTPRequest(RequestMessage):
 
     @_lazy
     def path(self) -> str:
-        """``uri`` up to the first ``?``, not decoded."""
-        return self.uri.partition("?")[0]
+        """The path of the target, not decoded: for ``http://host/path?query`` too."""
+        target = self.uri
+        if target[:1] != "/":  # rarely, so the usual form does not pay for it
+            target = _split_target(target)[1]
+        return target.partition("?")[0]
 
     @_lazy
     def query(self) -> str:
-        """``uri`` behind the first ``?``, not decoded."""
+        """What is behind the first ``?`` of the target, not decoded."""
         return self.uri.partition("?")[2]
 
     @_lazy
@@ -262,8 +284,15 @@ class HTTPRequest(RequestMessage):
             gen_log.warning("%s() after finish() of %r is ignored", what, self)
 
     def full_url(self) -> str:
-        """Reconstruct the full URL of this request."""
-        return f"{self.protocol}://{self.host}{self.uri}"
+        """Reconstruct the full URL of this request (RFC 9112 section 3.3).
+
+        It begins with ``protocol``, which tells how the request came, and not with the scheme
+        that the client may have written into the target.
+        """
+        if self.method == "CONNECT":
+            return f"{self.protocol}://{self.uri}"
+        target = _split_target(self.uri)[1]
+        return f"{self.protocol}://{self.host}{'' if target == '*' else target}"
 
     def request_time(self) -> float:
         """Return the seconds from the end of the headers to ``finish()``, or until now."""
