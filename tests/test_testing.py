@@ -296,6 +296,7 @@ BROKEN = {
     HEAD + b"Content-Length: +5\r\n\r\nhello": "is no number",
     HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": "both",
     HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n": "not chunked",
+    HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n": "of or to HTTP",
     HEAD + b"Transfer-Encoding: chunked\r\n\r\n": "lacks the last chunk",
     HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n": "lacks the last chunk",
     HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhell": "lacks 1 of 5 bytes",

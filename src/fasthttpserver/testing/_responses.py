@@ -200,8 +200,8 @@ def _frame(response: Response, asked: Asked, body: _Body) -> bool:
         raise RuleBroken(f"Content-Length is no number: {lengths} (RFC 9110 section 8.6)")
     if codings is not None and codings.lower() != "chunked":
         raise RuleBroken(f"a transfer coding that is not chunked: {codings!r}")
-    if codings is not None and asked.version == "HTTP/1.0":
-        raise RuleBroken("Transfer-Encoding in a response to HTTP/1.0 (RFC 9112 section 6.1)")
+    if codings is not None and "HTTP/1.0" in (asked.version, response.version):
+        raise RuleBroken("Transfer-Encoding in a response of or to HTTP/1.0 (RFC 9112 section 6.1)")
     if status == 101:
         if not asked.upgrade or "Upgrade" not in headers:
             raise RuleBroken("101 without Upgrade on both sides (RFC 9110 section 15.2.2)")
