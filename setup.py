@@ -7,6 +7,7 @@ the address and undefined-behaviour sanitizers, FASTHTTPSERVER_COVERAGE with lin
 import os
 import runpy
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -53,7 +54,7 @@ PARSER = Extension(
     "fasthttpserver._parser",
     sources=["src/fasthttpserver/_parser.pyx", *LLHTTP_SOURCES],
     include_dirs=["vendor/llhttp/include"],
-    depends=["src/fasthttpserver/_parsing/llhttp.pxd", "vendor/llhttp/include/llhttp.h"],
+    depends=["vendor/llhttp/include/llhttp.h", *glob("src/fasthttpserver/_parsing/*.pxd")],
 )
 if COVERAGE:
     PARSER.define_macros = [

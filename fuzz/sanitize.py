@@ -19,7 +19,12 @@ BUILD = ROOT / "build" / "sanitize"
 SITE = BUILD / "site"
 # What drives the parser. Memory in use is measured without sanitizers: red zones and freed
 # blocks that are kept would count.
-PATTERNS = ("test_parser*.py", "test_conformance*.py", "test_differential.py")
+PATTERNS = (
+    "test_parser*.py",
+    "test_response_framing.py",
+    "test_conformance*.py",
+    "test_differential.py",
+)
 
 # Whether it is this build that is tested, and whether a sanitizer looks on.
 PROOF = f"""

@@ -15,6 +15,10 @@ __all__ = ["write"]
 # Behind the byte that chooses limits, see oracle.py: what libFuzzer does not come upon.
 MORE = [
     b"\5" + b"\r\n" * 20 + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    # What an application writes.
+    b"\0HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+    b"\0HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
+    b"\0HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 304 X\r\nConnection: keep-alive\r\n\r\n",
 ]
 
 

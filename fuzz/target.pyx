@@ -11,6 +11,8 @@ sends. How it is cut comes from a hash of it. The promises:
 * Behind a refused request, and behind the last one of a connection, nothing is read.
 * What is accepted, strict peers read in the same way (``oracle.py``). They are slow, so
   only a sample is given to them, but with FUZZ_THOROUGH set everything.
+* Bytes that begin as a response does are read as what an application wrote: with any cut
+  ``ResponseChecker`` says the same of them, and ``check_response`` what it says.
 
 This file is not instrumented, so that coverage counts the parser alone.
 """
@@ -23,7 +25,12 @@ from libc.stdlib cimport abort
 
 import oracle
 
-from fasthttpserver._parser import END_OF_MESSAGE, RequestParser
+from fasthttpserver._parser import (
+    END_OF_MESSAGE,
+    RequestParser,
+    ResponseChecker,
+    check_response,
+)
 from fasthttpserver.errors import HTTPInputError
 
 
@@ -108,9 +115,31 @@ cdef int check(int choice, bytes data) except -1:
             assert further[1] == "open" and further[0][:-1] == requests, further
             assert further[0][-1][1] == "/next", further
 
+    if data.startswith(b"HTTP/"):
+        check_written(data, random)
     if requests and (THOROUGH or executions & 511 == 0):
         oracle.check(data, limits, take_over, whole)
     return 0
+
+
+cdef int check_written(bytes data, uint64_t random) except -1:
+    cdef bint is_head
+    for is_head in (False, True):
+        whole = judged([data], is_head)
+        expect(judged(cut(data, random), is_head), whole)
+        expect(judged(cut(data, 0), is_head), whole)
+        fault, _, close, switched = whole
+        wrong = fault is not None or switched
+        assert check_response(data, is_head) == (2 if wrong else close), whole
+    return 0
+
+
+cdef tuple judged(list pieces, bint is_head):
+    checker = ResponseChecker()
+    checker.start(is_head, False, True)
+    for piece in pieces:
+        checker.feed(piece)
+    return checker.finish(True), checker.status, checker.close, checker.switched
 
 
 cdef uint64_t hash_of(bytes data):

@@ -1,7 +1,14 @@
 from types import GenericAlias
 from typing import Any, Generic, TypeVar, final, overload
 
-__all__ = ["END_OF_MESSAGE", "EndOfMessage", "RequestMessage", "RequestParser"]
+__all__ = [
+    "END_OF_MESSAGE",
+    "EndOfMessage",
+    "RequestMessage",
+    "RequestParser",
+    "ResponseChecker",
+    "check_response",
+]
 
 _M = TypeVar("_M", bound=RequestMessage)
 
@@ -178,3 +185,60 @@ class RequestParser(Generic[_M]):
     @property
     def closed(self) -> bool:
         """Whether no further request can come: the last one was read, or one was refused."""
+
+@final
+class ResponseChecker:
+    """Follows what an application writes itself, and tells whether it is one response.
+
+    Only what says where the response ends is looked at, and every client has to find the same
+    end (RFC 9112 section 6.3). For each response: ``start``, ``feed`` what is written,
+    ``finish``. How it is cut makes no difference, and nothing of it is kept.
+    """
+
+    def start(self, is_head: bool, is_connect: bool, http_1_1: bool) -> None:
+        """Begin a response, and forget the one before.
+
+        Args:
+            is_head: The request is HEAD.
+            is_connect: The request is CONNECT.
+            http_1_1: The request is of HTTP/1.1.
+        """
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next piece of the response."""
+
+    def finish(self, keep_alive: bool) -> str | None:
+        """Return what is wrong, to follow "the response"; None if nothing is.
+
+        Args:
+            keep_alive: As far as the request and the server are concerned, the connection
+                stays open, so that its end cannot be the end of the response.
+        """
+
+    @property
+    def status(self) -> int:
+        """The status; 0 while it has not come. Interim ones (1xx) are passed over."""
+
+    @property
+    def close(self) -> bool:
+        """Whether the connection has to end behind it.
+
+        It says ``Connection: close`` (RFC 9112 section 9.6), the end of the connection is its
+        end, or the protocol is switched.
+        """
+
+    @property
+    def switched(self) -> bool:
+        """Whether another protocol follows: 101, or success of CONNECT. It is not checked."""
+
+def check_response(response: bytes, is_head: bool, /) -> int:
+    """Judge a whole response to an HTTP/1.1 request that is not CONNECT.
+
+    Args:
+        response: All of it.
+        is_head: The request is HEAD.
+
+    Returns:
+        0: it is right, and another one may follow. 1: it is right, and the connection has to
+        end behind it. 2: it is wrong, or switches protocols; a ``ResponseChecker`` knows.
+    """

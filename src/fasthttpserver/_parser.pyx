@@ -59,6 +59,35 @@ from fasthttpserver._parsing.llhttp cimport (
     llhttp_settings_t,
     llhttp_t,
 )
+from fasthttpserver._parsing.response_framing cimport (
+    RESPONSE_BEHIND_CHUNKS,
+    RESPONSE_BODY_FOR_HEAD,
+    RESPONSE_BODY_FOR_STATUS,
+    RESPONSE_CHUNK_END,
+    RESPONSE_CHUNK_MISSING,
+    RESPONSE_CHUNK_SIZE,
+    RESPONSE_CHUNKS_FOR_1_0,
+    RESPONSE_CODING,
+    RESPONSE_EMPTY,
+    RESPONSE_FIELD,
+    RESPONSE_HEAD_INCOMPLETE,
+    RESPONSE_INTERIM_FOR_1_0,
+    RESPONSE_LENGTH,
+    RESPONSE_LENGTH_AND_CODING,
+    RESPONSE_LENGTHS,
+    RESPONSE_LINE_END,
+    RESPONSE_LONG,
+    RESPONSE_NO_LENGTH,
+    RESPONSE_NOT_HTTP,
+    RESPONSE_RIGHT,
+    RESPONSE_SHORT,
+    SWITCHED,
+    ResponseReading,
+    begin_response,
+    end_response,
+    read_response,
+    response_closes,
+)
 
 from types import GenericAlias
 
@@ -84,7 +113,14 @@ cdef extern from *:
 from fasthttpserver.limits import Limits
 from fasthttpserver.errors import HTTPInputError
 
-__all__ = ["END_OF_MESSAGE", "EndOfMessage", "RequestMessage", "RequestParser"]
+__all__ = [
+    "END_OF_MESSAGE",
+    "EndOfMessage",
+    "RequestMessage",
+    "RequestParser",
+    "ResponseChecker",
+    "check_response",
+]
 
 
 # --- What a message is refused for ------------------------------------------------------
@@ -1713,3 +1749,82 @@ cdef _check_limit(str name, value, low, high):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+
+
+# --- Responses that an application writes itself ----------------------------------------------
+
+# What is wrong, so that it follows "the response".
+cdef dict _RESPONSE_FAULTS = {
+    RESPONSE_EMPTY: "is empty",
+    RESPONSE_NOT_HTTP: "is not HTTP",
+    RESPONSE_HEAD_INCOMPLETE: "has no complete head",
+    RESPONSE_LINE_END: "has a line in its head that does not end with CRLF",
+    RESPONSE_FIELD: "has a line in its head that is no field",
+    RESPONSE_LENGTH: "has a Content-Length that is no number",
+    RESPONSE_LENGTHS: "has several Content-Lengths that differ",
+    RESPONSE_LENGTH_AND_CODING: "has both Content-Length and Transfer-Encoding",
+    RESPONSE_CODING: "has another Transfer-Encoding than chunked",
+    RESPONSE_CHUNKS_FOR_1_0: "has Transfer-Encoding, which HTTP/1.0 does not know",
+    RESPONSE_INTERIM_FOR_1_0: "has a status below 200, which HTTP/1.0 does not know",
+    RESPONSE_NO_LENGTH: "has no length, and the connection is kept alive",
+    RESPONSE_SHORT: "is shorter than its Content-Length by {} bytes",
+    RESPONSE_LONG: "is longer than its Content-Length by {} bytes",
+    RESPONSE_BODY_FOR_HEAD: "has a body, but the request is HEAD",
+    RESPONSE_BODY_FOR_STATUS: "has a body, but its status is {}",
+    RESPONSE_CHUNK_SIZE: "has a chunk whose size is no number",
+    RESPONSE_CHUNK_END: "has a chunk that is not as long as its size",
+    RESPONSE_CHUNK_MISSING: "ends before its last chunk does",
+    RESPONSE_BEHIND_CHUNKS: "goes on behind its last chunk",
+}
+
+
+@cython.final
+cdef class ResponseChecker:
+    cdef ResponseReading _reading
+
+    def __cinit__(self):
+        begin_response(&self._reading, False, False, True)
+
+    def __reduce__(self):
+        raise TypeError("a ResponseChecker cannot be pickled")
+
+    def start(self, bint is_head, bint is_connect, bint http_1_1):
+        begin_response(&self._reading, is_head, is_connect, http_1_1)
+
+    def feed(self, bytes chunk not None):
+        read_response(&self._reading, PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
+
+    def finish(self, bint keep_alive):
+        cdef ResponseReading* reading = &self._reading
+        cdef int fault = end_response(reading, keep_alive)
+        if fault == RESPONSE_RIGHT:
+            return None
+        cdef str text = _RESPONSE_FAULTS[fault]
+        if fault == RESPONSE_SHORT:
+            return text.format(reading.remaining)
+        if fault == RESPONSE_LONG:
+            return text.format(reading.extra)
+        if fault == RESPONSE_BODY_FOR_STATUS:
+            return text.format(reading.status)
+        return text
+
+    @property
+    def status(self):
+        return self._reading.status
+
+    @property
+    def close(self):
+        return response_closes(&self._reading)
+
+    @property
+    def switched(self):
+        return self._reading.state == SWITCHED
+
+
+def check_response(bytes response not None, bint is_head, /):
+    cdef ResponseReading reading
+    begin_response(&reading, is_head, False, True)
+    read_response(&reading, PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response))
+    if end_response(&reading, True) != RESPONSE_RIGHT or reading.state == SWITCHED:
+        return 2
+    return 1 if response_closes(&reading) else 0
