@@ -51,9 +51,8 @@ def build() -> Path:
     include = [f"-I{ROOT / 'vendor/llhttp/include'}", f"-I{sysconfig.get_paths()['include']}"]
     quiet = ["-g", "-fPIC", "-Wno-unused-parameter", "-Wno-unreachable-code"]
     pyx = ROOT / "src/fasthttpserver/_parser.pyx"
-    if _is_older(
-        extension, [pyx, pyx.with_name("_parsing") / "llhttp.pxd", *LLHTTP, Path(__file__)]
-    ):
+    parts = (pyx.parent / "_parsing").glob("*.pxd")
+    if _is_older(extension, [pyx, *parts, *LLHTTP, Path(__file__)]):
         _cython(pyx, parser_c, "fasthttpserver._parser")
         instrument = [f"-fsanitize=fuzzer-no-link,{SANITIZE}", "-fno-sanitize-recover=all"]
         # llhttp and our checks compare byte by byte, so edges tell all.
