@@ -18,6 +18,7 @@ from fasthttpserver._net.netutil import (
     check_ssl_options,
     ssl_options_to_context,
 )
+from fasthttpserver._net.stalled import StallWatch
 from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tls_transport import TLSTransport
 from fasthttpserver.errors import StreamClosedError
@@ -30,6 +31,12 @@ _BACKLOG = 128
 # Of the descriptors that are kept free this part may be in handshakes, and this part with
 # clients that are told that there is no room; the other half is the application's.
 TELLING = 4
+
+_CURRENT_LOOP = (
+    "so it serves on IOLoop.current(), which has to be started. "
+    "With asyncio.run(), start it in a coroutine."
+)
+_GIVEN_LOOP = "it serves on {!r}, which has to be run."
 
 _BUFFER_SIZE = Rule(0, 1 << 62, whole=True, optional=True)
 # Tornado's.
@@ -74,6 +81,7 @@ class TCPServer:
         if ssl_options is not None:
             check_ssl_options(ssl_options)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._advice = ""  # on a loop that does not run
         self._sockets: dict[int, socket.socket] = {}
         self._pending_sockets: list[socket.socket] = []
         self._started = False
@@ -156,18 +164,24 @@ class TCPServer:
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Serve listening sockets, as ``netutil.bind_sockets`` returns them.
 
-        The loop need not run yet: the kernel lets clients wait until it does.
+        The loop need not run yet: the kernel lets clients wait until it does. A WARNING says
+        so if it does not, and clients come.
         """
         self.make_ssl_context()
         if self._loop is None:
             self._loop = ioloop.to_asyncio(self.io_loop)
+            self._advice = _GIVEN_LOOP.format(self._loop)
             if self.io_loop is None:
                 self.io_loop = ioloop.IOLoop.current()
+                self._advice = _CURRENT_LOOP
             DESCRIPTORS.add_server(self)
+        sockets = list(sockets)
         for sock in sockets:
             sock.setblocking(False)  # or accepting behind the last client would wait
             self._sockets[sock.fileno()] = sock
             self._begin(sock)
+        if sockets and not self._loop.is_running():
+            self._removers.append(StallWatch(self._loop, sockets, self._advice).end)
 
     def add_socket(self, sock: socket.socket) -> None:
         """Serve one listening socket."""
