@@ -68,7 +68,8 @@ def framed(body: bytes) -> bytes:
 
 def answer(request: HTTPRequest, body: bytes | str = b"ok") -> None:
     """Answer a request, whole."""
-    request.write(framed(body.encode("latin-1") if isinstance(body, str) else body))
+    response = framed(body.encode("latin-1") if isinstance(body, str) else body)
+    request.write(response[: -len(body)] if request.method == "HEAD" and body else response)
     request.finish()
 
 

@@ -82,6 +82,7 @@ def test_keep_alive(wire: Wired, version: str, method: str, fields: list[str], k
         end = wire(echo)
         end.send(*pieces)
         first = framed(b"/1 abc" if method == "POST" else b"/1 ")
+        first = first[: -len(b"/1 ")] if method == "HEAD" else first
         assert end.sent() == (first + framed(b"/2 ") if kept else first)
         assert end.ended is not kept
 
@@ -94,15 +95,110 @@ def test_no_keep_alive_closes_after_one_response(wire: Wired) -> None:
         assert end.ended
 
 
-def test_what_the_response_says_of_the_connection_is_not_looked_at(wire: Wired) -> None:
-    end = wire(lambda request: answer_with(request, "Connection: close"))
-    end.send(get(), get())
-    assert end.sent().count(b"200 OK") == 2
+CLOSING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+@pytest.mark.parametrize("pieces", [[CLOSING], [CLOSING[:20], CLOSING[20:50], CLOSING[50:]]])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_the_response_says_of_the_connection_is_done(
+    wire: Wired, pieces: list[bytes], is_async: bool
+) -> None:
+    # RFC 9112 section 9.6: whoever sends "close" closes after that message.
+    def callback(request: HTTPRequest) -> Any:
+        async def in_task() -> None:
+            for piece in pieces:
+                await request.write(piece)
+            request.finish()
+
+        if is_async:
+            return in_task()
+        for piece in pieces:
+            request.write(piece)
+        return request.finish()
+
+    end = wire(callback)
+    end.send(get() * 2)
+    assert end.sent() == CLOSING
+    assert end.ended
+
+
+def test_response_that_the_end_of_the_connection_ends_ends_it(wire: Wired, logs: Logs) -> None:
+    response = b"HTTP/1.0 200 OK\r\n\r\nhello"
+    end = wire(lambda request: (request.write(response), request.finish())[1])
+    end.send(get() * 2)
+    assert end.sent() == response
+    assert end.ended
+    assert logs.errors() == []
+
+
+# What is written, to what; and what is said of it.
+WRONG_FRAMING = {
+    "short": (get(), OK[:-1], "is shorter than its Content-Length by 1 bytes"),
+    "long": (get(), OK + b"!", "is longer than its Content-Length by 1 bytes"),
+    "no length": (
+        get(),
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        "has no length, and the connection is kept alive",
+    ),
+    "HEAD": (get().replace(b"GET", b"HEAD"), OK, "has a body, but the request is HEAD"),
+    "204": (get(), OK.replace(b"200", b"204"), "has a body, but its status is 204"),
+    "304": (get(), OK.replace(b"200", b"304"), "has a body, but its status is 304"),
+    "no head": (get(), b"hello", "is not HTTP"),
+    "half a head": (get(), OK[:20], "has no complete head"),
+    "interim only": (get(), b"HTTP/1.1 103 Early Hints\r\n\r\n", "has no complete head"),
+    "no last chunk": (
+        get(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+        "ends before its last chunk does",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FRAMING)
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("how", ["at once", "in pieces", "in a task", "later"])
+def test_wrong_framing_is_one_error_and_the_next_response_is_not_sent(
+    wire: Wired, logs: Logs, what: str, before: int, how: str
+) -> None:
+    request_bytes, response, fault = WRONG_FRAMING[what]
+
+    def callback(request: HTTPRequest) -> Any:
+        def respond() -> None:
+            size = 1 if how == "in pieces" else len(response)
+            for at in range(0, len(response), size):
+                request.write(response[at : at + size])
+            request.finish()
+
+        async def in_task() -> None:
+            respond()
+
+        if request.uri == "/right":
+            return answer(request)
+        if how == "in a task":
+            return in_task()
+        if how == "later":
+            return request.connection.stream.loop.call_later(1, respond) and None
+        return respond()
+
+    end = wire(callback)
+    end.send(get("/right") * before + request_bytes + get("/right"))
+    end.pass_time(2)
+    assert end.sent() == OK * before + response
+    assert end.ended
+    (line,) = logs.errors()
+    assert line.startswith("The response to HTTPRequest(method=")
+    assert fault.split(",")[0] in line
+
+
+def test_wrong_framing_is_the_applications_matter_if_it_wants(wire: Wired) -> None:
+    end = wire(lambda request: answer_with(request, "X: y"), check_responses=False)
+    end.send(get() * 2)
+    assert end.sent().count(b"X: y") == 2
     assert not end.ended
 
 
 def answer_with(request: HTTPRequest, field: str) -> None:
-    request.write(f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{field}\r\n\r\n")
+    request.write(f"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n{field}\r\n\r\n")
     request.finish()
 
 
@@ -113,7 +209,7 @@ def test_response_is_on_the_wire_exactly_as_it_was_written(serve: Serve) -> None
         request.write(odd)
         request.finish()
 
-    client = serve(callback, no_keep_alive=True).connect()
+    client = serve(callback, no_keep_alive=True, check_responses=False).connect()
     client.send(get())
     assert client.read_to_end() == odd
 

@@ -253,8 +253,9 @@ def test_reset_in_a_tls_handshake_and_in_tls(serve: Serve, tmp_path: Path) -> No
 
 
 def raw(request: HTTPRequest) -> None:
+    request.write(framed(bytes(10))[:-10])
     for _ in range(10):
-        request.write(framed(b"x"))
+        request.write(b"x")
     request.write(b"", lambda: None)
     request.finish()
 
@@ -266,6 +267,7 @@ def through_the_connection(request: HTTPRequest) -> None:
 
 
 def in_pieces(request: HTTPRequest) -> None:
+    request.write(framed(bytes(10_000_000))[:-10_000_000])
     for _ in range(100):
         request.write(bytes(100_000))
     request.finish()

@@ -12,9 +12,11 @@ from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 from strategies import mutations, splits, tokens
 
-from fasthttpserver._parser import ResponseChecker, check_response
+from fasthttpserver._parser import RequestMessage, ResponseChecker, check_response
 from fasthttpserver.testing._responses import Asked, RuleBroken, read_response
 
+GET_REQUEST = RequestMessage("GET", "/", "HTTP/1.1")
+HEAD_REQUEST = RequestMessage("HEAD", "/", "HTTP/1.1")
 OK = b"HTTP/1.1 200 OK\r\n"
 OLD = b"HTTP/1.0 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -283,7 +285,7 @@ def test_arguments_are_of_their_types() -> None:
         with pytest.raises(TypeError):
             checker.feed(wrong)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
-            check_response(wrong, False)  # type: ignore[arg-type]
+            check_response(wrong, GET_REQUEST)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         pickle.dumps(checker)
 
@@ -358,7 +360,9 @@ def test_any_cut_gives_the_same_verdict(
 def test_the_fast_answer_is_that_of_the_checker(data: bytes, is_head: bool) -> None:
     verdict = check(data, method="HEAD" if is_head else "GET")
     wrong = verdict.fault is not None or verdict.switched
-    assert check_response(data, is_head) == (2 if wrong else verdict.close)
+    assert check_response(data, HEAD_REQUEST if is_head else GET_REQUEST) == (
+        2 if wrong else verdict.close
+    )
 
 
 @given(data=ANY, asked=ASKED)

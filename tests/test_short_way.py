@@ -137,7 +137,7 @@ def test_writes_of_any_size_are_joined_in_order(wire: Wired, sizes: tuple[int, .
             request.write(piece)
         request.finish()
 
-    end = wire(callback)
+    end = wire(callback, check_responses=False)
     for _ in range(2):
         end.send(get() * 2)
         end.turn()

@@ -231,12 +231,12 @@ class ResponseChecker:
     def switched(self) -> bool:
         """Whether another protocol follows: 101, or success of CONNECT. It is not checked."""
 
-def check_response(response: bytes, is_head: bool, /) -> int:
-    """Judge a whole response to an HTTP/1.1 request that is not CONNECT.
+def check_response(response: bytes, request: RequestMessage, /) -> int:
+    """Judge a whole response to a request that is not CONNECT and keeps the connection open.
 
     Args:
         response: All of it.
-        is_head: The request is HEAD.
+        request: As it came.
 
     Returns:
         0: it is right, and another one may follow. 1: it is right, and the connection has to

@@ -85,6 +85,7 @@ from fasthttpserver._parsing.response_framing cimport (
     ResponseReading,
     begin_response,
     end_response,
+    is_usual_response,
     read_response,
     response_closes,
 )
@@ -1029,6 +1030,8 @@ cdef class RequestMessage:
     cdef readonly bint keep_alive
     cdef readonly bint upgrade
     cdef readonly bint expect_continue
+    cdef bint _is_head
+    cdef bint _is_1_1
     cdef str _uri
     cdef str _host
     cdef list _trailers
@@ -1044,6 +1047,8 @@ cdef class RequestMessage:
     def __init__(self, method, uri, version="HTTP/1.0", body=b""):
         self.method = method
         self.version = version
+        self._is_head = method == "HEAD"
+        self._is_1_1 = version == "HTTP/1.1"
         self.body = body
         self._uri = uri
         self._host = ""
@@ -1530,7 +1535,9 @@ cdef class RequestParser:
             self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
         )
         message.method = _method_name(reading.base, reading.method_size)
-        message.version = "HTTP/1.1" if reading.llhttp.http_minor == 1 else "HTTP/1.0"
+        message._is_head = reading.is_head
+        message._is_1_1 = reading.llhttp.http_minor == 1
+        message.version = "HTTP/1.1" if message._is_1_1 else "HTTP/1.0"
         message.body = b""
         timespec_get(&now, TIME_UTC)
         message.start_time = now.tv_sec + now.tv_nsec * 1e-9
@@ -1821,9 +1828,14 @@ cdef class ResponseChecker:
         return self._reading.state == SWITCHED
 
 
-def check_response(bytes response not None, bint is_head, /):
+@cython.binding(False)
+def check_response(bytes response not None, RequestMessage request not None, /):
     cdef ResponseReading reading
-    begin_response(&reading, is_head, False, True)
+    if request._is_1_1 and not request._is_head and is_usual_response(
+        PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response)
+    ):
+        return 0
+    begin_response(&reading, request._is_head, False, request._is_1_1)
     read_response(&reading, PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response))
     if end_response(&reading, True) != RESPONSE_RIGHT or reading.state == SWITCHED:
         return 2

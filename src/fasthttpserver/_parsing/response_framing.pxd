@@ -514,3 +514,51 @@ cdef inline int end_response(ResponseReading* reading, bint keep_alive) noexcept
     if state == STATUS_LINE and reading.word_size == 0 and reading.status == 0:
         return RESPONSE_EMPTY
     return RESPONSE_HEAD_INCOMPLETE
+
+
+# --- The usual response, in one go ------------------------------------------------------------
+
+cdef inline bint is_usual_response(const char* at, size_t size) noexcept nogil:
+    """Whether this is surely right for a request that is not HEAD, and leaves the connection open.
+
+    That is: HTTP/1.1, a status with a body, one Content-Length written as usual, and exactly
+    so many bytes behind the head. Whatever else there is, the machine above has to judge.
+    """
+    cdef const char* end = at + size
+    cdef const char* start
+    cdef uint64_t length = 0
+    cdef bint has_length = False
+    if size < 32 or memcmp(at, b"HTTP/1.1 ", 9) != 0 or at[12] != b" ":
+        return False
+    if not (b"2" <= at[9] <= b"5" and b"0" <= at[10] <= b"9" and b"0" <= at[11] <= b"9"):
+        return False
+    if at[9] <= b"3" and at[10] == b"0" and at[11] == b"4":
+        return False  # 204 and 304 have none
+    at += 13
+    while True:
+        # In what matters to nobody of a line: its end.
+        start = at
+        at = <const char*>memchr(at, b"\r", <size_t>(end - at))
+        if at == NULL or end - at < 4 or at[1] != b"\n":
+            return False
+        if memchr(start, b"\n", <size_t>(at - start)) != NULL:
+            return False
+        at += 2
+        if at[0] == b"\r":
+            return at[1] == b"\n" and has_length and length == <uint64_t>(end - at - 2)
+        if end - at > 16 and memcmp(at, b"Content-Length: ", 16) == 0:
+            start = at = at + 16
+            while at < end and b"0" <= at[0] <= b"9":
+                length = 10 * length + <uint64_t>(at[0] - 48)
+                at += 1
+            if has_length or at == end or at[0] != b"\r" or not 0 < at - start < 19:
+                return False
+            has_length = True
+            continue
+        start = at
+        while at < end and is_token(at[0]):
+            at += 1
+        if at == end or at[0] != b":" or at == start:
+            return False
+        if at - start in (10, 14, 17) and start[0] | 32 in (b"c", b"t"):
+            return False  # maybe Connection, Content-Length or Transfer-Encoding

@@ -49,6 +49,7 @@ from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
+from fasthttpserver._parser import check_response
 from fasthttpserver._server.access import Access
 from fasthttpserver._server.deadlines import Deadlines, Waiting
 from fasthttpserver._server.persistence import (
@@ -61,7 +62,7 @@ from fasthttpserver._server.persistence import (
     persistence,
 )
 from fasthttpserver._server.request import NOTHING_YET, TOO_LATE, HTTPRequest, encode_chunk
-from fasthttpserver._server.response import Response, announces_close
+from fasthttpserver._server.response import Response
 from fasthttpserver._server.settings import Settings
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
@@ -116,6 +117,7 @@ class HTTPConnection(asyncio.Protocol):
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
+        "_check",
         "_close_callback",
         "_continued",
         "_deadlines",
@@ -187,6 +189,7 @@ class HTTPConnection(asyncio.Protocol):
         self.request_callback = settings.callback
         self.xheaders = settings.xheaders
         self.protocol = settings.protocol
+        self._check = check_response if settings.check_responses else _take_for_right
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
         self._input = READING
@@ -243,6 +246,7 @@ class HTTPConnection(asyncio.Protocol):
         try:
             # Local, here and below: a call of an attribute that is no method costs more.
             next_request = self._next_request
+            check = self._check
             request = next_request(data)
             while request is not None:
                 request.connection = self
@@ -262,7 +266,11 @@ class HTTPConnection(asyncio.Protocol):
                     self._hold_back()
                     break  # the end of its response goes on from here
                 alone = not self._parser  # nothing follows yet, but something may
-                if self._fast and (alone or request.keep_alive):
+                if (
+                    self._fast
+                    and (alone or request.keep_alive)
+                    and not check(request._corked, request)
+                ):
                     self._request = None
                     response = request._corked
                     request._corked = None  # the application may keep the request
@@ -390,7 +398,8 @@ class HTTPConnection(asyncio.Protocol):
 
     def _make_response(self, request: HTTPRequest) -> Response:
         access = None if self._settings.access_log is None else Access(request)
-        self.response = Response(self, self._writer, request, access)
+        settings = self._settings
+        self.response = Response(self, self._writer, request, access, settings.check_responses)
         return self.response
 
     def leave_fast_path(self) -> Response | None:
@@ -407,8 +416,7 @@ class HTTPConnection(asyncio.Protocol):
         response = self._make_response(request)
         self._writer.corked = True
         if request._corked:
-            response.wrote = True
-            response.announced = announces_close(request._corked)
+            response.take(request._corked)
             self._writer.chunks.append(request._corked)
         request._corked = None
         return response
@@ -691,7 +699,7 @@ class HTTPConnection(asyncio.Protocol):
         """The application is about to write to the stream itself."""
         response = self.leave_fast_path()
         if response is not None:
-            response.wrote = True
+            response.take_stream()
 
     def stream_closes(self) -> None:
         """The application closes the stream; ``connection_lost`` follows."""
@@ -732,24 +740,33 @@ class HTTPConnection(asyncio.Protocol):
     def _end_exchange(self, response: Response) -> None:
         """Forget a finished exchange; close if its request was the last one."""
         what = self._persistence(response)
+        if response.framing is None:
+            expected = self._persistence(response, announced=False)
+            fault = response.fault(keep_alive=expected is KEEP_ALIVE)
+            if fault is not None:
+                # The client would take the next one for a part of this, or wait for ever.
+                app_log.error("The response to %r %s", response.request, fault, stack_info=True)
+                what = LINGER
         self._forget_exchange()
         if what is not KEEP_ALIVE and self._lifecycle is OPEN:
             self._close_gently(linger=what is LINGER)
 
     def rests_after(self, response: Response) -> bool:
         """Whether nothing is left to do after `response` until something comes."""
-        return not self._has_to_go_on() and self._persistence(response) is KEEP_ALIVE
+        if self._has_to_go_on() or self._persistence(response) is not KEEP_ALIVE:
+            return False
+        return response.fault(keep_alive=True) is None
 
     def _has_to_go_on(self) -> bool:
         """Whether a finished exchange leaves the loop of ``data_received`` something to do."""
         return self._input is not READING or self._parser.unread > 0
 
-    def _persistence(self, response: Response) -> Persistence:
+    def _persistence(self, response: Response, announced: bool | None = None) -> Persistence:
         framing = response.framing
         return persistence(
             requested=response.request.keep_alive,
             framed=None if framing is None else framing.keep_alive and not framing.switches,
-            announced=response.announced,
+            announced=response.announced if announced is None else announced,
             no_keep_alive=self._no_keep_alive,
             shutdown=self._shutdown,
             unread=self._parser.unread > 0,
@@ -1002,6 +1019,11 @@ class HTTPConnection(asyncio.Protocol):
         if self.xheaders:
             protocol = forwarded_protocol(request.headers, protocol, self._settings.trusted)
         return protocol
+
+
+def _take_for_right(response: bytes, request: HTTPRequest) -> int:
+    """Take the place of ``check_response`` where nothing is to be checked."""
+    return 0
 
 
 def _raise(error: BaseException) -> None:

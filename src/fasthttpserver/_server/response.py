@@ -13,6 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from fasthttpserver._http.framing import ResponseFraming
+from fasthttpserver._parser import ResponseChecker
 from fasthttpserver._server.access import Access
 from fasthttpserver.errors import HTTPOutputError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fasthttpserver._server.connection import HTTPConnection
     from fasthttpserver._server.request import HTTPRequest
 
-__all__ = ["Response", "announces_close"]
+__all__ = ["Response"]
 
 # Seconds until the callback of a write that sends nothing, for instance after HEAD.
 _SILENT_PAUSE = 0.001
@@ -35,14 +36,15 @@ class Response:
         writer: Of the connection.
         request: What is answered; None for what was refused before it was a request.
         access: Notes what is written for the access log, if there is one.
+        checked: Whether what the application frames itself is checked.
     """
 
     __slots__ = (
         "_connection",
         "_write_callback",
         "_writer",
+        "_checker",
         "access",
-        "announced",
         "ending",
         "framing",
         "mark",
@@ -56,6 +58,7 @@ class Response:
         writer: Writer,
         request: HTTPRequest,
         access: Access | None,
+        checked: bool,
     ) -> None:
         self._connection = connection
         self._writer = writer
@@ -63,8 +66,15 @@ class Response:
         self.access = access
         self.mark = len(writer.chunks)  # how many chunks were corked before it
         self.wrote = False
-        self.announced = False  # the application's own head says "Connection: close"
         self.framing: ResponseFraming | None = None  # None: the application's own
+        self._checker: ResponseChecker | None = None  # of the application's own, if it is checked
+        if checked:
+            self._checker = ResponseChecker()
+            self._checker.start(
+                request.method == "HEAD",
+                request.method == "CONNECT",
+                request.version == "HTTP/1.1",
+            )
         self.ending = False  # it is finished, and something has to leave first
         self._write_callback: Callable[[], object] | None = None
 
@@ -85,9 +95,7 @@ class Response:
         framing = self.framing
         if framing is None:
             if chunk:
-                if not self.wrote:
-                    self.wrote = True
-                    self.announced = announces_close(chunk)
+                self.take(chunk)
                 self.emit(chunk)
         elif chunk:
             try:
@@ -97,6 +105,32 @@ class Response:
                 raise
             self.emit(chunk)
         self._expect_written(callback)
+
+    def take(self, chunk: bytes) -> None:
+        """Take note of bytes of the application's own, which are sent by somebody else."""
+        self.wrote = True
+        if self._checker is not None:
+            self._checker.feed(chunk)
+
+    def take_stream(self) -> None:
+        """Take note that the application writes to the stream, and nobody knows what."""
+        self.wrote = True
+        self._checker = None
+
+    def fault(self, keep_alive: bool) -> str | None:
+        """Say what is wrong with the framing of the application's own response, or None.
+
+        Args:
+            keep_alive: Whether the connection would go on.
+        """
+        if self._checker is None or self.framing is not None:
+            return None
+        return self._checker.finish(keep_alive)
+
+    @property
+    def announced(self) -> bool:
+        """Whether the application's own response says that it ends the connection, or does."""
+        return self._checker is not None and self._checker.close
 
     def write_headers(self, start_line: Any, headers: Any, keep_alive: bool) -> bool:
         """Send a head, and have the framing done from here.
@@ -195,9 +229,3 @@ class Response:
         """Return the callback that waits, for the stream that is detached."""
         callback, self._write_callback = self._write_callback, None
         return callback
-
-
-def announces_close(chunk: bytes) -> bool:
-    """Whether the head that an application writes by itself says ``Connection: close``."""
-    head = chunk.partition(b"\r\n\r\n")[0].lower().replace(b" ", b"")
-    return b"\r\nconnection:close" in head

@@ -67,6 +67,10 @@ class HTTPServer(TCPServer):
             ``json``, or a function that makes the line. It costs a part of the speed.
         count_bytes_sent: Have ``stats()`` tell them. It is the one counter that costs
             something with every response.
+        check_responses: Check that a response which the application frames itself ends where its
+            client will see the end: a body shorter or longer than its Content-Length, for
+            instance, gives the next response to the wrong request. What is wrong is logged
+            as an ERROR, and the connection closed before the next response.
         max_header_size: Bytes of request line and header block together.
         max_request_line: Bytes of the request line.
         max_field_size: Bytes of one header field.
@@ -109,6 +113,7 @@ class HTTPServer(TCPServer):
         chunk_size: int | None = None,
         access_log: str | Callable[[Access, str], str] | None = None,
         count_bytes_sent: bool = False,
+        check_responses: bool = True,
         max_header_size: int = 65_536,
         max_request_line: int = 8190,
         max_field_size: int = 16_384,
@@ -174,6 +179,7 @@ class HTTPServer(TCPServer):
             trusted=parse_networks(trusted_downstream or ()),
             access_log=None if access_log is None else AccessLog(access_log),
             count_bytes_sent=count_bytes_sent,
+            check_responses=check_responses,
             connected=self._connected,
         )
         self._settings.max_buffer_size = self.max_buffer_size

@@ -36,12 +36,14 @@ class Settings:
         trusted: Proxies that may stand in X-Forwarded-For.
         access_log: Logs each exchange, if not None.
         count_bytes_sent: Whether bytes are counted that are sent.
+        check_responses: Whether the framing of applications is checked.
         connected: Called with each new connection.
     """
 
     __slots__ = (
         "access_log",
         "callback",
+        "check_responses",
         "clock",
         "connected",
         "count_bytes_sent",
@@ -70,6 +72,7 @@ class Settings:
         trusted: Container[str] = (),
         access_log: AccessLog | None = None,
         count_bytes_sent: bool = False,
+        check_responses: bool = True,
         connected: Callable[[HTTPConnection], None] = _nothing,
     ) -> None:
         self.callback = callback
@@ -80,6 +83,7 @@ class Settings:
         self.trusted = trusted
         self.access_log = access_log
         self.count_bytes_sent = count_bytes_sent
+        self.check_responses = check_responses
         self.connected = connected
         self.io_loop: Any = None
         self.max_buffer_size = limits.max_body_size

@@ -72,6 +72,8 @@ class Client:
         self._loop.set_exception_handler(self._failed)
         io_loop = IOLoop.from_asyncio(self._loop)
         try:
+            # What is wrong with a response is told here, as an exception that says more.
+            options.setdefault("check_responses", False)
             self._server = HTTPServer(self._run, io_loop=io_loop, **options)
         except BaseException:
             self._loop.close()
