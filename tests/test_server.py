@@ -9,6 +9,7 @@ import socket
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -534,3 +535,50 @@ def test_close_all_connections_without_any_returns(run: Run) -> None:
         await HTTPServer(echo).close_all_connections()
 
     run(main())
+
+
+# --- Context variables ---------------------------------------------------------------------
+
+USER: ContextVar[str] = ContextVar("USER", default="nobody")
+
+
+def remember(request: HTTPRequest) -> Any:
+    """Answer with who was remembered, and remember who asks."""
+
+    def respond() -> None:
+        before = USER.get()
+        USER.set(request.path[1:])
+        answer(request, before)
+
+    async def in_task() -> None:
+        respond()
+
+    return in_task() if request.query == "async" else respond()
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_context_variables_do_not_outlive_a_callback_that_is_isolated(
+    serve: Serve, pipelined: bool
+) -> None:
+    client = serve(remember, isolate_context=True).connect()
+    requests = [get("/ada"), get("/ben?async"), get("/cid")]
+    if pipelined:
+        client.send(b"".join(requests))
+        assert [client.read_response().body for _ in requests] == [b"nobody"] * 3
+    else:
+        assert [client.ask(each) for each in requests] == [b"nobody"] * 3
+
+
+def test_context_variables_of_a_task_are_not_seen_by_the_next_request(serve: Serve) -> None:
+    client = serve(remember).connect()
+    client.send(get("/ada?async") + get("/ben?async") + get("/cid"))
+    assert [client.read_response().body for _ in range(3)] == [b"nobody"] * 3
+
+
+def test_context_variables_outlive_a_plain_callback_otherwise(serve: Serve) -> None:
+    # It is what docs/threat-model.md says; a copy for each call is not to be had for nothing.
+    client = serve(remember).connect()
+    assert client.ask(get("/ada?async")) == b"nobody"
+    assert client.ask(get("/ben")) == b"nobody"
+    assert client.ask(get("/cid")) == b"ben"
+    assert serve(remember).connect().ask(get("/other")) == b"nobody"

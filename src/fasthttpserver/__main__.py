@@ -108,6 +108,8 @@ def make_server(callback: RequestCallback, options: argparse.Namespace) -> HTTPS
         ssl_options=ssl_options,
         trusted_downstream=options.trusted_downstream,
         access_log=options.access_log,
+        check_responses=options.check_responses,
+        isolate_context=options.isolate_context,
         **limits_of(options),
     )
     server.make_ssl_context()

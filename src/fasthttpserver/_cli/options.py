@@ -112,6 +112,18 @@ def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Nam
     )
     run.add_argument("--no-keep-alive", action="store_true", help="one request per connection")
     run.add_argument(
+        "--no-check-responses",
+        action="store_false",
+        dest="check_responses",
+        help="do not look whether raw responses end where their clients see the end",
+    )
+    run.add_argument(
+        "--isolate-context",
+        action="store_true",
+        help="run each callback in a copy of the context, so that no context variable is "
+        "seen by the next request",
+    )
+    run.add_argument(
         "--reload", action="store_true", help="start again when a module changes (development)"
     )
     run.add_argument(

@@ -40,6 +40,7 @@ import asyncio
 import inspect
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import copy_context
 from enum import Enum
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -223,6 +224,8 @@ class HTTPConnection(asyncio.Protocol):
         # Bound once, for every read to come.
         self._next_request = self._parser.next_request
         self._send = writer.transport_write
+        if self._settings.context is None:
+            self._settings.context = copy_context()
         if writer.closed:
             self._lifecycle = CLOSED
         self._fast = self._may_be_fast()
@@ -480,7 +483,10 @@ class HTTPConnection(asyncio.Protocol):
         self._fast = False
         if not self._wakes:
             self._wakes = True
-            self.loop.call_soon(self._wake)
+            # Not in the context of the task that has just finished its response.
+            context = self._settings.context
+            assert context is not None
+            self.loop.call_soon(self._wake, context=context.copy())
 
     def _wake(self) -> None:
         self._wakes = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Any
 from weakref import WeakSet
 
@@ -21,7 +23,7 @@ from fasthttpserver._server.access import Access, AccessLog
 from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.decompress import decompressing
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
-from fasthttpserver._server.request import RequestCallback
+from fasthttpserver._server.request import HTTPRequest, RequestCallback
 from fasthttpserver._server.settings import Settings
 from fasthttpserver._server.shutdown import drain_on_sigterm
 from fasthttpserver.limits import Limits, Rule, check_number
@@ -36,6 +38,16 @@ _DEFAULTS = Limits()
 _CHUNK_SIZE = Rule(0, math.inf, whole=True, optional=True)
 _SECONDS = Rule(0, math.inf)
 _SECONDS_OR_NONE = _SECONDS._replace(optional=True)
+
+
+def _in_own_context(callback: RequestCallback) -> RequestCallback:
+    """Wrap a callback so that no context variable that it sets outlives its call."""
+
+    @functools.wraps(callback)
+    def isolated(request: HTTPRequest) -> object:
+        return copy_context().run(callback, request)
+
+    return isolated
 
 
 class HTTPServer(TCPServer):
@@ -71,6 +83,10 @@ class HTTPServer(TCPServer):
             client will see the end: a body shorter or longer than its Content-Length, for
             instance, gives the next response to the wrong request. What is wrong is logged
             as an ERROR, and the connection closed before the next response.
+        isolate_context: Run each call of a plain callback in a copy of the context. Otherwise
+            context variables that it sets are seen by the next request of the connection,
+            which behind a proxy is another client's. What is awaited has a context of its
+            own in any case.
         max_header_size: Bytes of request line and header block together.
         max_request_line: Bytes of the request line.
         max_field_size: Bytes of one header field.
@@ -114,6 +130,7 @@ class HTTPServer(TCPServer):
         access_log: str | Callable[[Access, str], str] | None = None,
         count_bytes_sent: bool = False,
         check_responses: bool = True,
+        isolate_context: bool = False,
         max_header_size: int = 65_536,
         max_request_line: int = 8190,
         max_field_size: int = 16_384,
@@ -166,8 +183,10 @@ class HTTPServer(TCPServer):
         )
         self.request_callback = request_callback
         callback = request_callback
+        if isolate_context:
+            callback = _in_own_context(callback)
         if decompress_request:
-            callback = decompressing(request_callback, self.limits.max_body_size)
+            callback = decompressing(callback, self.limits.max_body_size)
         self.require_host = require_host
         self._settings = Settings(
             callback,

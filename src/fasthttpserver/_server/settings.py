@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class Settings:
         "check_responses",
         "clock",
         "connected",
+        "context",
         "count_bytes_sent",
         "counters",
         "eviction",
@@ -86,6 +88,8 @@ class Settings:
         self.check_responses = check_responses
         self.connected = connected
         self.io_loop: Any = None
+        # In which the first client was accepted: without what any request has set.
+        self.context: Context | None = None
         self.max_buffer_size = limits.max_body_size
         self.counters = Counters()
         self.clock = Clock(limits, self._open_connections)
