@@ -300,7 +300,8 @@ class Watch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, Provoked) and record.name == "fasthttpserver.application":
+        silent = record.msg == "finish() of %r without a response"
+        if silent or isinstance(error, Provoked):
             self.provoked[str(error)] += 1
         else:
             self.faults.append(f"logged: {self.format(record)}")

@@ -18,47 +18,6 @@ LONG_PAUSE = 1.2
 # Seconds for a download over a thin line: longer than any limit of silence.
 LONG_DOWNLOAD = 7.0
 
-# Faults that are known and not mended yet. The short run among the tests, and ``--spare``, make
-# no programs that meet them. A name goes, with its lines in ``spared`` and ``make_program``,
-# when its fault does.
-KNOWN_FAULTS = frozenset(
-    {
-        # What a TLS transport holds is not seen as waiting, and a TLS connection does not
-        # linger: a slow reader, or bytes behind the end, and answers are cut. While reading is
-        # paused asyncio does not tell of the end, and logs "SSL connection is closed".
-        "TLS",
-        # Progress is seen only when the kernel takes more: a steady reader is reset. A closing
-        # connection lingers for as long as the client is silent, even if its answer is still on
-        # the way: what it then sends destroys that.
-        "slow reader",
-        # finish() without a write leaves the connection open, and the answer missing.
-        "silent",
-        # The application's close() does not linger: pipelined bytes destroy its answer.
-        "hangs up",
-        # Nor does the server after a request that says so, unless more has come by then: what
-        # the client has still sent resets the connection.
-        "late bytes",
-        # A raw response that says "Connection: close" does not end the connection.
-        "raw close",
-        # A drain looks for that in the first write of a raw response only, and goes on behind
-        # what is announced in a second one.
-        "head in pieces",
-        # A request with Content-Length behind a chunked one is never told to continue.
-        "continue after chunked",
-        # What a callback returns is followed if it is a coroutine, but not if it is a task.
-        "future",
-        # A request that is never finished holds its connection when the client has gone.
-        "forgotten",
-        # A kernel that takes no more of one answer makes the next one look begun, if that waits
-        # for a task or a timer: write_headers() fails, and an exception gets no 500.
-        "blocked before the first write",
-        # Reading that was paused is not resumed before a request is finished, however little
-        # is unread by then: a long poll does not hear that its client has gone.
-        "end behind a pause",
-    }
-)
-
-
 # --- What a client does -----------------------------------------------------------------------
 
 
@@ -343,10 +302,14 @@ def end_with(choose: random.Random, exchange: Exchange) -> Exchange:
             return Exchange(plan, connection="Upgrade", lines=tuple(lines))
 
 
-def make_program(
-    seed: str, name: str, tls: bool, run: int = 0, spare: frozenset[str] = frozenset()
-) -> Program:
-    """Return the program that these names stand for; each run of it has ids of its own."""
+def make_program(seed: str, name: str, tls: bool, run: int = 0, quick: bool = False) -> Program:
+    """Return the program that these names stand for; each run of it has ids of its own.
+
+    Args:
+        seed, name, tls: What it is made of.
+        run: Of how many.
+        quick: Leave out clients that take seconds for what they read.
+    """
     choose = random.Random(f"{seed} {name} {tls}")
     id_ = f"{zlib.crc32(seed.encode()):x}.{name}.{run}"
     budget = MOST_BYTES
@@ -369,7 +332,6 @@ def make_program(
         # Never answered, if the client is to leave anyway.
         timing = "poll" if ending == "half" else choose.choice(["poll", "forgotten"])
         exchanges[-1] = replace(exchanges[-1], plan=replace(exchanges[-1].plan, timing=timing))
-    exchanges = spared(exchanges, tls, ending, spare)
     length = sum(len(each.head) + len(each.rest) for each in exchanges)
     until = length
     polls = exchanges[-1].plan.timing == "poll"
@@ -387,11 +349,9 @@ def make_program(
     if answers > 1_000_000 and choose.random() < 0.1:
         rate = int(answers / LONG_DOWNLOAD)
     receive_buffer = choose.choice([0, 0, 4096, 16_384]) if answers < 500_000 else 0
-    if "slow reader" in spare:
+    if quick:
         rate = 0
         pauses = [pause for pause in pauses if pause[1] < LONG_PAUSE]
-    if "TLS" in spare and tls:
-        rate = receive_buffer = 0
     return Program(
         name,
         tuple(exchanges),
@@ -405,49 +365,6 @@ def make_program(
         rate=rate,
         receive_buffer=receive_buffer,
     )
-
-
-def spared(
-    exchanges: list[Exchange], tls: bool, ending: str, spare: frozenset[str]
-) -> list[Exchange]:
-    """Return exchanges like these that do not meet known faults."""
-    over_tls = "TLS" in spare and tls
-    unheard = "end behind a pause" in spare and exchanges[-1].plan.timing in ("poll", "forgotten")
-    unheard = unheard or (over_tls and ending != "stay")
-    chunked = False
-    made: list[Exchange] = []
-    for each in exchanges:
-        plan = each.plan
-        if over_tls:
-            plan = replace(plan, size=plan.size % 20_000)
-        if plan.timing.replace("_", " ") in spare & {"silent", "hangs up"}:
-            each, plan = replace(each, connection="close"), replace(plan, timing="sync")
-        if "forgotten" in spare and plan.timing == "forgotten":
-            plan = replace(plan, timing="poll")
-        if "future" in spare and plan.timing == "future" and plan.fails_at >= 0:
-            plan = replace(plan, timing="tasked")
-        if "blocked before the first write" in spare and made:
-            if plan.timing == "poll":
-                plan = replace(plan, framing=plan.framing.replace("framed", "raw"))
-            waits = plan.timing in ("tasked", "awaited", "future", "timed")
-            if waits and (plan.fails_at == 0 or plan.framing.startswith("framed")):
-                plan = replace(plan, timing="written")
-        raw = plan.framing.startswith("raw")
-        if "raw close" in spare and raw and plan.closes:
-            each = replace(each, connection="close")
-        if "head in pieces" in spare and raw and plan.fails_at < 0:
-            size = 0 if each.method == "HEAD" or each.status == 204 else plan.size
-            plan = replace(plan, pieces=min(plan.pieces, 1 + size // 500))
-        if "continue after chunked" in spare and chunked and each.coding == "length":
-            each = replace(each, expect=each.expect and "sent")
-        chunked = chunked or each.coding == "chunked"
-        if unheard:
-            each = replace(each, body=each.body[:1000])
-        each = replace(each, plan=plan)
-        made.append(each)
-        if each.last and (over_tls or ("late bytes" in spare and each.asks_for_end)):
-            break
-    return made
 
 
 def stops_of(choose: random.Random, exchanges: list[Exchange], length: int) -> Iterator[Stop]:

@@ -409,6 +409,18 @@ def test_endless_answer_to_head_ends_when_the_client_leaves(
     assert calls[0] == before
 
 
+def test_requests_after_an_endless_answer_to_head_are_answered(wire: Callable[..., Wire]) -> None:
+    requests: list[HTTPRequest] = []
+    connection = wire(requests.append)
+    connection.send(head(), get())
+    requests[0].connection.write_headers(OK, HTTPHeaders(), None)
+    connection.half_close()
+    requests[0].finish()
+    connection.turn()
+    connection.call(answer, requests[1])
+    assert connection.sent() == b"HTTP/1.1 200 OK\r\n\r\n" + framed(b"ok")
+
+
 def early_hints(request: HTTPRequest) -> None:
     """Two interim responses and the final one."""
     for chunk in None, b"no body here":

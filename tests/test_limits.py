@@ -511,6 +511,21 @@ def test_client_that_reads_slowly_but_steadily_is_waited_for(serve: Serve) -> No
     assert size + len(client.read(len(framed(body)) - size)) == len(framed(body))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked what has arrived")
+def test_connection_is_not_idle_while_its_client_takes_what_the_kernel_holds(serve: Serve) -> None:
+    body = bytes(1_000_000)  # less than the kernel takes at once
+    served = serve(lambda request: answer(request, body), idle_connection_timeout=0.2)
+    client = served.connect(receive_buffer=20_000)
+    client.send(get())
+    size = 0
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        size += len(client.read(5_000))
+        threading.Event().wait(0.02)
+    assert size + len(client.read(len(framed(body)) - size)) == len(framed(body))
+    assert client.ask(get()) == body
+
+
 def test_client_that_reads_a_little_now_and_then_is_waited_for(wire: Wired) -> None:
     end = wire(lambda request: answer(request, bytes(10_000)), window=0, write_timeout=10)
     end.send(get())

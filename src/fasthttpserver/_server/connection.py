@@ -321,10 +321,10 @@ class HTTPConnection(asyncio.Protocol):
             if self._request is not None:
                 # Long-polling applications want to know; the answer may still be written.
                 self._tell_disconnect()
-                if self.response is not None:
+                if self.response is not None and not self._parser.unread:
                     framing = self.response.framing
                     if framing is not None and framing.silent:
-                        self.close()  # nothing more of it is sent
+                        self.close()  # nothing more of it is sent, and nothing follows
                 return True
             if self._parser.unread or self._writer.waiting:
                 # What came before it is answered; then _wait_for_more() closes.
@@ -944,7 +944,8 @@ class HTTPConnection(asyncio.Protocol):
         writer = self._writer
         message = parser.messages
         progress = 0
-        if writer.waiting or (self._lifecycle is LINGERING and writer.unacknowledged):
+        taking = self._lifecycle is LINGERING or self._deadlines.waiting is Waiting.WRITING
+        if writer.waiting or (taking and writer.unacknowledged):
             waiting, progress = Waiting.WRITING, writer.bytes_taken
         elif self._lifecycle is not OPEN:
             waiting, progress = Waiting.LINGERING, self._dropped
@@ -963,6 +964,10 @@ class HTTPConnection(asyncio.Protocol):
             waiting = Waiting.HEAD if parser.receiving_head else Waiting.IDLE
         limits = self._settings.limits
         if not self._deadlines.overdue(waiting, message, progress, limits, now):
+            return
+        if waiting is Waiting.IDLE and writer.unacknowledged:
+            # It takes its time for what our kernel holds; from now on that is looked at.
+            self._deadlines.overdue(Waiting.WRITING, message, writer.bytes_taken, limits, now)
             return
         self._settings.counters.timeouts[waiting.name.lower()] += 1
         if waiting is Waiting.BODY:

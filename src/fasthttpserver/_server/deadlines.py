@@ -1,6 +1,6 @@
 """What a connection waits for comes in, again and again; whether it waits too long goes out.
 
-Serving stores nothing for this. The sweep asks each connection what it waits for and how far
+Serving stores nothing for this. The clock asks each connection what it waits for and how far
 that has come, and compares the answer with the one before: no change means silence.
 """
 
@@ -30,7 +30,7 @@ class Deadlines:
     """Since when one connection has been waiting for the same thing.
 
     Args:
-        now: Seconds on the sweep's clock.
+        now: Seconds on the server's clock.
     """
 
     __slots__ = ("_judged", "_message", "_progress", "_since", "_started", "_waiting")
@@ -43,8 +43,13 @@ class Deadlines:
         self._judged = (now, 0)  # when the rate of a body was judged last, and its progress
 
     @property
+    def waiting(self) -> Waiting:
+        """What it waited for when it was asked last."""
+        return self._waiting
+
+    @property
     def since(self) -> float:
-        """When there was progress last, in seconds on the sweep's clock."""
+        """When there was progress last, in seconds on the server's clock."""
         return self._since
 
     def overdue(
@@ -57,7 +62,7 @@ class Deadlines:
             message: The number of the message that it belongs to; each has its own time.
             progress: A number that changes with every progress in that.
             limits: The deadlines.
-            now: Seconds on the sweep's clock.
+            now: Seconds on the server's clock.
         """
         if waiting is not self._waiting or message != self._message:
             self._waiting = waiting
