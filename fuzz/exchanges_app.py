@@ -30,8 +30,8 @@ HOST = "127.0.0.1"
 # Short, so that a pause of a client is longer than what may end a connection by mistake; and
 # none shorter than the longest pause where it may end one rightly.
 LIMITS = {
-    "idle_connection_timeout": 3.0,
-    "write_timeout": 5.0,
+    "idle_connection_timeout": 5.0,
+    "write_timeout": 3.0,
     "linger_silence": 0.5,
 }
 # Seconds for what is detached to end, behind the drain.

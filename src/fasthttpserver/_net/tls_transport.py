@@ -61,9 +61,11 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._waiting: deque[memoryview] = deque()  # to be encrypted
         self._waiting_size = 0
         self._full = False  # the kernel takes no more for now
+        self._resume: asyncio.Handle | None = None  # the call that ends this
         self._pause_told = False
         self._shutting = False  # nothing may be written any more
-        self._shut = False  # and the peer has been told
+        self._shut = False  # and all that was written is encrypted
+        self._notified = False  # the peer has been told, by close_notify
         self._closing = False
 
     async def handshake(self, timeout: float | None) -> None:
@@ -109,11 +111,24 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._full = True
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
 
     def resume_writing(self) -> None:
+        # Not now: asyncio looks at its own state again after this call, and if a write in here
+        # failed it would lose the connection twice.
+        self._resume = self._loop.call_soon(self._resumed)
+
+    def _resumed(self) -> None:
+        self._resume = None
+        if self._closing and self._above is None:
+            return  # it is lost
         self._full = False
+        if self._notified:
+            self._end_below()
         self._push()
-        if self._pause_told and not self._full and not self._waiting:
+        if self._pause_told and not self._full and not self._waiting and self._above is not None:
             self._pause_told = False
             self._above.resume_writing()
 
@@ -262,9 +277,13 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         with contextlib.suppress(ssl.SSLError):  # the peer's own end is not here yet
             self._ssl.unwrap()
         self._flush()
+        self._notified = True
+        self._end_below()
+
+    def _end_below(self) -> None:
         if self._closing:
             self._below.close()
-        else:
+        elif not self._full:  # or asyncio would log it if the peer has reset it until then
             with contextlib.suppress(OSError):  # the peer has reset it
                 self._below.write_eof()
 

@@ -139,6 +139,8 @@ class Writer:
     def _resumed(self, then: Callable[[], None]) -> None:
         self._resume = None
         self.waiting = False
+        if self.ended and not self.closed and not self._send_eof():
+            self.abort()
         if self._callback is not None or self._futures:
             self._tell_drained()
         then()
@@ -210,11 +212,15 @@ class Writer:
         if self.closed:
             return False
         self.flush()
+        # Not yet, if some waits: asyncio would do it later, and log that the peer has reset it.
+        self.ended = self.waiting or self._send_eof()
+        return self.ended
+
+    def _send_eof(self) -> bool:
         try:
             self._transport.write_eof()
         except OSError:
             return False
-        self.ended = True
         return True
 
     def close(self) -> None:
