@@ -9,7 +9,7 @@ import h11
 import reference
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
-from parsing import Events, parse, whole_requests
+from parser_runs import Events, parse, whole_requests
 from strategies import Request, bodies, headers, limits, mutations, pipelines, requests, splits
 
 from fasthttpserver._parser import RequestMessage, RequestParser

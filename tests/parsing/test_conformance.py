@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers import split
-from parsing import parse
+from parser_runs import parse
 from vectors import ExpectedRequest, Vector, load
 
 from fasthttpserver._parser import RequestParser

@@ -15,7 +15,7 @@ from typing import Any, get_origin
 
 import pytest
 from helpers import split
-from parsing import Seen, parse, parse_one
+from parser_runs import Seen, parse, parse_one
 
 from fasthttpserver._parser import END_OF_MESSAGE, EndOfMessage, RequestMessage, RequestParser
 from fasthttpserver.errors import HTTPInputError

@@ -17,7 +17,7 @@ from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httpserver import HTTPServer
 from fasthttpserver.limits import RULES, Limits
 
-TEXT = (Path(__file__).parent.parent / "docs" / "limits.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "limits.md").read_text(encoding="utf-8")
 # The first table says of each limit what switches it off, too.
 ROW = re.compile(
     r"^\| `?([^|`]+)`? \| ([^|]+) \| (?:(no|`[^|]+) \| )?(\w+) \| [^|]+ \|$", re.MULTILINE

@@ -212,7 +212,7 @@ def test_example_goes_on_after_a_bad_request(port: int) -> None:
 
 
 def test_readme_shows_the_same_example() -> None:
-    readme = Path(__file__).resolve().parents[1] / "README.md"
+    readme = Path(__file__).resolve().parents[2] / "README.md"
     blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
     # But for its indentation.
     assert EXAMPLE.replace("tornado", "fasthttpserver").split() in map(str.split, blocks)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-VENDOR = Path(__file__).resolve().parents[1] / "vendor" / "llhttp"
+VENDOR = Path(__file__).resolve().parents[2] / "vendor" / "llhttp"
 FILES = {"include/parser.h": b"#define X 1\n", "src/parser.c": b"int x;\n", "LICENSE": b"MIT\n"}
 
 # Loaded by its path: it belongs to the build, not to the package.

@@ -29,7 +29,7 @@ import pytest
 from helpers import Process, connect_when_up, free_port, get
 from hypothesis import Phase, settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Comments, then a block of Python; a block that is indented stands in a list.

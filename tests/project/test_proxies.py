@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from helpers import TIMEOUT, Certificates, Process, eventually, free_port
 
-HOWTO = Path(__file__).parents[1] / "docs" / "howto"
+HOWTO = Path(__file__).resolve().parents[2] / "docs" / "howto"
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_left"),

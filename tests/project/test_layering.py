@@ -132,5 +132,5 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
     for module in MODULES:
         foreign = {name.partition(".")[0] for name in imported_by(module)} - allowed
         if module.startswith("testing."):
-            foreign -= {"hypothesis"}  # when it is asked for: tests/test_testing.py
+            foreign -= {"hypothesis"}  # when it is asked for: tests/testing/test_testing.py
         assert not foreign, f"{module} imports {foreign}"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from helpers import Certificates, Client, Process, Served, connect_when_up, free_port, get, post
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORM = "Content-Type: application/x-www-form-urlencoded"
 # The sixth handles signals, as the loops of Windows cannot.
 LAST_STEP = 5 if sys.platform == "win32" else 6

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "fuzz"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "fuzz"))
 
 from exchanges import Outcome, Round, make_certificates
 from exchanges_app import Plan
