@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 from asyncio import AbstractEventLoop
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver._server.server import HTTPServer
 from fasthttpserver.iostream import IOStream
+from fasthttpserver.testing._transport import MemoryTransport
 
 
 class FakeSocket:
@@ -34,8 +34,8 @@ class FakeSocket:
         self.options.append(option)
 
 
-class FakeTransport(asyncio.Transport):
-    """A transport whose peer is the test; it keeps count of what it is told to do.
+class FakeTransport(MemoryTransport):
+    """The test kit's transport, with a client that takes what it is told to, and can be gone.
 
     Args:
         loop: Calls the protocol.
@@ -52,23 +52,37 @@ class FakeTransport(asyncio.Transport):
         window: int | None = None,
         family: int = socket.AF_INET,
     ) -> None:
+        super().__init__(loop, protocol, address="")  # what accept() gave stands
         self.socket = FakeSocket(family)
-        super().__init__({"socket": self.socket})
-        self._loop = loop
-        self._protocol = protocol
         self._waiting = bytearray()  # written, and not taken by the peer
-        self._unread: deque[bytes] = deque()  # sent by the peer, and not read; b"" is EOF
-        self._lost = False
         self.window = window
         self.writes: list[bytes] = []
         self.taken = bytearray()
-        self.paused = False
-        self.closing = False
         self.aborted = False
         self.eof_written = False
         self.reset_unseen = False  # the peer has reset it, and nothing was read since
 
+    @property
+    def paused(self) -> bool:
+        """Whether what the peer sends is left with it."""
+        return self._paused
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the peer has sent and that were not read, as it is paused."""
+        return sum(map(len, self._unread))
+
     # What the protocol does
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket if name == "socket" else super().get_extra_info(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert high == 0
@@ -87,27 +101,14 @@ class FakeTransport(asyncio.Transport):
         if was_empty and self._waiting:
             self._protocol.pause_writing()
 
-    def can_write_eof(self) -> bool:
-        return True
-
     def write_eof(self) -> None:
         if self.reset_unseen:
             raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.eof_written = True
 
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-        self._loop.call_soon(self._deliver)
-
-    def is_closing(self) -> bool:
-        return self.closing
-
     def close(self) -> None:
         if not self.closing:
-            self.closing = True
+            self._closing = True
             self._push()
 
     def abort(self) -> None:
@@ -118,8 +119,7 @@ class FakeTransport(asyncio.Transport):
 
     def peer_sends(self, data: bytes) -> None:
         """Send bytes; ``b""`` ends the stream."""
-        self._unread.append(data)
-        self._loop.call_soon(self._deliver)
+        self.feed(data)
 
     def peer_takes(self, size: int) -> None:
         """Take so many bytes more than before."""
@@ -132,19 +132,8 @@ class FakeTransport(asyncio.Transport):
 
     def lose(self, error: Exception | None) -> None:
         """End it: by the peer's RST, by an abort or by a close that is through."""
-        if not self._lost:
-            self.closing = self._lost = True
-            self._waiting.clear()
-            self._loop.call_soon(self._protocol.connection_lost, error)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the peer has sent and that were not read, as it is paused."""
-        return sum(map(len, self._unread))
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
-        self._protocol = protocol
+        self._waiting.clear()
+        super().lose(error)
 
     def _push(self) -> None:
         size = len(self._waiting) if self.window is None else min(self.window, len(self._waiting))
@@ -154,14 +143,6 @@ class FakeTransport(asyncio.Transport):
             self.window -= size
         if self.closing and not self._waiting:
             self.lose(None)
-
-    def _deliver(self) -> None:
-        while self._unread and not self.paused and not self.closing:
-            data = self._unread.popleft()
-            if data:
-                self._protocol.data_received(data)
-            elif not self._protocol.eof_received():
-                self.close()
 
 
 class SetClock(asyncio.SelectorEventLoop):
