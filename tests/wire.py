@@ -9,6 +9,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any, Self
 
+from states import TRANSITIONS, Transition, WatchedConnection
+
 from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver._server.server import HTTPServer
@@ -178,7 +180,7 @@ class Wire:
         self.server = HTTPServer(callback, io_loop=self.loop, **options)
         protocol = self.server.new_protocol(self.loop, address)
         assert isinstance(protocol, HTTPConnection)
-        self.connection = protocol
+        self.connection = WatchedConnection.watch(protocol)
         self.transport = FakeTransport(self.loop, protocol, window, family)
         protocol.connection_made(self.transport)
 
@@ -199,11 +201,18 @@ class Wire:
         self.turn()
         self.loop.close()
         assert self.connections == 0
+        assert self.transitions <= TRANSITIONS
 
     @property
     def connections(self) -> int:
         """How many connections the server has."""
         return len(self.server._settings.pool.connections)
+
+    @property
+    def transitions(self) -> set[Transition]:
+        """What the variables of the connection have been through."""
+        transitions: set[Transition] = self.connection.__dict__["transitions"]
+        return transitions
 
     def turn(self, times: int = 10) -> None:
         """Let the loop go round."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire
 
-from fasthttpserver._server.persistence import LAST_CALL
+from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
 from fasthttpserver.httpserver import HTTPRequest
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 
@@ -20,6 +20,12 @@ Wired = Callable[..., Wire]
 
 def ignore(*_: object) -> None:
     """Do nothing."""
+
+
+def drain(request: HTTPRequest) -> None:
+    """Have the server end, as far as this connection hears of it."""
+    for shutdown in (ANNOUNCING, LAST_CALL):
+        request.connection.drain(shutdown)
 
 
 WAYS_OUT: dict[str, Callable[[HTTPRequest], object]] = {
@@ -33,7 +39,7 @@ WAYS_OUT: dict[str, Callable[[HTTPRequest], object]] = {
     "detach": lambda request: request.connection.detach(),
     "set_close_callback": lambda request: request.connection.set_close_callback(ignore),
     "no_keep_alive": lambda request: setattr(request.connection, "no_keep_alive", True),
-    "drain": lambda request: request.connection.drain(LAST_CALL),
+    "drain": drain,
     "write": lambda request: request.connection.write(b"more"),
     "a write callback": lambda request: request.write(b"more", ignore),
     "text": lambda request: request.write("more"),
