@@ -7,6 +7,9 @@ TIME ?= 60
 REQUESTS ?= 5000000
 MINUTES ?= 2
 ARGS ?=
+# A process for each core; who is done takes tests from the others. PARALLEL= or ARGS='-n 0 ...'
+# runs them in one, as a debugger wants it.
+PARALLEL ?= -n auto --dist worksteal
 # The plain name first: it is what the user chose. PYTHON=... overrides.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 
@@ -41,7 +44,7 @@ run: build
 	@$(BIN)/python -m fasthttpserver --port $(PORT)
 
 test: build $(VENV)/test.stamp $(VENV)/peers.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 conformance: build $(VENV)/test.stamp
 	$(BIN)/python conformance/run.py

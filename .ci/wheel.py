@@ -150,7 +150,8 @@ def test(python: Path, wheel: Path, tree: Path, arguments: Sequence[str]) -> tup
     run(*pip, "--group", f"{tree / 'pyproject.toml'}:test")
     where = "import fasthttpserver._parser as p; print(p.__file__)"
     run(python, "-c", where, cwd=tree)
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-n", "auto", "--dist", "worksteal", *arguments]
     print("+", shlex.join(command), flush=True)
     last = ""
     with subprocess.Popen(command, cwd=tree, stdout=subprocess.PIPE, text=True) as process:

@@ -75,7 +75,7 @@ def main() -> None:
     subprocess.run([sys.executable, "-c", PROOF], env=environment, check=True)
     # Descriptors are left alone, or what a sanitizer reports at the end would be lost.
     command = [sys.executable, "-m", "pytest", "-q", "--capture=sys"]
-    command += [str(TESTS), f"--ignore={LEFT_OUT}"]
+    command += ["-n", "auto", "--dist", "worksteal", str(TESTS), f"--ignore={LEFT_OUT}"]
     status = subprocess.run([*command, *sys.argv[1:]], cwd=ROOT, env=environment).returncode
     print("sanitize: clean" if status == 0 else "sanitize: see above")
     sys.exit(status)
