@@ -200,14 +200,6 @@ class TestWhichLoop:
         assert type(Quiet.instance()) is Quiet
         assert IOLoop.instance() is Quiet.instance()
 
-    def test_importing_makes_neither_loop_nor_thread(self) -> None:
-        program = (
-            "import asyncio, threading\n"
-            "import fasthttpserver.ioloop as i, fasthttpserver.netutil, fasthttpserver.process\n"
-            "assert not i.loop_exists() and threading.active_count() == 1\n"
-        )
-        subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=30)
-
 
 class TestKindOfLoop:
     def test_environment_chooses(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

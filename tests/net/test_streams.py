@@ -364,9 +364,10 @@ def test_no_certificate_without_tls(ends: Ends) -> None:
     assert ends.stream.getpeercert(binary_form=True) is None
 
 
-def test_set_nodelay_is_accepted(ends: Ends) -> None:
+def test_set_nodelay_is_accepted_and_changes_nothing(ends: Ends) -> None:
     ends.stream.set_nodelay(True)
     ends.stream.set_nodelay(False)
+    assert ends.transport.socket.options == []
 
 
 # --- A view of a connection ---------------------------------------------------------------
