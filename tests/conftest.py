@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import itertools
 import logging
 import os
 import threading
@@ -28,11 +29,16 @@ settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-def pytest_collection_finish() -> None:
-    # The fixtures below collect garbage, so that what leaks warns in the test that leaked
-    # it. What exists now is left out of that, or each collection would take 10 ms.
-    gc.collect()
-    gc.freeze()
+_run = itertools.count()
+
+
+def pytest_runtest_setup() -> None:
+    # The fixtures below collect garbage, so that what leaks warns in the test that leaked it.
+    # What is there between two tests, modules and reports of earlier tests, is left out of
+    # that: it would take 10 ms at first, and 100 ms after some thousand tests.
+    if next(_run) % 50 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

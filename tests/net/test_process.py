@@ -413,9 +413,9 @@ class TestSupervision:
     def test_a_fork_that_fails_is_tried_again(self, run: Callable[..., Program]) -> None:
         program = run(
             """
-            from fasthttpserver import process
+            from fasthttpserver._net import processes
 
-            process._SHORT_LIFE = 0.01
+            processes._SHORT_LIFE = 0.01
             fork, failures = os.fork, [1, 2]
 
             def failing_fork():

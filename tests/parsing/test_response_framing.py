@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import h11
 import pytest
 from helpers import split
-from hypothesis import assume, event, example, given
+from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 from strategies import mutations, splits, tokens
 
@@ -336,6 +336,10 @@ def responses(draw: st.DrawFn) -> bytes:
 
 
 ANY = responses() | responses().flatmap(mutations) | st.binary(max_size=60)
+# For what is only to be asked of responses that are right: most others are passed over.
+MOSTLY_RIGHT = responses() | responses() | responses() | ANY
+# Of these nearly half are right; a run that is out of luck is not to fail.
+PASSES_OVER = settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 ASKED = st.fixed_dictionaries(
     {
         "method": st.sampled_from(["GET", "GET", "HEAD", "CONNECT"]),
@@ -365,7 +369,8 @@ def test_the_fast_answer_is_that_of_the_checker(data: bytes, is_head: bool) -> N
     )
 
 
-@given(data=ANY, asked=ASKED)
+@PASSES_OVER
+@given(data=MOSTLY_RIGHT, asked=ASKED)
 def test_what_the_strict_reader_takes_is_right(data: bytes, asked: dict[str, Any]) -> None:
     keep_alive = asked.pop("keep_alive")
     try:
@@ -383,7 +388,8 @@ def test_what_the_strict_reader_takes_is_right(data: bytes, asked: dict[str, Any
         assert verdict.switched is reading.switched
 
 
-@given(data=ANY, method=st.sampled_from(["GET", "HEAD"]))
+@PASSES_OVER
+@given(data=MOSTLY_RIGHT, method=st.sampled_from(["GET", "HEAD"]))
 def test_what_is_right_has_the_same_end_for_a_client(data: bytes, method: str) -> None:
     verdict = check(data, method=method)
     assume(verdict.fault is None and not verdict.switched)

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_no_answer_is_lost_doubled_swapped_or_cut(
     loop_kind: str, tls: bool, folder: Path, nothing_left: None

@@ -497,6 +497,7 @@ def test_client_that_never_reads_is_reset(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked what has arrived")
+@pytest.mark.slow
 def test_client_that_reads_slowly_but_steadily_is_waited_for(serve: Serve) -> None:
     # The kernel takes nothing from us until a third of its buffer is free again: for seconds.
     body = bytes(8_000_000)

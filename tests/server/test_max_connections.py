@@ -366,6 +366,7 @@ def test_handshakes_that_never_end_are_bounded(serve: Serve, tmp_path: Path) -> 
             break
 
 
+@pytest.mark.slow
 def test_finding_who_is_idle_takes_little_time_in_a_crowd(serve: Serve) -> None:
     held = Held()
     served = serve(held, max_connections=300)

@@ -137,6 +137,7 @@ def test_drain_may_wait_for_ever(serve: Serve) -> None:
     assert not drained.done()
     served.call(held.release)
     assert client.read_response().status == 200
+    client.close()  # or the end lingers for it
     assert drained.result(TIMEOUT) == report(served=1, closed=1)
 
 
