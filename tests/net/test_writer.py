@@ -169,7 +169,7 @@ def test_who_waits_is_told_before_the_protocol_goes_on(narrow: End) -> None:
     writer.send(bytes(20))
     future = writer.drained()
     future.add_done_callback(lambda future: narrow.events.append("future"))
-    writer.set_callback(narrow.note("callback"))
+    writer.set_callback(narrow.note("callback"), writer.close)
     narrow.turn()
     assert narrow.events == [] and not future.done()
     narrow.take(10)
@@ -240,16 +240,16 @@ def test_cancelled_future_hurts_nobody(narrow: End) -> None:
 
 
 def test_callback_runs_from_the_loop_and_replaces_an_earlier_one(end: End) -> None:
-    end.writer.set_callback(end.note("first"))
-    end.writer.set_callback(end.note("second"))
+    end.writer.set_callback(end.note("first"), end.writer.close)
+    end.writer.set_callback(end.note("second"), end.writer.close)
     assert end.events == []
     end.turn()
     assert end.events == ["second"]
 
 
 def test_callback_that_was_taken_back_does_not_run(end: End) -> None:
-    end.writer.set_callback(end.note("it ran"))
-    end.writer.set_callback(None)
+    end.writer.set_callback(end.note("it ran"), end.writer.close)
+    end.writer.set_callback(None, end.writer.close)
     end.turn()
     assert end.events == []
 
@@ -257,16 +257,16 @@ def test_callback_that_was_taken_back_does_not_run(end: End) -> None:
 def test_callback_may_set_the_next_one(end: End) -> None:
     def first() -> None:
         end.events.append("first")
-        end.writer.set_callback(end.note("second"))
+        end.writer.set_callback(end.note("second"), end.writer.close)
 
-    end.writer.set_callback(first)
+    end.writer.set_callback(first, end.writer.close)
     end.turn()
     assert end.events == ["first", "second"]
 
 
 def test_failing_callback_is_logged_and_closes(end: End, logs: Logs) -> None:
     end.writer.send(b"x")
-    end.writer.set_callback(fail)
+    end.writer.set_callback(fail, end.writer.close)
     end.turn()
     assert logs.errors() == ["Uncaught exception, closing connection."]
     assert end.transport.taken == b"x"
@@ -362,7 +362,7 @@ def test_loss_fails_who_waits_with_its_reason_and_calls_nobody_back(narrow: End)
     error = ConnectionResetError()
     narrow.writer.send(bytes(20))
     future = narrow.writer.drained()
-    narrow.writer.set_callback(narrow.note("it ran"))
+    narrow.writer.set_callback(narrow.note("it ran"), narrow.writer.close)
     narrow.turn()
     narrow.transport.lose(error)
     narrow.turn()

@@ -21,12 +21,14 @@ def unacknowledged(sock: Any) -> int:
     """Return how many bytes were handed to the kernel and have not arrived at the peer's.
 
     Args:
-        sock: A connected socket, or anything that has its ``fileno``.
+        sock: A connected socket, or anything that has its ``fileno``; None if there is none.
 
     Returns:
         0 too where the system does not tell: it is Linux's ``SIOCOUTQ`` and macOS's
         ``SO_NWRITE``.
     """
+    if sock is None:
+        return 0
     try:
         if sys.platform == "linux":
             return _ask(sock, termios.TIOCOUTQ)  # the same number as SIOCOUTQ, tcp(7)
@@ -43,7 +45,7 @@ def unread(sock: Any) -> int:
     Args:
         sock: As for ``unacknowledged``.
     """
-    if sys.platform != "win32":
+    if sys.platform != "win32" and sock is not None:
         try:
             return _ask(sock, termios.FIONREAD)
         except (OSError, ValueError):
@@ -53,7 +55,12 @@ def unread(sock: Any) -> int:
 
 def has_failed(sock: Any) -> bool:
     """Whether the peer has reset it, which is not heard of while reading is paused."""
-    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    if sock is None:
+        return False
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0)
+    except OSError:
+        return True
 
 
 def _ask(sock: Any, what: int) -> int:

@@ -107,7 +107,7 @@ class IOStream(asyncio.Protocol):
     @classmethod
     def of_owner(
         cls,
-        owner: StreamOwner,
+        owner: StreamOwner | None,
         transport: Any,
         writer: Writer,
         loop: asyncio.AbstractEventLoop,
@@ -118,7 +118,7 @@ class IOStream(asyncio.Protocol):
         """Make a view of a connection that somebody else hears.
 
         Args:
-            owner: Hears it.
+            owner: Hears it; None if nobody does any more.
             transport, writer, loop, address: Of the connection.
             io_loop, max_buffer_size: As for ``IOStream``.
         """
@@ -134,6 +134,8 @@ class IOStream(asyncio.Protocol):
         Returns:
             The transport, the writer, and what came already.
         """
+        if self._owner is not None:
+            self._buffered()  # who has had it until now lets go
         reader, self._reader = self._reader, None
         ahead = b""
         if reader is not None:
@@ -160,6 +162,8 @@ class IOStream(asyncio.Protocol):
         self._buffered().data_received(data)
 
     def eof_received(self) -> bool:
+        if self._eof:
+            return not self._writer.closed  # uvloop tells of it again when reading is resumed
         self._eof = True
         if self._reader is not None:
             self._reader.eof_received()
@@ -214,7 +218,7 @@ class IOStream(asyncio.Protocol):
             if self._owner is not None:
                 self._owner.stream_writes()
             writer.send(data)
-        writer.set_callback(callback)
+        writer.set_callback(callback, self.close)
         return writer.drained() if callback is None else None
 
     def writing(self) -> bool:
@@ -342,7 +346,8 @@ class IOStream(asyncio.Protocol):
             reader = self._reader = readers.BufferedReader(
                 self, rest, self.max_buffer_size, _READ_AHEAD, self._eof
             )
-            self.resume_reading()
+            if not self._eof:
+                self.resume_reading()
         return reader
 
     def pause_reading(self) -> None:

@@ -89,6 +89,8 @@ class TCPServer:
         self._tasks: set[asyncio.Future[Any]] = set()
         # TLS handshakes, for the most part; a dict for its order.
         self._connecting: dict[asyncio.Future[Any], None] = {}
+        self._handshakes: dict[asyncio.Future[Any], None] = {}  # of these, what may be cancelled
+        self._no_handshakes = False  # any more, as all connections are to be closed
 
     # --- Starting, in one of three ways -------------------------------------------------
 
@@ -261,13 +263,12 @@ class TCPServer:
 
     def _bound_handshakes(self, most: int) -> bool:
         """Give up the handshake that takes longest, if more than so many go on."""
-        if self._ssl_context is None or len(self._connecting) <= most:
+        if not self._handshakes or len(self._connecting) <= most:
             return False
         # An honest handshake takes a few round trips.
-        oldest = next(iter(self._connecting))
-        del self._connecting[oldest]
-        # Not before it has begun: nobody else would close its socket.
-        oldest.get_loop().call_soon(oldest.cancel)
+        oldest = next(iter(self._handshakes))
+        del self._connecting[oldest], self._handshakes[oldest]
+        oldest.cancel()
         return True
 
     def _count_connections(self) -> int:
@@ -310,20 +311,31 @@ class TCPServer:
             else:
                 tls = TLSTransport(loop, self._ssl_context, new_protocol)
                 await loop.connect_accepted_socket(lambda: tls, connection)
+                task = asyncio.current_task()
+                if self._no_handshakes or task not in self._connecting:
+                    tls.abort()
+                    return
+                self._handshakes[task] = None
                 await tls.handshake(self._tls_handshake_timeout)
         except (BrokenPipeError, ConnectionResetError):
             connection.close()  # left in the handshake: a health check, a port scan
         except OSError as error:  # ssl.SSLError and time-outs among them
             connection.close()
             what = "Error" if self._ssl_context is None else "SSL Error"
-            gen_log.warning("%s on connection from %r: %s", what, address, error)
+            gen_log.warning("%s on connection from %r: %s", what, address, str(error))
 
     async def _stop_connecting(self) -> None:
-        connecting = list(self._connecting)
-        for task in connecting:
+        """Wait for those who are being connected, and give up the handshakes among them.
+
+        Not by cancelling what the loop does itself: it takes a few turns only, and a task that
+        has not begun would leave its socket, and uvloop a transport, to nobody.
+        """
+        self._no_handshakes = True
+        for task in list(self._handshakes):
             task.cancel()
-        if connecting:
-            await asyncio.wait(connecting)
+        if self._connecting:
+            await asyncio.wait(list(self._connecting))
+        self._no_handshakes = False
 
     def _handle(self, stream: IOStream) -> None:
         try:
@@ -357,6 +369,7 @@ class TCPServer:
     def _task_done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         self._connecting.pop(task, None)
+        self._handshakes.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             app_log.error("Error in connection callback", exc_info=error)
 

@@ -50,7 +50,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._context = context
         self._new_protocol = new_protocol
-        self._handshake: asyncio.Future[None] = loop.create_future()
+        self._waiter: asyncio.Future[None] | None = None  # who waits for the handshake
+        self._failure: Exception | None = None  # that ended the handshake
+        self._given_up = False  # nobody waits for it any longer
         self._below: Any = None  # the transport
         self._above: Any = None  # the protocol
         self._received: deque[bytes] = deque()  # and not yet given to OpenSSL
@@ -80,13 +82,23 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             ssl.SSLError: It failed.
         """
         try:
-            async with asyncio.timeout(timeout):
-                await self._handshake
+            if self._above is None and self._failure is None:
+                self._waiter = self._loop.create_future()
+                async with asyncio.timeout(timeout):
+                    await self._waiter
         except TimeoutError:
             raise TimeoutError(f"the handshake took longer than {timeout} s") from None
         finally:
-            if self._above is None and not self._below.is_closing():
-                self.abort()
+            self._waiter = None
+            if self._above is None:
+                self._given_up = True
+                if not self._below.is_closing():
+                    self.abort()
+        if self._failure is not None:
+            try:
+                raise self._failure
+            finally:
+                self._failure = None  # its traceback has this frame, and so this object
 
     # --- What the transport below tells ---------------------------------------------------
 
@@ -95,6 +107,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._below.set_write_buffer_limits(high=0, low=0)
 
     def data_received(self, data: bytes) -> None:
+        if self._eof_told:
+            return  # after close_notify nothing is to come (RFC 8446 section 6.1)
         if self._shut:
             # It is dropped there, and only how much it is matters; so it stays as it is.
             self._above.data_received(data)
@@ -164,10 +178,10 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     def _decrypt(self) -> None:
         try:
-            if not self._handshake.done():
-                self._shake_hands()
             if self._above is None:
-                return  # nobody waits for it any longer
+                if self._given_up:
+                    return
+                self._shake_hands()
             read, pending, incoming = self._ssl.read, self._ssl.pending, self._incoming
             while not (self._paused or self._closing or self._eof_told):
                 data = read(_RECORD)
@@ -192,7 +206,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._ssl.do_handshake()
         self._flush()
         self._above = self._new_protocol()
-        self._handshake.set_result(None)
+        self._wake_waiter()
         self._above.connection_made(self)
 
     def _fail(self, error: Exception) -> None:
@@ -204,8 +218,13 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self.abort()
 
     def _fail_handshake(self, error: Exception) -> None:
-        if not self._handshake.done():
-            self._handshake.set_exception(error)
+        if self._failure is None and not self._given_up:
+            self._failure = error.with_traceback(None)
+            self._wake_waiter()
+
+    def _wake_waiter(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _tell_eof(self) -> None:
         if self._eof_told or self._closing:

@@ -69,7 +69,8 @@ class Writer:
         self.closed = False
         self.gone = False  # there is no connection any more
         self.error: BaseException | None = None  # that ended it
-        self._callback: Callable[[], object] | None = None
+        # What runs when all has left, and what closes if that fails.
+        self._callback: tuple[Callable[[], object], Callable[[], object]] | None = None
         self._futures: list[asyncio.Future[None]] | None = None  # few need it
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._written_waiting = 0
@@ -165,9 +166,16 @@ class Writer:
             self._loop.call_soon(self._tell_drained)
         return future
 
-    def set_callback(self, callback: Callable[[], object] | None) -> None:
-        """Have `callback` called from the loop when all has left; it replaces an earlier one."""
-        self._callback = callback
+    def set_callback(
+        self, callback: Callable[[], object] | None, close: Callable[[], object]
+    ) -> None:
+        """Have `callback` called from the loop when all has left; it replaces an earlier one.
+
+        Args:
+            callback: None for none.
+            close: Called if it raises.
+        """
+        self._callback = None if callback is None else (callback, close)
         if callback is not None:
             self._loop.call_soon(self._tell_drained)
 
@@ -177,13 +185,14 @@ class Writer:
             return
         for future in self._take_futures():
             future.set_result(None)
-        callback, self._callback = self._callback, None
-        if callback is not None:
+        waiting, self._callback = self._callback, None
+        if waiting is not None:
+            callback, close = waiting
             try:
                 callback()
             except Exception:
                 app_log.error("Uncaught exception, closing connection.", exc_info=True)
-                self.close()
+                close()
 
     def _take_futures(self) -> list[asyncio.Future[None]]:
         futures, self._futures = self._futures, None

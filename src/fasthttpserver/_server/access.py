@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fasthttpserver._server.request import HTTPRequest
-from fasthttpserver.log import access_log
+from fasthttpserver.log import access_log, app_log
 
 __all__ = ["FORMATS", "Access", "AccessLog"]
 
@@ -66,7 +66,12 @@ class AccessLog:
 
     def log(self, access: Access, remote_ip: str) -> None:
         """Log one exchange."""
-        access_log.info("%s", self._format(access, remote_ip))
+        try:
+            line = self._format(access, remote_ip)
+        except Exception:  # of an application's own form
+            app_log.error("Uncaught exception in access_log", exc_info=True)
+        else:
+            access_log.info("%s", line)
 
 
 def _common(access: Access, remote_ip: str) -> str:

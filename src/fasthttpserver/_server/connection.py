@@ -316,6 +316,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._input = EOF
+        self._fast = False
         self.leave_fast_path()
         if self._lifecycle is OPEN:
             if self._request is not None:
@@ -337,6 +338,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writer.pause()
+        self._fast = False
         self.leave_fast_path()
 
     def resume_writing(self) -> None:
@@ -354,13 +356,12 @@ class HTTPConnection(asyncio.Protocol):
         self._fast = False
         self._lifecycle = CLOSED
         self._writer.lost(exc)
+        self._note_disconnect()
         callback, self._close_callback = self._close_callback, None
         run_close_callback(callback, self.close)
-        self._note_disconnect()
         self._forget_exchange()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.connection_lost(exc)
+        if self._stream is not None:
+            self._stream.connection_lost(exc)
 
     # --- Serving ------------------------------------------------------------------------
 
@@ -399,6 +400,11 @@ class HTTPConnection(asyncio.Protocol):
             or self._writer.chunks
         )
 
+    def _renew_fast(self) -> None:
+        """Find out, between requests, whether something special is known."""
+        if self._request is None:
+            self._fast = self._may_be_fast()
+
     def _make_response(self, request: HTTPRequest) -> Response:
         access = None if self._settings.access_log is None else Access(request)
         settings = self._settings
@@ -411,9 +417,11 @@ class HTTPConnection(asyncio.Protocol):
         Returns:
             Its response; None if there is no request.
         """
-        self._fast = False
         request = self._request
-        if request is None or self.response is not None:
+        if request is None:
+            return None  # between requests it is for those who make something special
+        self._fast = False
+        if self.response is not None:
             return self.response
         # The loop in data_received() is running, and uncorks when it ends.
         response = self._make_response(request)
@@ -624,6 +632,7 @@ class HTTPConnection(asyncio.Protocol):
         """End an exchange without a response, so that the next one is not taken for it."""
         request._finish_time = time()
         if self._input is EOF:
+            self._note_disconnect()
             self.close_idle()  # nobody waits for one
             return
         app_log.error("finish() of %r without a response", request, stack_info=True)
@@ -648,6 +657,7 @@ class HTTPConnection(asyncio.Protocol):
         """
         self.leave_fast_path()
         self._close_callback = callback
+        self._renew_fast()
         if self._input is EOF and callback is not None:
             self.loop.call_soon(self._tell_disconnect)
 
@@ -669,6 +679,7 @@ class HTTPConnection(asyncio.Protocol):
     def no_keep_alive(self, value: bool) -> None:
         self.leave_fast_path()
         self._no_keep_alive = value
+        self._renew_fast()
 
     @property
     def stream(self) -> IOStream:
@@ -676,7 +687,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._stream is None:
             settings = self._settings
             self._stream = IOStream.of_owner(
-                self,
+                None if self._writer.gone else self,  # no cycle that nobody takes away
                 self._transport,
                 self._writer,
                 self.loop,
@@ -709,6 +720,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def stream_closes(self) -> None:
         """The application closes the stream; ``connection_lost`` follows."""
+        self._fast = False
         self.leave_fast_path()
         self._lifecycle = CLOSED
 
@@ -723,6 +735,7 @@ class HTTPConnection(asyncio.Protocol):
         """
         rest = self._parser.detach()  # first: it may refuse
         self._settings.pool.discard(self)
+        self._fast = False
         response = self.leave_fast_path()
         self._lifecycle = DETACHED
         stream = self.stream
@@ -738,10 +751,9 @@ class HTTPConnection(asyncio.Protocol):
     def response_over(self, response: Response) -> None:
         """All of a finished response has left: serve the next request, or close."""
         self._end_exchange(response)
-        if self._lifecycle is OPEN:
-            if self._has_to_go_on():
-                self._wake_later()
-            self._fast = self._may_be_fast()
+        if self._lifecycle is OPEN and self._has_to_go_on():
+            self._wake_later()
+        self._renew_fast()
 
     def _end_exchange(self, response: Response) -> None:
         """Forget a finished exchange; close if its request was the last one."""
@@ -780,11 +792,11 @@ class HTTPConnection(asyncio.Protocol):
 
     def _forget_exchange(self) -> None:
         response, self.response = self.response, None
+        self._request = None
+        self._close_callback = None
         if response is not None:
             self._framed = response.framing is not None
             self._log(response.access)
-        self._request = None
-        self._close_callback = None
 
     def _log(self, access: Access | None) -> None:
         log = self._settings.access_log
@@ -867,6 +879,8 @@ class HTTPConnection(asyncio.Protocol):
         self._forget_exchange()
         if self._lifecycle is OPEN:
             self._close_gently(linger)
+        elif self._lifecycle is DETACHED:
+            self.stream.close()
 
     def close_idle(self) -> None:
         """Close a connection from which no answer is under way."""
@@ -876,12 +890,14 @@ class HTTPConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what has not left is dropped."""
+        self._fast = False
         self.leave_fast_path()
         self._lifecycle = CLOSED
         self._writer.abort()
 
     def _reset(self) -> None:
         """Abort, and let the client see that what it has is not all."""
+        self._fast = False
         self.leave_fast_path()
         self._lifecycle = CLOSED
         self._writer.reset()
@@ -894,6 +910,7 @@ class HTTPConnection(asyncio.Protocol):
                 whether it has got what we sent: until then a reset would destroy that.
         """
         self._fast = False
+        self._writer.flush()
         sock = self._transport.get_extra_info("socket")
         linger = linger or unread(sock) > 0 or unacknowledged(sock) > 0
         if linger and self._input is not EOF and self._writer.end():
@@ -914,6 +931,7 @@ class HTTPConnection(asyncio.Protocol):
         Args:
             shutdown: ANNOUNCING, and later LAST_CALL: then it ends now if no request is here.
         """
+        self._fast = False
         self.leave_fast_path()
         self._shutdown = shutdown
         if shutdown is LAST_CALL and self.idle:

@@ -210,8 +210,8 @@ class Response:
     def written(self) -> None:
         """If all has left, run the write callback, and tell the connection that it is over."""
         connection = self._connection
-        if connection.response is not self:
-            return  # it has ended otherwise
+        if connection.response is not self or self._writer.closed:
+            return  # it has ended otherwise, or will with connection_lost()
         self._writer.flush()
         if self._writer.waiting:
             return  # the connection calls again
