@@ -38,6 +38,16 @@ from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUni
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from fasthttpserver._parsing.grammar cimport (
+    DIGIT,
+    HEX,
+    TOKEN,
+    equals,
+    fill_classes,
+    is_a,
+    is_host,
+    trim,
+)
 from fasthttpserver._parsing.llhttp cimport (
     F_CHUNKED,
     F_CONNECTION_CLOSE,
@@ -271,51 +281,6 @@ cdef struct Reading:
 
     int refusal
     uint64_t refused_at
-
-
-# --- Characters -------------------------------------------------------------------------
-
-cdef enum:
-    TOKEN = 1       # RFC 9110 section 5.6.2
-    HOST = 2        # reg-name or IPv4address, RFC 3986 section 3.2.2, without "%"
-    HEX = 4
-    DIGIT = 8
-
-cdef uint8_t _CLASS[256]
-
-
-cdef void _fill_classes():
-    memset(_CLASS, 0, sizeof(_CLASS))
-    cdef int c
-    for c in b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
-        _CLASS[c] |= TOKEN | HOST
-    for c in b"!#$%&'*+-.^_`|~":
-        _CLASS[c] |= TOKEN
-    for c in b"-._~!$&'()*+;=":
-        # "," is a sub-delim too, but a list of hosts is what it would be here.
-        _CLASS[c] |= HOST
-    for c in b"0123456789abcdefABCDEF":
-        _CLASS[c] |= HEX
-    for c in b"0123456789":
-        _CLASS[c] |= DIGIT
-
-_fill_classes()
-
-
-cdef inline bint _is(const char* at, int kind) noexcept nogil:
-    return _CLASS[<uint8_t>at[0]] & kind != 0
-
-
-cdef inline bint _equals(const char* at, const char* lower, size_t size) noexcept nogil:
-    """Whether `size` bytes are `lower`, letters (of `lower`) in any case."""
-    cdef size_t i
-    cdef char c
-    for i in range(size):
-        c = at[i]
-        if c != lower[i]:
-            if not (b"a" <= lower[i] <= b"z" and c == lower[i] - 32):
-                return False
-    return True
 
 
 # --- Callbacks: C only, and `noexcept nogil` makes the compiler prove it ------------------
@@ -569,15 +534,15 @@ cdef int _check_head(Reading* reading) noexcept nogil:
     for i in range(reading.count):
         field = &reading.fields[i]
         if field.name_size == 4:
-            if _equals(head + field.name_at, b"host", 4):
+            if equals(head + field.name_at, b"host", 4):
                 hosts += 1
                 host = field
         elif field.name_size == 6:
-            if _equals(head + field.name_at, b"expect", 6):
+            if equals(head + field.name_at, b"expect", 6):
                 if expect == NULL or not _is_continue(reading, field):
                     expect = field
         elif field.name_size == 12:
-            if _equals(head + field.name_at, b"content-type", 12):
+            if equals(head + field.name_at, b"content-type", 12):
                 if content_type != NULL:
                     # The first, the last or a list of both: what a form is depends on it.
                     return _refuse(reading, MANY_TYPES, field.name_at)
@@ -606,8 +571,8 @@ cdef int _check_head(Reading* reading) noexcept nogil:
     if _check_target(reading) != 0:
         return -1
     if host != NULL:
-        _trim(head, &host.value_at, &host.value_size)
-        if not _is_host(head + host.value_at, host.value_size):
+        trim(head, &host.value_at, &host.value_size)
+        if not is_host(head + host.value_at, host.value_size):
             return _refuse(reading, BAD_HOST, host.value_at)
         if reading.host_size == 0:
             reading.host_at = host.value_at
@@ -637,18 +602,9 @@ cdef bint _is_get_or_head(Reading* reading) noexcept nogil:
     )
 
 
-cdef inline void _trim(const char* head, uint32_t* at, uint32_t* size) noexcept nogil:
-    """Take optional whitespace (RFC 9110 section 5.6.3) off both ends of a span."""
-    while size[0] and head[at[0] + size[0] - 1] in (b" ", b"\t"):
-        size[0] -= 1
-    while size[0] and head[at[0]] in (b" ", b"\t"):
-        at[0] += 1
-        size[0] -= 1
-
-
 cdef bint _is_continue(Reading* reading, Field* field) noexcept nogil:
-    _trim(reading.base, &field.value_at, &field.value_size)
-    return field.value_size == 12 and _equals(
+    trim(reading.base, &field.value_at, &field.value_size)
+    return field.value_size == 12 and equals(
         reading.base + field.value_at, b"100-continue", 12
     )
 
@@ -663,7 +619,7 @@ cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
     cdef uint32_t first_at = 0
     for i in range(reading.count):
         field = &reading.fields[i]
-        if field.name_size != 17 or not _equals(
+        if field.name_size != 17 or not equals(
             head + field.name_at, b"transfer-encoding", 17
         ):
             continue
@@ -676,14 +632,14 @@ cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
             while stop < end and head[stop] != b",":
                 stop += 1
             size = stop - at
-            _trim(head, &at, &size)
+            trim(head, &at, &size)
             if size == 0:
                 return _refuse(reading, BAD_CODING, at)
             codings += 1
-            if size == 7 and _equals(head + at, b"chunked", 7):
+            if size == 7 and equals(head + at, b"chunked", 7):
                 chunked += 1
             while size:
-                if not _is(head + at, TOKEN):
+                if not is_a(TOKEN, head[at]):
                     return _refuse(reading, BAD_CODING, at)
                 at += 1
                 size -= 1
@@ -713,8 +669,8 @@ cdef int _check_target(Reading* reading) noexcept nogil:
     if reading.connect:
         # The port may not be missing or empty here (RFC 9110 section 9.3.6).
         if not (
-            _is_host(head + at, reading.target_size)
-            and _is(head + end - 1, DIGIT)
+            is_host(head + at, reading.target_size)
+            and is_a(DIGIT, head[end - 1])
             and (head[at] == b"[" or memchr(head + at, b":", reading.target_size) != NULL)
         ):
             return _refuse(reading, BAD_TARGET, at)
@@ -730,9 +686,9 @@ cdef int _check_target(Reading* reading) noexcept nogil:
         ):
             return 0
         return _refuse(reading, BAD_TARGET, at)
-    if reading.target_size > 7 and _equals(head + at, b"http://", 7):
+    if reading.target_size > 7 and equals(head + at, b"http://", 7):
         stop = at + 7
-    elif reading.target_size > 8 and _equals(head + at, b"https://", 8):
+    elif reading.target_size > 8 and equals(head + at, b"https://", 8):
         stop = at + 8
     else:
         return _refuse(reading, BAD_TARGET, at)
@@ -741,7 +697,7 @@ cdef int _check_target(Reading* reading) noexcept nogil:
     while stop < end and head[stop] != b"/" and head[stop] != b"?":
         stop += 1
     reading.host_size = stop - reading.host_at
-    if not _is_host(head + reading.host_at, reading.host_size):
+    if not is_host(head + reading.host_at, reading.host_size):
         return _refuse(reading, BAD_TARGET, reading.host_at)
     return _check_path(reading, stop)
 
@@ -758,94 +714,6 @@ cdef int _check_path(Reading* reading, uint32_t at) noexcept nogil:
     if backslash == NULL or memchr(path, b"?", <size_t>(backslash - path)) != NULL:
         return 0
     return _refuse(reading, BAD_TARGET, <uint64_t>(backslash - reading.base))
-
-
-cdef bint _is_host(const char* at, uint32_t size) noexcept nogil:
-    """Whether it is ``uri-host [ ":" port ]`` (RFC 9110 section 7.2), host not empty."""
-    cdef uint32_t i = 0
-    if size == 0:
-        return False
-    if at[0] == b"[":
-        while i < size and at[i] != b"]":
-            i += 1
-        if i == size or not _is_ipv6(at + 1, i - 1):
-            return False
-        i += 1
-    else:
-        while i < size:
-            if _is(at + i, HOST):
-                i += 1
-            elif at[i] == b"%":
-                if not (i + 2 < size and _is(at + i + 1, HEX) and _is(at + i + 2, HEX)):
-                    return False
-                i += 3
-            else:
-                break
-        if i == 0:
-            return False
-    if i < size:
-        if at[i] != b":":
-            return False
-        i += 1
-        while i < size:
-            if not _is(at + i, DIGIT):
-                return False
-            i += 1
-    return True
-
-
-cdef bint _is_ipv6(const char* at, uint32_t size) noexcept nogil:
-    """Whether it is an ``IPv6address`` of RFC 3986 section 3.2.2."""
-    cdef uint32_t i = 0
-    cdef uint32_t start
-    cdef uint32_t groups = 0
-    cdef bint shortened = False
-    if size > 1 and at[0] == b":" and at[1] == b":":
-        shortened = True
-        i = 2
-    while i < size:
-        start = i
-        while i < size and _is(at + i, HEX):
-            i += 1
-        if i < size and at[i] == b".":
-            if not _is_ipv4(at + start, size - start):
-                return False
-            groups += 2
-            break
-        if i == start or i - start > 4:
-            return False
-        groups += 1
-        if i == size:
-            break
-        if at[i] != b":" or i + 1 == size:
-            return False
-        i += 1
-        if at[i] == b":":
-            if shortened:
-                return False
-            shortened = True
-            i += 1
-    return groups < 8 if shortened else groups == 8
-
-
-cdef bint _is_ipv4(const char* at, uint32_t size) noexcept nogil:
-    cdef uint32_t i = 0
-    cdef uint32_t octets = 0
-    cdef uint32_t start, value
-    while True:
-        start = i
-        value = 0
-        while i < size and i - start < 3 and _is(at + i, DIGIT):
-            value = 10 * value + <uint32_t>(at[i] - 48)  # "0"
-            i += 1
-        if i == start or value > 255 or (at[start] == b"0" and i - start > 1):
-            return False
-        octets += 1
-        if i == size:
-            return octets == 4
-        if at[i] != b".":
-            return False
-        i += 1
 
 
 # --- Tables, written once at import ---------------------------------------------------------
@@ -878,6 +746,7 @@ cdef void _fill_tables():
     llhttp_init(&_AFTER_CONNECT, HTTP_REQUEST, &_SETTINGS)
     llhttp_execute(&_AFTER_CONNECT, b"CONNECT ", 8)
 
+fill_classes()
 _fill_tables()
 
 
@@ -972,7 +841,7 @@ cdef list _field_items(const char* head, Field* fields, uint32_t count):
     cdef uint32_t i
     for i in range(count):
         field = fields[i]
-        _trim(head, &field.value_at, &field.value_size)
+        trim(head, &field.value_at, &field.value_size)
         items.append((
             _field_name(head + field.name_at, field.name_size),
             PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL),
@@ -1434,7 +1303,7 @@ cdef class RequestParser:
             refusal = LONG_REQUEST_LINE  # by its empty lines
             room = reading.bounds.max_request_line - reading.skipped
         room -= self._head_size
-        while pos < end and _is(data + pos, TOKEN):
+        while pos < end and is_a(TOKEN, data[pos]):
             if <uint64_t>(pos - start) == room:
                 self._raise(refusal, self._head_size + room)
             pos += 1
@@ -1595,7 +1464,7 @@ cdef class RequestParser:
         reading.base = at
         reading.base_offset = self._stream_offset + self._pos - self._message_offset
         if reading.in_size_digits:
-            while digit < end and _is(digit, HEX):
+            while digit < end and is_a(HEX, digit[0]):
                 if reading.size_digits == MAX_CHUNK_SIZE_DIGITS:
                     self._raise(LONG_CHUNK_SIZE, _offset(reading, digit))
                 reading.size_digits += 1

@@ -13,12 +13,7 @@ to look at every response.
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-cdef extern from *:
-    """
-    /* RFC 9110 section 5.6.2: a bit for each byte that may stand in a token. */
-    static const uint64_t TOKEN_BITS[4] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe, 0, 0};
-    """
-    const uint64_t* TOKEN_BITS
+from fasthttpserver._parsing.grammar cimport TOKEN, equals, is_a, is_blank
 
 
 cdef enum ResponseFault:
@@ -122,14 +117,6 @@ cdef inline int fail_response(ResponseReading* reading, int fault) noexcept nogi
     return -1
 
 
-cdef inline bint is_token(char c) noexcept nogil:
-    return TOKEN_BITS[<uint8_t>c >> 6] >> (<uint8_t>c & 63) & 1
-
-
-cdef inline bint is_blank(char c) noexcept nogil:
-    return c == b" " or c == b"\t"
-
-
 # --- Words and numbers ------------------------------------------------------------------------
 
 cdef inline void begin_word(ResponseReading* reading, int state) noexcept nogil:
@@ -146,18 +133,8 @@ cdef inline void add_to_word(ResponseReading* reading, char c) noexcept nogil:
         reading.word_size += 1
 
 
-cdef inline bint is_word(const char* at, const char* lower, size_t size) noexcept nogil:
-    """Whether they are equal but for the case of letters."""
-    cdef size_t i
-    for i in range(size):
-        # Of what may stand in a word nothing becomes a letter or a hyphen by this but they.
-        if at[i] | 32 != lower[i]:
-            return False
-    return True
-
-
 cdef inline bint word_is(ResponseReading* reading, const char* lower, size_t size) noexcept nogil:
-    return reading.word_size == size and is_word(reading.word, lower, size)
+    return reading.word_size == size and equals(reading.word, lower, size)
 
 
 cdef inline void begin_number(ResponseReading* reading, int state) noexcept nogil:
@@ -216,12 +193,12 @@ cdef inline void end_name(ResponseReading* reading, const char* name, size_t siz
     reading.state = LINE_REST
     if reading.last_chunk:
         return  # trailers frame nothing
-    if size == 14 and is_word(name, b"content-length", 14):
+    if size == 14 and equals(name, b"content-length", 14):
         begin_number(reading, LENGTH_VALUE)
-    elif size == 10 and is_word(name, b"connection", 10):
+    elif size == 10 and equals(name, b"connection", 10):
         reading.in_coding = False
         begin_word(reading, LIST_VALUE)
-    elif size == 17 and is_word(name, b"transfer-encoding", 17):
+    elif size == 17 and equals(name, b"transfer-encoding", 17):
         reading.in_coding = reading.has_coding = True
         begin_word(reading, LIST_VALUE)
 
@@ -315,7 +292,7 @@ cdef inline int read_byte(ResponseReading* reading, char c) noexcept nogil:
     """Read a byte where every one matters; return 0, or -1 for a fault."""
     cdef uint8_t state = reading.state
     if state == FIELD_NAME or state == FIELD_START:
-        if is_token(c):
+        if is_a(TOKEN, c):
             add_to_word(reading, c)
             reading.state = FIELD_NAME
             return 0
@@ -373,7 +350,7 @@ cdef inline int read_byte(ResponseReading* reading, char c) noexcept nogil:
             return 0
         return fail_response(reading, RESPONSE_LINE_END if c == b"\n" else RESPONSE_NOT_HTTP)
     if state == SIZE_DIGITS:
-        return add_hexadecimal(reading, c) if is_token(c) else end_size(reading, c)
+        return add_hexadecimal(reading, c) if is_a(TOKEN, c) else end_size(reading, c)
     if state == CHUNK_CR:
         if c != b"\r":
             return fail_response(reading, RESPONSE_CHUNK_END)
@@ -438,7 +415,7 @@ cdef inline const char* read_fields(
     cdef const char* stop
     while True:
         colon = at
-        while colon < end and is_token(colon[0]):
+        while colon < end and is_a(TOKEN, colon[0]):
             colon += 1
         if colon == at or colon == end or colon[0] != b":":
             return at
