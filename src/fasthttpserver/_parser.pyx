@@ -69,6 +69,42 @@ from fasthttpserver._parsing.llhttp cimport (
     llhttp_settings_t,
     llhttp_t,
 )
+from fasthttpserver._parsing.reading cimport (
+    ACCEPTED,
+    BAD_CODING,
+    BAD_EXPECT,
+    BAD_EXTENSION,
+    BAD_HOST,
+    BAD_LINE_END,
+    BAD_METHOD,
+    BAD_SPACING,
+    BAD_TARGET,
+    BAD_VERSION,
+    CODING_IN_1_0,
+    CONNECT_BODY,
+    LONG_BODY,
+    LONG_CHUNK_SIZE,
+    LONG_EXTENSION,
+    LONG_FIELD,
+    LONG_HEAD,
+    LONG_METHOD,
+    LONG_REQUEST_LINE,
+    MANY_FIELDS,
+    MANY_HOSTS,
+    MANY_TYPES,
+    NO_HOST,
+    NO_MEMORY,
+    NO_VERSION,
+    UNKNOWN_CODING,
+    Bounds,
+    Field,
+    Reading,
+    begin_chunks,
+    begin_message,
+    begin_trailers,
+    offset_of,
+    refuse,
+)
 from fasthttpserver._parsing.response_framing cimport (
     RESPONSE_BEHIND_CHUNKS,
     RESPONSE_BODY_FOR_HEAD,
@@ -136,35 +172,6 @@ __all__ = [
 
 # --- What a message is refused for ------------------------------------------------------
 
-cdef enum Refusal:
-    ACCEPTED
-    BAD_LINE_END
-    BAD_METHOD
-    LONG_METHOD
-    BAD_SPACING
-    NO_VERSION
-    BAD_VERSION
-    LONG_REQUEST_LINE
-    BAD_TARGET
-    NO_HOST
-    MANY_HOSTS
-    BAD_HOST
-    MANY_TYPES
-    BAD_CODING
-    UNKNOWN_CODING
-    CODING_IN_1_0
-    CONNECT_BODY
-    BAD_EXPECT
-    LONG_HEAD
-    LONG_FIELD
-    MANY_FIELDS
-    LONG_BODY
-    LONG_CHUNK_SIZE
-    LONG_EXTENSION
-    BAD_EXTENSION
-    NO_MEMORY
-    SYNTAX
-
 # Status codes as RFC 9110 section 15 and RFC 9112 section 3 have them.
 cdef dict _REFUSALS = {
     BAD_LINE_END: (400, "Invalid line end before the request line"),
@@ -202,122 +209,30 @@ cdef enum:
     MAX_EXTENSION_TOTAL = 16384
 
 
-# --- What the callbacks write -----------------------------------------------------------
-
-cdef struct Field:
-    # Offsets from the first byte of the head; in a trailer section from trailer_buffer.
-    uint32_t name_at
-    uint32_t name_size
-    uint32_t value_at
-    uint32_t value_size
-
-
-cdef struct Bounds:
-    # Sizes in bytes; see fasthttpserver/limits.py for the reasons.
-    uint32_t max_header_size
-    uint32_t max_request_line
-    uint32_t max_field_size
-    uint32_t max_header_count
-    uint64_t max_body_size
-    bint require_host
-
-
-cdef struct Reading:
-    # One message as far as it has come, and nothing of any other: all of it is zeroed at
-    # its first byte, in RequestParser._begin_message.
-    llhttp_t llhttp
-    const Bounds* bounds  # the parser's own
-
-    # llhttp is running over the bytes at `base`, whose first byte has offset
-    # `base_offset` from the first byte of the request line. Borrowed for the call.
-    const char* base
-    uint64_t base_offset
-
-    uint32_t skipped  # bytes of empty lines before the request line
-    bint after_cr     # inside such an empty line
-    uint32_t method_size
-    uint32_t target_at
-    uint32_t target_size
-    bint version_seen
-    bint connect
-    bint is_head
-
-    # Owned; handed over to the message at the end of the head, so NULL behind a message.
-    Field* fields
-    uint32_t count
-    uint32_t capacity
-    bint in_name
-    uint64_t name_end
-
-    # Known at the end of the head.
-    uint32_t host_at
-    uint32_t host_size
-    bint chunked
-    bint keep_alive
-    bint upgrade
-    bint expect_continue
-    uint64_t content_length
-
-    uint64_t body_received
-    uint64_t body_remaining  # of content_length
-
-    # Chunks. body_at borrows from the bytes at `base`.
-    const char* body_at
-    size_t body_size
-    uint64_t body_announced
-    uint32_t size_digits
-    bint in_size_digits
-    bint in_extension
-    uint64_t extension_at
-    uint32_t extension_line
-    uint32_t extension_total
-    bint in_extension_part
-    bint extension_quoted
-    bint trailers
-    bint complete
-    char* trailer_buffer  # owned; NULL behind a message
-    uint32_t trailer_size
-    uint32_t trailer_capacity
-
-    int refusal
-    uint64_t refused_at
-
-
 # --- Callbacks: C only, and `noexcept nogil` makes the compiler prove it ------------------
-
-cdef inline int _refuse(Reading* reading, int refusal, uint64_t at) noexcept nogil:
-    if reading.refusal == ACCEPTED:
-        reading.refusal = refusal
-        reading.refused_at = at
-    return -1
-
-
-cdef inline uint64_t _offset(Reading* reading, const char* at) noexcept nogil:
-    return reading.base_offset + <uint64_t>(at - reading.base)
-
 
 cdef int _on_url(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint32_t offset = <uint32_t>_offset(reading, at)
+    cdef uint32_t offset = <uint32_t>offset_of(reading, at)
     # " HTTP/1.1" makes the rest of the line.
-    cdef uint32_t room = reading.bounds.max_request_line - 9 - reading.skipped
-    if reading.target_size == 0:
-        reading.target_at = offset
-        if offset != reading.method_size + 1:
-            return _refuse(reading, BAD_SPACING, reading.method_size + 1)
-    reading.target_size = offset + <uint32_t>size - reading.target_at
+    cdef uint32_t room = reading.bounds.max_request_line - 9 - reading.head.skipped
+    if reading.head.target_size == 0:
+        reading.head.target_at = offset
+        if offset != reading.head.method_size + 1:
+            return refuse(reading, BAD_SPACING, reading.head.method_size + 1)
+    reading.head.target_size = offset + <uint32_t>size - reading.head.target_at
     if offset + size > room:
-        return _refuse(reading, LONG_REQUEST_LINE, room)
+        return refuse(reading, LONG_REQUEST_LINE, room)
     return 0
 
 
 cdef int _on_version(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t target_end = reading.target_at + reading.target_size
-    if not reading.version_seen:
-        reading.version_seen = True
-        if _offset(reading, at) != target_end + 6:  # SP and "HTTP/"
-            return _refuse(reading, BAD_SPACING, target_end + 1)
+    cdef uint64_t target_end = reading.head.target_at + reading.head.target_size
+    if not reading.head.version_seen:
+        reading.head.version_seen = True
+        if offset_of(reading, at) != target_end + 6:  # SP and "HTTP/"
+            return refuse(reading, BAD_SPACING, target_end + 1)
     return 0
 
 
@@ -326,30 +241,30 @@ cdef int _check_spacing(Reading* reading, uint64_t end) noexcept nogil:
 
     `end` is the offset of the first byte that llhttp has not read.
     """
-    cdef uint64_t at = reading.method_size + 1
-    if reading.target_size:
-        at = reading.target_at + reading.target_size + 1
-    if not reading.version_seen and at < end and reading.base[at] == b" ":
-        return _refuse(reading, BAD_SPACING, at)
+    cdef uint64_t at = reading.head.method_size + 1
+    if reading.head.target_size:
+        at = reading.head.target_at + reading.head.target_size + 1
+    if not reading.head.version_seen and at < end and reading.base[at] == b" ":
+        return refuse(reading, BAD_SPACING, at)
     return 0
 
 
 cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noexcept nogil:
     """Copy what the span callbacks see of a trailer section, which no head buffer holds."""
-    cdef size_t needed = reading.trailer_size + size
+    cdef size_t needed = reading.section.trailer_size + size
     cdef size_t capacity
     cdef char* grown
     if size == 0:
         return 0  # memcpy is undefined for the NULL that the buffer may be
-    if needed > reading.trailer_capacity:
+    if needed > reading.section.trailer_capacity:
         capacity = needed * 2
-        grown = <char*>PyMem_RawRealloc(reading.trailer_buffer, capacity)
+        grown = <char*>PyMem_RawRealloc(reading.section.trailer_buffer, capacity)
         if grown == NULL:
-            return _refuse(reading, NO_MEMORY, 0)
-        reading.trailer_buffer = grown
-        reading.trailer_capacity = <uint32_t>capacity
-    memcpy(reading.trailer_buffer + reading.trailer_size, at, size)
-    reading.trailer_size += <uint32_t>size
+            return refuse(reading, NO_MEMORY, 0)
+        reading.section.trailer_buffer = grown
+        reading.section.trailer_capacity = <uint32_t>capacity
+    memcpy(reading.section.trailer_buffer + reading.section.trailer_size, at, size)
+    reading.section.trailer_size += <uint32_t>size
     return 0
 
 
@@ -362,71 +277,76 @@ cdef Field* _spare_fields = NULL
 
 cdef int _grow_fields(Reading* reading) noexcept nogil:
     global _spare_fields
-    cdef uint32_t capacity = reading.capacity * 2 if reading.capacity else FEW_FIELDS
+    cdef uint32_t capacity = max(2 * reading.section.capacity, FEW_FIELDS)
     cdef Field* grown
-    if _spare_fields != NULL and reading.capacity == 0:
-        reading.fields = _spare_fields
-        reading.capacity = FEW_FIELDS
+    if _spare_fields != NULL and reading.section.capacity == 0:
+        reading.section.fields = _spare_fields
+        reading.section.capacity = FEW_FIELDS
         _spare_fields = NULL
         return 0
-    grown = <Field*>PyMem_RawRealloc(reading.fields, capacity * sizeof(Field))
+    grown = <Field*>PyMem_RawRealloc(reading.section.fields, capacity * sizeof(Field))
     if grown == NULL:
-        return _refuse(reading, NO_MEMORY, 0)
-    reading.fields = grown
-    reading.capacity = capacity
+        return refuse(reading, NO_MEMORY, 0)
+    reading.section.fields = grown
+    reading.section.capacity = capacity
     return 0
 
 
 cdef int _on_header_field(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t offset = _offset(reading, at)
+    cdef uint64_t offset = offset_of(reading, at)
     cdef Field* field
-    if not (reading.in_name and offset == reading.name_end):
-        if reading.count == reading.bounds.max_header_count:
-            return _refuse(reading, MANY_FIELDS, offset)
-        if reading.count == reading.capacity and _grow_fields(reading):
+    if not (reading.section.in_name and offset == reading.section.name_end):
+        if reading.section.count == reading.bounds.max_header_count:
+            return refuse(reading, MANY_FIELDS, offset)
+        if reading.section.count == reading.section.capacity and _grow_fields(reading):
             return -1
-        field = &reading.fields[reading.count]
-        reading.count += 1
-        reading.in_name = True
-        field.name_at = reading.trailer_size if reading.trailers else <uint32_t>offset
+        field = &reading.section.fields[reading.section.count]
+        reading.section.count += 1
+        reading.section.in_name = True
+        if reading.section.trailers:
+            field.name_at = reading.section.trailer_size
+        else:
+            field.name_at = <uint32_t>offset
         field.name_size = 0
         field.value_at = 0
         field.value_size = 0
     else:
-        field = &reading.fields[reading.count - 1]
-    reading.name_end = offset + size
+        field = &reading.section.fields[reading.section.count - 1]
+    reading.section.name_end = offset + size
     field.name_size += <uint32_t>size
     if field.name_size > reading.bounds.max_field_size:
-        return _refuse(
-            reading, LONG_FIELD, reading.name_end - field.name_size + reading.bounds.max_field_size
+        return refuse(
+            reading,
+            LONG_FIELD,
+            offset + size - field.name_size + reading.bounds.max_field_size,
         )
-    return _keep_trailer_bytes(reading, at, size) if reading.trailers else 0
+    return _keep_trailer_bytes(reading, at, size) if reading.section.trailers else 0
 
 
 cdef int _on_header_value(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t end = _offset(reading, at) + size
-    cdef Field* field = &reading.fields[reading.count - 1]
-    if reading.in_name:
-        reading.in_name = False
-        if reading.trailers:
-            field.value_at = reading.trailer_size
+    cdef uint64_t end = offset_of(reading, at) + size
+    cdef Field* field = &reading.section.fields[reading.section.count - 1]
+    if reading.section.in_name:
+        reading.section.in_name = False
+        if reading.section.trailers:
+            field.value_at = reading.section.trailer_size
         else:
-            field.value_at = <uint32_t>_offset(reading, at)
+            field.value_at = <uint32_t>offset_of(reading, at)
     field.value_size += <uint32_t>size
     if field.name_size + field.value_size > reading.bounds.max_field_size:
-        return _refuse(
+        return refuse(
             reading,
             LONG_FIELD,
             end - (field.name_size + field.value_size) + reading.bounds.max_field_size,
         )
-    return _keep_trailer_bytes(reading, at, size) if reading.trailers else 0
+    return _keep_trailer_bytes(reading, at, size) if reading.section.trailers else 0
 
 
 cdef int _on_headers_complete(llhttp_t* llhttp) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    if reading.trailers:
+    if reading.section.trailers:
         return 0
     if _check_head(reading) != 0:
         return -1
@@ -435,60 +355,58 @@ cdef int _on_headers_complete(llhttp_t* llhttp) noexcept nogil:
 
 cdef int _on_extension(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t offset = _offset(reading, at)
+    cdef uint64_t offset = offset_of(reading, at)
     cdef uint64_t room
-    if not reading.in_extension:
-        reading.in_extension = True
-        reading.extension_at = offset
-    reading.extension_line = <uint32_t>(offset + size - reading.extension_at)
+    if not reading.chunks.in_extension:
+        reading.chunks.in_extension = True
+        reading.chunks.extension_at = offset
+    reading.chunks.extension_line = <uint32_t>(offset + size - reading.chunks.extension_at)
     if size:
-        reading.in_extension_part = True
-    room = MAX_EXTENSION_TOTAL - reading.extension_total
+        reading.chunks.in_extension_part = True
+    room = MAX_EXTENSION_TOTAL - reading.chunks.extension_total
     if room > MAX_EXTENSION_LINE:
         room = MAX_EXTENSION_LINE
-    if reading.extension_line > room:
-        return _refuse(reading, LONG_EXTENSION, reading.extension_at + room)
+    if reading.chunks.extension_line > room:
+        return refuse(reading, LONG_EXTENSION, reading.chunks.extension_at + room)
     return 0
 
 
 cdef int _on_extension_value(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
     cdef const char* quote = NULL
-    if size and not reading.in_extension_part:
-        reading.extension_quoted = at[0] == b'"'
-    if not reading.extension_quoted:
+    if size and not reading.chunks.in_extension_part:
+        reading.chunks.extension_quoted = at[0] == b'"'
+    if not reading.chunks.extension_quoted:
         quote = <const char*>memchr(at, b'"', size)
     if quote == NULL:
         return _on_extension(llhttp, at, size)
     # llhttp takes a quoted string that follows a token for a part of the value.
     if _on_extension(llhttp, at, <size_t>(quote - at)) != 0:
         return -1
-    return _refuse(reading, BAD_EXTENSION, _offset(reading, quote))
+    return refuse(reading, BAD_EXTENSION, offset_of(reading, quote))
 
 
 cdef int _on_extension_part_complete(llhttp_t* llhttp) noexcept nogil:
     # RFC 9112 section 7.1.1: neither a name nor a value is empty; llhttp lets them be.
     cdef Reading* reading = <Reading*>llhttp.data
-    if not reading.in_extension_part:
-        return _refuse(reading, BAD_EXTENSION, 0)
-    reading.in_extension_part = False
+    if not reading.chunks.in_extension_part:
+        return refuse(reading, BAD_EXTENSION, 0)
+    reading.chunks.in_extension_part = False
     return 0
 
 
 cdef int _on_chunk_header(llhttp_t* llhttp) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
-    reading.extension_total += reading.extension_line
-    reading.extension_line = 0
-    reading.in_extension = False
+    reading.chunks.extension_total += reading.chunks.extension_line
+    reading.chunks.extension_line = 0
+    reading.chunks.in_extension = False
     # Both are unsigned and the right side never wraps, so no size slips through.
-    if llhttp.content_length > reading.bounds.max_body_size - reading.body_announced:
+    if llhttp.content_length > reading.bounds.max_body_size - reading.chunks.announced:
         # The offset is set from llhttp's position: this callback is not told it.
-        return _refuse(reading, LONG_BODY, 0)
-    reading.body_announced += llhttp.content_length
+        return refuse(reading, LONG_BODY, 0)
+    reading.chunks.announced += llhttp.content_length
     if llhttp.content_length == 0:
-        reading.trailers = True
-        reading.count = 0
-        reading.in_name = False
+        begin_trailers(reading)
         return HPE_PAUSED
     return 0
 
@@ -496,18 +414,18 @@ cdef int _on_chunk_header(llhttp_t* llhttp) noexcept nogil:
 cdef int _on_body(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     # Chunks end in a pause, so there is one piece of body at most in one execution.
     cdef Reading* reading = <Reading*>llhttp.data
-    reading.body_at = at
-    reading.body_size = size
+    reading.chunks.data_at = at
+    reading.chunks.data_size = size
     return 0
 
 
 cdef int _on_chunk_complete(llhttp_t* llhttp) noexcept nogil:
     # The last chunk is complete behind the trailer section; on_message_complete follows.
-    return 0 if (<Reading*>llhttp.data).trailers else HPE_PAUSED
+    return 0 if (<Reading*>llhttp.data).section.trailers else HPE_PAUSED
 
 
 cdef int _on_message_complete(llhttp_t* llhttp) noexcept nogil:
-    (<Reading*>llhttp.data).complete = True
+    (<Reading*>llhttp.data).chunks.complete = True
     return HPE_PAUSED
 
 
@@ -524,15 +442,15 @@ cdef int _check_head(Reading* reading) noexcept nogil:
     cdef Field* content_type = NULL
     cdef uint32_t hosts = 0
     cdef uint32_t i
-    cdef uint64_t version_at = reading.target_at + reading.target_size + 1
+    cdef uint64_t version_at = reading.head.target_at + reading.head.target_size + 1
 
-    if not reading.version_seen:
-        return _refuse(reading, NO_VERSION, version_at - 1)
+    if not reading.head.version_seen:
+        return refuse(reading, NO_VERSION, version_at - 1)
     if llhttp.http_major != 1:
-        return _refuse(reading, BAD_VERSION, version_at)
+        return refuse(reading, BAD_VERSION, version_at)
 
-    for i in range(reading.count):
-        field = &reading.fields[i]
+    for i in range(reading.section.count):
+        field = &reading.section.fields[i]
         if field.name_size == 4:
             if equals(head + field.name_at, b"host", 4):
                 hosts += 1
@@ -545,60 +463,60 @@ cdef int _check_head(Reading* reading) noexcept nogil:
             if equals(head + field.name_at, b"content-type", 12):
                 if content_type != NULL:
                     # The first, the last or a list of both: what a form is depends on it.
-                    return _refuse(reading, MANY_TYPES, field.name_at)
+                    return refuse(reading, MANY_TYPES, field.name_at)
                 content_type = field
     if hosts == 0:
         if http_1_1 and reading.bounds.require_host:
-            return _refuse(reading, NO_HOST, 0)
+            return refuse(reading, NO_HOST, 0)
     elif hosts > 1:
-        return _refuse(reading, MANY_HOSTS, host.name_at)
+        return refuse(reading, MANY_HOSTS, host.name_at)
 
     if llhttp.flags & F_TRANSFER_ENCODING and _check_codings(reading, http_1_1) != 0:
         return -1
     if llhttp.flags & F_CONTENT_LENGTH:
-        reading.content_length = llhttp.content_length
-        if reading.content_length > reading.bounds.max_body_size:
-            return _refuse(reading, LONG_BODY, 0)
-    if reading.connect and llhttp.flags & (F_CONTENT_LENGTH | F_CHUNKED):
+        reading.head.content_length = llhttp.content_length
+        if reading.head.content_length > reading.bounds.max_body_size:
+            return refuse(reading, LONG_BODY, 0)
+    if reading.head.connect and llhttp.flags & (F_CONTENT_LENGTH | F_CHUNKED):
         # The bytes behind the head are the tunnel's.
-        return _refuse(reading, CONNECT_BODY, 0)
+        return refuse(reading, CONNECT_BODY, 0)
 
     if expect != NULL and http_1_1:
         if not _is_continue(reading, expect):
-            return _refuse(reading, BAD_EXPECT, expect.value_at)
-        reading.expect_continue = True
+            return refuse(reading, BAD_EXPECT, expect.value_at)
+        reading.head.expect_continue = True
 
     if _check_target(reading) != 0:
         return -1
     if host != NULL:
         trim(head, &host.value_at, &host.value_size)
         if not is_host(head + host.value_at, host.value_size):
-            return _refuse(reading, BAD_HOST, host.value_at)
-        if reading.host_size == 0:
-            reading.host_at = host.value_at
-            reading.host_size = host.value_size
+            return refuse(reading, BAD_HOST, host.value_at)
+        if reading.head.host_size == 0:
+            reading.head.host_at = host.value_at
+            reading.head.host_size = host.value_size
 
     # RFC 9112 section 9.3; HTTP/1.0 as Tornado has it: only where the framing of the
     # request was beyond doubt.
     if http_1_1:
-        reading.keep_alive = not llhttp.flags & F_CONNECTION_CLOSE
+        reading.head.keep_alive = not llhttp.flags & F_CONNECTION_CLOSE
     else:
-        reading.keep_alive = (
+        reading.head.keep_alive = (
             llhttp.flags & F_CONNECTION_KEEP_ALIVE
             and not llhttp.flags & F_CONNECTION_CLOSE
             and (llhttp.flags & F_CONTENT_LENGTH or _is_get_or_head(reading))
         )
-    reading.upgrade = reading.connect or (
+    reading.head.upgrade = reading.head.connect or (
         http_1_1 and llhttp.flags & F_UPGRADE and llhttp.flags & F_CONNECTION_UPGRADE
     )
-    if reading.connect:
-        reading.keep_alive = False
+    if reading.head.connect:
+        reading.head.keep_alive = False
     return 0
 
 
 cdef bint _is_get_or_head(Reading* reading) noexcept nogil:
-    return reading.is_head or (
-        reading.method_size == 3 and memcmp(reading.base, b"GET", 3) == 0
+    return reading.head.is_head or (
+        reading.head.method_size == 3 and memcmp(reading.base, b"GET", 3) == 0
     )
 
 
@@ -617,8 +535,8 @@ cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
     cdef uint32_t codings = 0
     cdef uint32_t chunked = 0
     cdef uint32_t first_at = 0
-    for i in range(reading.count):
-        field = &reading.fields[i]
+    for i in range(reading.section.count):
+        field = &reading.section.fields[i]
         if field.name_size != 17 or not equals(
             head + field.name_at, b"transfer-encoding", 17
         ):
@@ -634,26 +552,26 @@ cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
             size = stop - at
             trim(head, &at, &size)
             if size == 0:
-                return _refuse(reading, BAD_CODING, at)
+                return refuse(reading, BAD_CODING, at)
             codings += 1
             if size == 7 and equals(head + at, b"chunked", 7):
                 chunked += 1
             while size:
                 if not is_a(TOKEN, head[at]):
-                    return _refuse(reading, BAD_CODING, at)
+                    return refuse(reading, BAD_CODING, at)
                 at += 1
                 size -= 1
             if stop == end:
                 break
             at = stop + 1
     if chunked > 1:
-        return _refuse(reading, BAD_CODING, first_at)
+        return refuse(reading, BAD_CODING, first_at)
     if codings != chunked:
-        return _refuse(reading, UNKNOWN_CODING, first_at)
+        return refuse(reading, UNKNOWN_CODING, first_at)
     if not http_1_1:
         # RFC 9112 section 6.1: framing is faulty where a 1.0 client sends it.
-        return _refuse(reading, CODING_IN_1_0, first_at)
-    reading.chunked = True
+        return refuse(reading, CODING_IN_1_0, first_at)
+    reading.head.chunked = True
     # llhttp overlooks a coding with HTAB behind it.
     reading.llhttp.flags |= F_CHUNKED
     return 0
@@ -662,43 +580,43 @@ cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
 cdef int _check_target(Reading* reading) noexcept nogil:
     """RFC 9112 section 3.2: the form of the target goes with the method."""
     cdef const char* head = reading.base
-    cdef uint32_t at = reading.target_at
-    cdef uint32_t end = at + reading.target_size
+    cdef uint32_t at = reading.head.target_at
+    cdef uint32_t end = at + reading.head.target_size
     cdef uint32_t stop
     cdef const char* fragment
-    if reading.connect:
+    if reading.head.connect:
         # The port may not be missing or empty here (RFC 9110 section 9.3.6).
         if not (
-            is_host(head + at, reading.target_size)
+            is_host(head + at, reading.head.target_size)
             and is_a(DIGIT, head[end - 1])
-            and (head[at] == b"[" or memchr(head + at, b":", reading.target_size) != NULL)
+            and (head[at] == b"[" or memchr(head + at, b":", reading.head.target_size) != NULL)
         ):
-            return _refuse(reading, BAD_TARGET, at)
+            return refuse(reading, BAD_TARGET, at)
         return 0
-    fragment = <const char*>memchr(head + at, b"#", reading.target_size)
+    fragment = <const char*>memchr(head + at, b"#", reading.head.target_size)
     if fragment != NULL:
-        return _refuse(reading, BAD_TARGET, <uint64_t>(fragment - head))
+        return refuse(reading, BAD_TARGET, <uint64_t>(fragment - head))
     if head[at] == b"/":
         return _check_path(reading, at)
     if head[at] == b"*":
-        if reading.target_size == 1 and (
-            reading.method_size == 7 and memcmp(head, b"OPTIONS", 7) == 0
+        if reading.head.target_size == 1 and (
+            reading.head.method_size == 7 and memcmp(head, b"OPTIONS", 7) == 0
         ):
             return 0
-        return _refuse(reading, BAD_TARGET, at)
-    if reading.target_size > 7 and equals(head + at, b"http://", 7):
+        return refuse(reading, BAD_TARGET, at)
+    if reading.head.target_size > 7 and equals(head + at, b"http://", 7):
         stop = at + 7
-    elif reading.target_size > 8 and equals(head + at, b"https://", 8):
+    elif reading.head.target_size > 8 and equals(head + at, b"https://", 8):
         stop = at + 8
     else:
-        return _refuse(reading, BAD_TARGET, at)
+        return refuse(reading, BAD_TARGET, at)
     # The authority overrides Host (RFC 9112 section 3.2.2).
-    reading.host_at = stop
+    reading.head.host_at = stop
     while stop < end and head[stop] != b"/" and head[stop] != b"?":
         stop += 1
-    reading.host_size = stop - reading.host_at
-    if not is_host(head + reading.host_at, reading.host_size):
-        return _refuse(reading, BAD_TARGET, reading.host_at)
+    reading.head.host_size = stop - reading.head.host_at
+    if not is_host(head + reading.head.host_at, reading.head.host_size):
+        return refuse(reading, BAD_TARGET, reading.head.host_at)
     return _check_path(reading, stop)
 
 
@@ -709,11 +627,11 @@ cdef int _check_path(Reading* reading, uint32_t at) noexcept nogil:
     set"); of what else RFC 3986 does not allow nothing separates anything.
     """
     cdef const char* path = reading.base + at
-    cdef size_t size = reading.target_at + reading.target_size - at
+    cdef size_t size = reading.head.target_at + reading.head.target_size - at
     cdef const char* backslash = <const char*>memchr(path, b"\\", size)
     if backslash == NULL or memchr(path, b"?", <size_t>(backslash - path)) != NULL:
         return 0
-    return _refuse(reading, BAD_TARGET, <uint64_t>(backslash - reading.base))
+    return refuse(reading, BAD_TARGET, <uint64_t>(backslash - reading.base))
 
 
 # --- Tables, written once at import ---------------------------------------------------------
@@ -999,8 +917,6 @@ cdef enum Step:
     GOT_END
 
 cdef tuple _NO_ARGUMENTS = ()
-# Of a size that it knows, gcc makes `rep stos`, which takes longer than the C library does.
-cdef size_t _SIZE_OF_READING = sizeof(Reading)
 _LIMITS = Limits()
 
 
@@ -1063,8 +979,8 @@ cdef class RequestParser:
         self._message_class = message_class
 
     def __dealloc__(self):
-        PyMem_RawFree(self._reading.fields)
-        PyMem_RawFree(self._reading.trailer_buffer)
+        PyMem_RawFree(self._reading.section.fields)
+        PyMem_RawFree(self._reading.section.trailer_buffer)
         PyMem_RawFree(self._head_buffer)
         Py_XDECREF(self._body)
 
@@ -1148,7 +1064,7 @@ cdef class RequestParser:
 
     @property
     def is_head(self):
-        return self._reading.is_head
+        return self._reading.head.is_head
 
     @property
     def body_received(self):
@@ -1157,10 +1073,12 @@ cdef class RequestParser:
     @property
     def awaiting_continue(self):
         return (
-            self._reading.expect_continue
+            self._reading.head.expect_continue
             and self._reading.body_received == 0
-            and not self._reading.size_digits
-            and (self._stage == LENGTH or self._stage == CHUNKS)
+            and (
+                self._stage == LENGTH
+                or (self._stage == CHUNKS and not self._reading.chunks.size_digits)
+            )
         )
 
     @property
@@ -1181,7 +1099,7 @@ cdef class RequestParser:
                     # Behind whole empty lines, which are nothing.
                     self._stage == START
                     and self._head_size == 0
-                    and not self._reading.after_cr
+                    and not self._reading.head.after_cr
                 )
             )
         )
@@ -1265,12 +1183,6 @@ cdef class RequestParser:
             self._pending_size = 0
         return 0
 
-    cdef inline void _begin_message(self) noexcept:
-        """Forget the message before, of which is_head and body_received told until now."""
-        memset(&self._reading, 0, _SIZE_OF_READING)
-        self._reading.bounds = &self._bounds
-        self._stage = START
-
     cdef int _read_method(self) except -1:
         """Skip empty lines (RFC 9112 section 2.2), then read the token before the first SP."""
         cdef Reading* reading = &self._reading
@@ -1281,17 +1193,19 @@ cdef class RequestParser:
         cdef uint64_t room
         cdef int refusal
         if self._stage == BETWEEN:
-            self._begin_message()
+            # is_head and body_received tell of the message before until now.
+            begin_message(reading, &self._bounds)
+            self._stage = START
         if self._head_size == 0:
-            while pos < end and (reading.after_cr or data[pos] in (b"\r", b"\n")):
-                if reading.after_cr != (data[pos] == b"\n"):
+            while pos < end and (reading.head.after_cr or data[pos] in (b"\r", b"\n")):
+                if reading.head.after_cr != (data[pos] == b"\n"):
                     self._message_offset = self._stream_offset
                     self._raise(BAD_LINE_END, pos)
-                reading.after_cr = not reading.after_cr
-                if reading.skipped == reading.bounds.max_request_line:
+                reading.head.after_cr = not reading.head.after_cr
+                if reading.head.skipped == reading.bounds.max_request_line:
                     self._message_offset = self._stream_offset
                     self._raise(LONG_REQUEST_LINE, pos)
-                reading.skipped += 1
+                reading.head.skipped += 1
                 pos += 1
             self._message_offset = self._stream_offset + pos
         start = pos
@@ -1299,9 +1213,9 @@ cdef class RequestParser:
         # 414 (RFC 9112 section 3).
         refusal = LONG_METHOD
         room = reading.bounds.max_request_line - METHOD_TO_LINE_END
-        if reading.skipped > METHOD_TO_LINE_END:
+        if reading.head.skipped > METHOD_TO_LINE_END:
             refusal = LONG_REQUEST_LINE  # by its empty lines
-            room = reading.bounds.max_request_line - reading.skipped
+            room = reading.bounds.max_request_line - reading.head.skipped
         room -= self._head_size
         while pos < end and is_a(TOKEN, data[pos]):
             if <uint64_t>(pos - start) == room:
@@ -1312,15 +1226,15 @@ cdef class RequestParser:
                 self._gather(data + start, pos - start)
             self._pos = pos
             return 0
-        reading.method_size = self._head_size + <uint32_t>(pos - start)
-        if data[pos] != b" " or reading.method_size == 0:
-            self._raise(BAD_METHOD, reading.method_size)
+        reading.head.method_size = self._head_size + <uint32_t>(pos - start)
+        if data[pos] != b" " or reading.head.method_size == 0:
+            self._raise(BAD_METHOD, reading.head.method_size)
         if (
             reading.bounds.max_request_line
-            < reading.skipped + reading.method_size + METHOD_TO_LINE_END
+            < reading.head.skipped + reading.head.method_size + METHOD_TO_LINE_END
         ):
             # _on_url counts on room for the version.
-            self._raise(LONG_REQUEST_LINE, reading.method_size)
+            self._raise(LONG_REQUEST_LINE, reading.head.method_size)
         pos += 1
         if self._head_size or pos == end:
             self._gather(data + start, pos - start)
@@ -1332,9 +1246,9 @@ cdef class RequestParser:
 
     cdef int _begin_head(self, const char* method) except -1:
         cdef Reading* reading = &self._reading
-        reading.connect = reading.method_size == 7 and memcmp(method, b"CONNECT", 7) == 0
-        reading.is_head = reading.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
-        reading.llhttp = _AFTER_CONNECT if reading.connect else _AFTER_METHOD
+        reading.head.connect = reading.head.method_size == 7 and memcmp(method, b"CONNECT", 7) == 0
+        reading.head.is_head = reading.head.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
+        reading.llhttp = _AFTER_CONNECT if reading.head.connect else _AFTER_METHOD
         reading.llhttp.data = reading
         self._stage = HEAD
         return 0
@@ -1403,16 +1317,16 @@ cdef class RequestParser:
         cdef RequestMessage message = <RequestMessage>(<PyTypeObject*>RequestMessage).tp_new(
             self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
         )
-        message.method = _method_name(reading.base, reading.method_size)
-        message._is_head = reading.is_head
+        message.method = _method_name(reading.base, reading.head.method_size)
+        message._is_head = reading.head.is_head
         message._is_1_1 = reading.llhttp.http_minor == 1
         message.version = "HTTP/1.1" if message._is_1_1 else "HTTP/1.0"
         message.body = b""
         timespec_get(&now, TIME_UTC)
         message.start_time = now.tv_sec + now.tv_nsec * 1e-9
-        message.keep_alive = reading.keep_alive
-        message.upgrade = reading.upgrade
-        message.expect_continue = reading.expect_continue
+        message.keep_alive = reading.head.keep_alive
+        message.upgrade = reading.head.upgrade
+        message.expect_continue = reading.head.expect_continue
         if self._head_buffer == NULL:
             message._head = self._data
             message._base = reading.base - PyBytes_AS_STRING(self._data)
@@ -1420,22 +1334,22 @@ cdef class RequestParser:
             message._head = PyBytes_FromStringAndSize(self._head_buffer, head_size)
             message._base = 0
             self._free_head_buffer()
-        message._fields = reading.fields
-        message._count = reading.count
-        reading.fields = NULL
-        reading.capacity = 0
-        message._target_at = reading.target_at
-        message._target_size = reading.target_size
-        message._host_at = reading.host_at
-        message._host_size = reading.host_size
+        message._fields = reading.section.fields
+        message._count = reading.section.count
+        reading.section.fields = NULL
+        reading.section.capacity = 0
+        message._target_at = reading.head.target_at
+        message._target_size = reading.head.target_size
+        message._host_at = reading.head.host_at
+        message._host_size = reading.head.host_size
         self._message = message
-        if reading.chunked:
+        if reading.head.chunked:
             self._stage = CHUNKS
-            reading.in_size_digits = True
+            begin_chunks(reading)
             llhttp_resume(&reading.llhttp)
-        elif reading.content_length:
+        elif reading.head.content_length:
             self._stage = LENGTH
-            reading.body_remaining = reading.content_length
+            reading.body_remaining = reading.head.content_length
         else:
             self._stage = END
         return 0
@@ -1463,56 +1377,56 @@ cdef class RequestParser:
         cdef int error
         reading.base = at
         reading.base_offset = self._stream_offset + self._pos - self._message_offset
-        if reading.in_size_digits:
+        if reading.chunks.in_size_digits:
             while digit < end and is_a(HEX, digit[0]):
-                if reading.size_digits == MAX_CHUNK_SIZE_DIGITS:
-                    self._raise(LONG_CHUNK_SIZE, _offset(reading, digit))
-                reading.size_digits += 1
+                if reading.chunks.size_digits == MAX_CHUNK_SIZE_DIGITS:
+                    self._raise(LONG_CHUNK_SIZE, offset_of(reading, digit))
+                reading.chunks.size_digits += 1
                 digit += 1
-            reading.in_size_digits = digit == end
-        if reading.trailers and end - at > reading.bounds.max_header_size - self._head_size:
+            reading.chunks.in_size_digits = digit == end
+        if reading.section.trailers and end - at > reading.bounds.max_header_size - self._head_size:
             # The room that is left for the trailer section, counted in _head_size.
             end = at + (reading.bounds.max_header_size - self._head_size)
-        reading.body_size = 0
+        reading.chunks.data_size = 0
         error = llhttp_execute(&reading.llhttp, at, end - at)
         if error != HPE_OK and error != HPE_PAUSED:
             self._raise_from_llhttp(error)
-        self._piece_at = reading.body_at
-        self._piece_size = reading.body_size
-        reading.body_received += reading.body_size
+        self._piece_at = reading.chunks.data_at
+        self._piece_size = reading.chunks.data_size
+        reading.body_received += reading.chunks.data_size
         if error == HPE_OK:
             self._pos += end - at
-            if reading.trailers:
+            if reading.section.trailers:
                 self._head_size += <uint32_t>(end - at)
                 if self._head_size == reading.bounds.max_header_size:
-                    self._raise(LONG_HEAD, _offset(reading, end))
+                    self._raise(LONG_HEAD, offset_of(reading, end))
             return self._piece_size > 0
         self._pos += llhttp_get_error_pos(&reading.llhttp) - at
         llhttp_resume(&reading.llhttp)
-        if reading.complete:
+        if reading.chunks.complete:
             self._finish_trailers()
-        elif not reading.trailers:
-            reading.in_size_digits = True
-            reading.size_digits = 0
+        elif not reading.section.trailers:
+            reading.chunks.in_size_digits = True
+            reading.chunks.size_digits = 0
         return self._piece_size > 0 or self._stage == END
 
     cdef int _finish_trailers(self) except -1:
         cdef Reading* reading = &self._reading
         self._head_size = 0
-        if reading.count:
+        if reading.section.count:
             self._message._trailers = [
                 item
                 for item in _field_items(
-                    reading.trailer_buffer, reading.fields, reading.count
+                    reading.section.trailer_buffer, reading.section.fields, reading.section.count
                 )
                 if item[0] not in _NOT_IN_TRAILERS
             ]
-            PyMem_RawFree(reading.fields)
-            reading.fields = NULL
-            reading.capacity = 0
-            PyMem_RawFree(reading.trailer_buffer)
-            reading.trailer_buffer = NULL
-            reading.trailer_capacity = 0
+            PyMem_RawFree(reading.section.fields)
+            reading.section.fields = NULL
+            reading.section.capacity = 0
+            PyMem_RawFree(reading.section.trailer_buffer)
+            reading.section.trailer_buffer = NULL
+            reading.section.trailer_capacity = 0
         self._stage = END
         return 0
 
@@ -1522,7 +1436,7 @@ cdef class RequestParser:
         cdef RequestMessage message = self._message
         self._message = None
         self._streaming = False
-        self._stage = BETWEEN if self._reading.keep_alive else CLOSED
+        self._stage = BETWEEN if self._reading.head.keep_alive else CLOSED
         self._messages += 1
         if self._data is not None and self._pos == PyBytes_GET_SIZE(self._data):
             self._next_piece()
@@ -1573,7 +1487,7 @@ cdef class RequestParser:
     cdef int _raise_from_llhttp(self, int error) except -1:
         cdef Reading* reading = &self._reading
         cdef const char* at = llhttp_get_error_pos(&reading.llhttp)
-        cdef uint64_t offset = _offset(reading, at)
+        cdef uint64_t offset = offset_of(reading, at)
         cdef uint64_t version_at
         cdef object reason
         if reading.llhttp._span_pos0 != NULL and reading.refusal == ACCEPTED:
@@ -1590,7 +1504,7 @@ cdef class RequestParser:
         if error == HPE_INVALID_VERSION and not (
             reading.llhttp.http_major == 1 and reading.llhttp.http_minor in (0, 1)
         ):
-            version_at = reading.target_at + reading.target_size + 1
+            version_at = reading.head.target_at + reading.head.target_size + 1
             if offset == version_at + 8:
                 self._raise(BAD_VERSION, version_at)
         reason = (<bytes>llhttp_get_error_reason(&reading.llhttp)).decode("ascii")
