@@ -38,6 +38,7 @@ from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUni
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
 from fasthttpserver._parsing.grammar cimport (
     DIGIT,
     HEX,
@@ -247,101 +248,6 @@ cdef int _check_spacing(Reading* reading, uint64_t end) noexcept nogil:
     if not reading.head.version_seen and at < end and reading.base[at] == b" ":
         return refuse(reading, BAD_SPACING, at)
     return 0
-
-
-cdef int _keep_trailer_bytes(Reading* reading, const char* at, size_t size) noexcept nogil:
-    """Copy what the span callbacks see of a trailer section, which no head buffer holds."""
-    cdef size_t needed = reading.section.trailer_size + size
-    cdef size_t capacity
-    cdef char* grown
-    if size == 0:
-        return 0  # memcpy is undefined for the NULL that the buffer may be
-    if needed > reading.section.trailer_capacity:
-        capacity = needed * 2
-        grown = <char*>PyMem_RawRealloc(reading.section.trailer_buffer, capacity)
-        if grown == NULL:
-            return refuse(reading, NO_MEMORY, 0)
-        reading.section.trailer_buffer = grown
-        reading.section.trailer_capacity = <uint32_t>capacity
-    memcpy(reading.section.trailer_buffer + reading.section.trailer_size, at, size)
-    reading.section.trailer_size += <uint32_t>size
-    return 0
-
-
-cdef enum:
-    FEW_FIELDS = 32
-
-# The fields of a message that has died, with room for FEW_FIELDS: for the next one.
-cdef Field* _spare_fields = NULL
-
-
-cdef int _grow_fields(Reading* reading) noexcept nogil:
-    global _spare_fields
-    cdef uint32_t capacity = max(2 * reading.section.capacity, FEW_FIELDS)
-    cdef Field* grown
-    if _spare_fields != NULL and reading.section.capacity == 0:
-        reading.section.fields = _spare_fields
-        reading.section.capacity = FEW_FIELDS
-        _spare_fields = NULL
-        return 0
-    grown = <Field*>PyMem_RawRealloc(reading.section.fields, capacity * sizeof(Field))
-    if grown == NULL:
-        return refuse(reading, NO_MEMORY, 0)
-    reading.section.fields = grown
-    reading.section.capacity = capacity
-    return 0
-
-
-cdef int _on_header_field(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t offset = offset_of(reading, at)
-    cdef Field* field
-    if not (reading.section.in_name and offset == reading.section.name_end):
-        if reading.section.count == reading.bounds.max_header_count:
-            return refuse(reading, MANY_FIELDS, offset)
-        if reading.section.count == reading.section.capacity and _grow_fields(reading):
-            return -1
-        field = &reading.section.fields[reading.section.count]
-        reading.section.count += 1
-        reading.section.in_name = True
-        if reading.section.trailers:
-            field.name_at = reading.section.trailer_size
-        else:
-            field.name_at = <uint32_t>offset
-        field.name_size = 0
-        field.value_at = 0
-        field.value_size = 0
-    else:
-        field = &reading.section.fields[reading.section.count - 1]
-    reading.section.name_end = offset + size
-    field.name_size += <uint32_t>size
-    if field.name_size > reading.bounds.max_field_size:
-        return refuse(
-            reading,
-            LONG_FIELD,
-            offset + size - field.name_size + reading.bounds.max_field_size,
-        )
-    return _keep_trailer_bytes(reading, at, size) if reading.section.trailers else 0
-
-
-cdef int _on_header_value(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t end = offset_of(reading, at) + size
-    cdef Field* field = &reading.section.fields[reading.section.count - 1]
-    if reading.section.in_name:
-        reading.section.in_name = False
-        if reading.section.trailers:
-            field.value_at = reading.section.trailer_size
-        else:
-            field.value_at = <uint32_t>offset_of(reading, at)
-    field.value_size += <uint32_t>size
-    if field.name_size + field.value_size > reading.bounds.max_field_size:
-        return refuse(
-            reading,
-            LONG_FIELD,
-            end - (field.name_size + field.value_size) + reading.bounds.max_field_size,
-        )
-    return _keep_trailer_bytes(reading, at, size) if reading.section.trailers else 0
 
 
 cdef int _on_headers_complete(llhttp_t* llhttp) noexcept nogil:
@@ -648,8 +554,8 @@ cdef void _fill_tables():
     llhttp_settings_init(&_SETTINGS)
     _SETTINGS.on_url = _on_url
     _SETTINGS.on_version = _on_version
-    _SETTINGS.on_header_field = _on_header_field
-    _SETTINGS.on_header_value = _on_header_value
+    _SETTINGS.on_header_field = on_header_field
+    _SETTINGS.on_header_value = on_header_value
     _SETTINGS.on_headers_complete = _on_headers_complete
     _SETTINGS.on_chunk_extension_name = _on_extension
     _SETTINGS.on_chunk_extension_name_complete = _on_extension_part_complete
@@ -807,6 +713,10 @@ cdef class EndOfMessage:
 
 
 END_OF_MESSAGE = EndOfMessage()
+
+
+# The fields of a message that has died, with room for FEW_FIELDS: for the next one.
+cdef Field* _spare_fields = NULL
 
 
 cdef class RequestMessage:
@@ -1245,7 +1155,12 @@ cdef class RequestParser:
         return 0
 
     cdef int _begin_head(self, const char* method) except -1:
+        global _spare_fields
         cdef Reading* reading = &self._reading
+        if _spare_fields != NULL:
+            reading.section.fields = _spare_fields
+            reading.section.capacity = FEW_FIELDS
+            _spare_fields = NULL
         reading.head.connect = reading.head.method_size == 7 and memcmp(method, b"CONNECT", 7) == 0
         reading.head.is_head = reading.head.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
         reading.llhttp = _AFTER_CONNECT if reading.head.connect else _AFTER_METHOD
