@@ -39,24 +39,14 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
-from fasthttpserver._parsing.grammar cimport (
-    DIGIT,
-    HEX,
-    TOKEN,
-    equals,
-    fill_classes,
-    is_a,
-    is_host,
-    trim,
+from fasthttpserver._parsing.grammar cimport HEX, TOKEN, fill_classes, is_a, trim
+from fasthttpserver._parsing.head cimport (
+    check_spacing,
+    on_headers_complete,
+    on_url,
+    on_version,
 )
 from fasthttpserver._parsing.llhttp cimport (
-    F_CHUNKED,
-    F_CONNECTION_CLOSE,
-    F_CONNECTION_KEEP_ALIVE,
-    F_CONNECTION_UPGRADE,
-    F_CONTENT_LENGTH,
-    F_TRANSFER_ENCODING,
-    F_UPGRADE,
     HPE_INVALID_VERSION,
     HPE_OK,
     HPE_PAUSED,
@@ -210,54 +200,7 @@ cdef enum:
     MAX_EXTENSION_TOTAL = 16384
 
 
-# --- Callbacks: C only, and `noexcept nogil` makes the compiler prove it ------------------
-
-cdef int _on_url(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint32_t offset = <uint32_t>offset_of(reading, at)
-    # " HTTP/1.1" makes the rest of the line.
-    cdef uint32_t room = reading.bounds.max_request_line - 9 - reading.head.skipped
-    if reading.head.target_size == 0:
-        reading.head.target_at = offset
-        if offset != reading.head.method_size + 1:
-            return refuse(reading, BAD_SPACING, reading.head.method_size + 1)
-    reading.head.target_size = offset + <uint32_t>size - reading.head.target_at
-    if offset + size > room:
-        return refuse(reading, LONG_REQUEST_LINE, room)
-    return 0
-
-
-cdef int _on_version(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t target_end = reading.head.target_at + reading.head.target_size
-    if not reading.head.version_seen:
-        reading.head.version_seen = True
-        if offset_of(reading, at) != target_end + 6:  # SP and "HTTP/"
-            return refuse(reading, BAD_SPACING, target_end + 1)
-    return 0
-
-
-cdef int _check_spacing(Reading* reading, uint64_t end) noexcept nogil:
-    """Refuse a second SP in a row, over which llhttp reads on, as soon as it is there.
-
-    `end` is the offset of the first byte that llhttp has not read.
-    """
-    cdef uint64_t at = reading.head.method_size + 1
-    if reading.head.target_size:
-        at = reading.head.target_at + reading.head.target_size + 1
-    if not reading.head.version_seen and at < end and reading.base[at] == b" ":
-        return refuse(reading, BAD_SPACING, at)
-    return 0
-
-
-cdef int _on_headers_complete(llhttp_t* llhttp) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    if reading.section.trailers:
-        return 0
-    if _check_head(reading) != 0:
-        return -1
-    return HPE_PAUSED
-
+# --- Callbacks for chunks ----------------------------------------------------------------
 
 cdef int _on_extension(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
     cdef Reading* reading = <Reading*>llhttp.data
@@ -335,211 +278,6 @@ cdef int _on_message_complete(llhttp_t* llhttp) noexcept nogil:
     return HPE_PAUSED
 
 
-# --- Checks at the end of the head: what strict llhttp lets pass ---------------------------
-
-cdef int _check_head(Reading* reading) noexcept nogil:
-    """Decide framing and persistence; return 0, or -1 with the refusal noted."""
-    cdef llhttp_t* llhttp = &reading.llhttp
-    cdef const char* head = reading.base
-    cdef bint http_1_1 = llhttp.http_minor == 1
-    cdef Field* field
-    cdef Field* host = NULL
-    cdef Field* expect = NULL
-    cdef Field* content_type = NULL
-    cdef uint32_t hosts = 0
-    cdef uint32_t i
-    cdef uint64_t version_at = reading.head.target_at + reading.head.target_size + 1
-
-    if not reading.head.version_seen:
-        return refuse(reading, NO_VERSION, version_at - 1)
-    if llhttp.http_major != 1:
-        return refuse(reading, BAD_VERSION, version_at)
-
-    for i in range(reading.section.count):
-        field = &reading.section.fields[i]
-        if field.name_size == 4:
-            if equals(head + field.name_at, b"host", 4):
-                hosts += 1
-                host = field
-        elif field.name_size == 6:
-            if equals(head + field.name_at, b"expect", 6):
-                if expect == NULL or not _is_continue(reading, field):
-                    expect = field
-        elif field.name_size == 12:
-            if equals(head + field.name_at, b"content-type", 12):
-                if content_type != NULL:
-                    # The first, the last or a list of both: what a form is depends on it.
-                    return refuse(reading, MANY_TYPES, field.name_at)
-                content_type = field
-    if hosts == 0:
-        if http_1_1 and reading.bounds.require_host:
-            return refuse(reading, NO_HOST, 0)
-    elif hosts > 1:
-        return refuse(reading, MANY_HOSTS, host.name_at)
-
-    if llhttp.flags & F_TRANSFER_ENCODING and _check_codings(reading, http_1_1) != 0:
-        return -1
-    if llhttp.flags & F_CONTENT_LENGTH:
-        reading.head.content_length = llhttp.content_length
-        if reading.head.content_length > reading.bounds.max_body_size:
-            return refuse(reading, LONG_BODY, 0)
-    if reading.head.connect and llhttp.flags & (F_CONTENT_LENGTH | F_CHUNKED):
-        # The bytes behind the head are the tunnel's.
-        return refuse(reading, CONNECT_BODY, 0)
-
-    if expect != NULL and http_1_1:
-        if not _is_continue(reading, expect):
-            return refuse(reading, BAD_EXPECT, expect.value_at)
-        reading.head.expect_continue = True
-
-    if _check_target(reading) != 0:
-        return -1
-    if host != NULL:
-        trim(head, &host.value_at, &host.value_size)
-        if not is_host(head + host.value_at, host.value_size):
-            return refuse(reading, BAD_HOST, host.value_at)
-        if reading.head.host_size == 0:
-            reading.head.host_at = host.value_at
-            reading.head.host_size = host.value_size
-
-    # RFC 9112 section 9.3; HTTP/1.0 as Tornado has it: only where the framing of the
-    # request was beyond doubt.
-    if http_1_1:
-        reading.head.keep_alive = not llhttp.flags & F_CONNECTION_CLOSE
-    else:
-        reading.head.keep_alive = (
-            llhttp.flags & F_CONNECTION_KEEP_ALIVE
-            and not llhttp.flags & F_CONNECTION_CLOSE
-            and (llhttp.flags & F_CONTENT_LENGTH or _is_get_or_head(reading))
-        )
-    reading.head.upgrade = reading.head.connect or (
-        http_1_1 and llhttp.flags & F_UPGRADE and llhttp.flags & F_CONNECTION_UPGRADE
-    )
-    if reading.head.connect:
-        reading.head.keep_alive = False
-    return 0
-
-
-cdef bint _is_get_or_head(Reading* reading) noexcept nogil:
-    return reading.head.is_head or (
-        reading.head.method_size == 3 and memcmp(reading.base, b"GET", 3) == 0
-    )
-
-
-cdef bint _is_continue(Reading* reading, Field* field) noexcept nogil:
-    trim(reading.base, &field.value_at, &field.value_size)
-    return field.value_size == 12 and equals(
-        reading.base + field.value_at, b"100-continue", 12
-    )
-
-
-cdef int _check_codings(Reading* reading, bint http_1_1) noexcept nogil:
-    """Accept nothing but one ``chunked``: 501 for other codings, 400 for no list of them."""
-    cdef const char* head = reading.base
-    cdef Field* field
-    cdef uint32_t i, at, size, end, stop
-    cdef uint32_t codings = 0
-    cdef uint32_t chunked = 0
-    cdef uint32_t first_at = 0
-    for i in range(reading.section.count):
-        field = &reading.section.fields[i]
-        if field.name_size != 17 or not equals(
-            head + field.name_at, b"transfer-encoding", 17
-        ):
-            continue
-        if first_at == 0:
-            first_at = field.name_at
-        at = field.value_at
-        end = field.value_at + field.value_size
-        while True:
-            stop = at
-            while stop < end and head[stop] != b",":
-                stop += 1
-            size = stop - at
-            trim(head, &at, &size)
-            if size == 0:
-                return refuse(reading, BAD_CODING, at)
-            codings += 1
-            if size == 7 and equals(head + at, b"chunked", 7):
-                chunked += 1
-            while size:
-                if not is_a(TOKEN, head[at]):
-                    return refuse(reading, BAD_CODING, at)
-                at += 1
-                size -= 1
-            if stop == end:
-                break
-            at = stop + 1
-    if chunked > 1:
-        return refuse(reading, BAD_CODING, first_at)
-    if codings != chunked:
-        return refuse(reading, UNKNOWN_CODING, first_at)
-    if not http_1_1:
-        # RFC 9112 section 6.1: framing is faulty where a 1.0 client sends it.
-        return refuse(reading, CODING_IN_1_0, first_at)
-    reading.head.chunked = True
-    # llhttp overlooks a coding with HTAB behind it.
-    reading.llhttp.flags |= F_CHUNKED
-    return 0
-
-
-cdef int _check_target(Reading* reading) noexcept nogil:
-    """RFC 9112 section 3.2: the form of the target goes with the method."""
-    cdef const char* head = reading.base
-    cdef uint32_t at = reading.head.target_at
-    cdef uint32_t end = at + reading.head.target_size
-    cdef uint32_t stop
-    cdef const char* fragment
-    if reading.head.connect:
-        # The port may not be missing or empty here (RFC 9110 section 9.3.6).
-        if not (
-            is_host(head + at, reading.head.target_size)
-            and is_a(DIGIT, head[end - 1])
-            and (head[at] == b"[" or memchr(head + at, b":", reading.head.target_size) != NULL)
-        ):
-            return refuse(reading, BAD_TARGET, at)
-        return 0
-    fragment = <const char*>memchr(head + at, b"#", reading.head.target_size)
-    if fragment != NULL:
-        return refuse(reading, BAD_TARGET, <uint64_t>(fragment - head))
-    if head[at] == b"/":
-        return _check_path(reading, at)
-    if head[at] == b"*":
-        if reading.head.target_size == 1 and (
-            reading.head.method_size == 7 and memcmp(head, b"OPTIONS", 7) == 0
-        ):
-            return 0
-        return refuse(reading, BAD_TARGET, at)
-    if reading.head.target_size > 7 and equals(head + at, b"http://", 7):
-        stop = at + 7
-    elif reading.head.target_size > 8 and equals(head + at, b"https://", 8):
-        stop = at + 8
-    else:
-        return refuse(reading, BAD_TARGET, at)
-    # The authority overrides Host (RFC 9112 section 3.2.2).
-    reading.head.host_at = stop
-    while stop < end and head[stop] != b"/" and head[stop] != b"?":
-        stop += 1
-    reading.head.host_size = stop - reading.head.host_at
-    if not is_host(head + reading.head.host_at, reading.head.host_size):
-        return refuse(reading, BAD_TARGET, reading.head.host_at)
-    return _check_path(reading, stop)
-
-
-cdef int _check_path(Reading* reading, uint32_t at) noexcept nogil:
-    r"""Refuse ``\`` in a path: browsers, and servers too, take it for a slash, others do not.
-
-    In a query it is data to all, and browsers send it raw (WHATWG URL, "query percent-encode
-    set"); of what else RFC 3986 does not allow nothing separates anything.
-    """
-    cdef const char* path = reading.base + at
-    cdef size_t size = reading.head.target_at + reading.head.target_size - at
-    cdef const char* backslash = <const char*>memchr(path, b"\\", size)
-    if backslash == NULL or memchr(path, b"?", <size_t>(backslash - path)) != NULL:
-        return 0
-    return refuse(reading, BAD_TARGET, <uint64_t>(backslash - reading.base))
-
-
 # --- Tables, written once at import ---------------------------------------------------------
 
 # Shared by all parsers and never written again, so safe without the GIL.
@@ -552,11 +290,11 @@ cdef llhttp_t _AFTER_CONNECT
 
 cdef void _fill_tables():
     llhttp_settings_init(&_SETTINGS)
-    _SETTINGS.on_url = _on_url
-    _SETTINGS.on_version = _on_version
+    _SETTINGS.on_url = on_url
+    _SETTINGS.on_version = on_version
     _SETTINGS.on_header_field = on_header_field
     _SETTINGS.on_header_value = on_header_value
-    _SETTINGS.on_headers_complete = _on_headers_complete
+    _SETTINGS.on_headers_complete = on_headers_complete
     _SETTINGS.on_chunk_extension_name = _on_extension
     _SETTINGS.on_chunk_extension_name_complete = _on_extension_part_complete
     _SETTINGS.on_chunk_extension_value = _on_extension_value
@@ -1192,7 +930,7 @@ cdef class RequestParser:
             self._pos += size
             self._finish_head(done + size)
             return 1
-        if error != HPE_OK or _check_spacing(reading, done + size) != 0:
+        if error != HPE_OK or check_spacing(reading, done + size) != 0:
             self._raise_from_llhttp(error)
         if done + size == reading.bounds.max_header_size:
             self._raise(LONG_HEAD, reading.bounds.max_header_size)
@@ -1411,7 +1149,7 @@ cdef class RequestParser:
                 reading.llhttp._span_cb0
             ))(&reading.llhttp, <const char*>reading.llhttp._span_pos0, at)
         if self._stage == HEAD:
-            _check_spacing(reading, offset)
+            check_spacing(reading, offset)
         if reading.refusal != ACCEPTED:
             if reading.refused_at:
                 offset = reading.refused_at
