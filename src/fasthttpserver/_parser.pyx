@@ -36,10 +36,21 @@ from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUnicode_New
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
+from fasthttpserver._parsing.chunks cimport (
+    count_size_digits,
+    end_chunk,
+    on_body,
+    on_chunk_complete,
+    on_chunk_header,
+    on_extension,
+    on_extension_part_complete,
+    on_extension_value,
+    on_message_complete,
+)
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
-from fasthttpserver._parsing.grammar cimport HEX, TOKEN, fill_classes, is_a, trim
+from fasthttpserver._parsing.grammar cimport TOKEN, fill_classes, is_a, trim
 from fasthttpserver._parsing.head cimport (
     check_spacing,
     on_headers_complete,
@@ -92,9 +103,7 @@ from fasthttpserver._parsing.reading cimport (
     Reading,
     begin_chunks,
     begin_message,
-    begin_trailers,
     offset_of,
-    refuse,
 )
 from fasthttpserver._parsing.response_framing cimport (
     RESPONSE_BEHIND_CHUNKS,
@@ -191,92 +200,6 @@ cdef dict _REFUSALS = {
     BAD_EXTENSION: (400, "Invalid chunk extension"),
 }
 
-# A 64-bit size has 16 hexadecimal digits; leading zeros count (they are free bytes).
-cdef enum:
-    MAX_CHUNK_SIZE_DIGITS = 16
-    # Nobody uses chunk extensions; unbounded they are bytes that no body limit counts
-    # (CVE-2023-39326, CVE-2024-22019).
-    MAX_EXTENSION_LINE = 4096
-    MAX_EXTENSION_TOTAL = 16384
-
-
-# --- Callbacks for chunks ----------------------------------------------------------------
-
-cdef int _on_extension(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    cdef uint64_t offset = offset_of(reading, at)
-    cdef uint64_t room
-    if not reading.chunks.in_extension:
-        reading.chunks.in_extension = True
-        reading.chunks.extension_at = offset
-    reading.chunks.extension_line = <uint32_t>(offset + size - reading.chunks.extension_at)
-    if size:
-        reading.chunks.in_extension_part = True
-    room = MAX_EXTENSION_TOTAL - reading.chunks.extension_total
-    if room > MAX_EXTENSION_LINE:
-        room = MAX_EXTENSION_LINE
-    if reading.chunks.extension_line > room:
-        return refuse(reading, LONG_EXTENSION, reading.chunks.extension_at + room)
-    return 0
-
-
-cdef int _on_extension_value(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    cdef const char* quote = NULL
-    if size and not reading.chunks.in_extension_part:
-        reading.chunks.extension_quoted = at[0] == b'"'
-    if not reading.chunks.extension_quoted:
-        quote = <const char*>memchr(at, b'"', size)
-    if quote == NULL:
-        return _on_extension(llhttp, at, size)
-    # llhttp takes a quoted string that follows a token for a part of the value.
-    if _on_extension(llhttp, at, <size_t>(quote - at)) != 0:
-        return -1
-    return refuse(reading, BAD_EXTENSION, offset_of(reading, quote))
-
-
-cdef int _on_extension_part_complete(llhttp_t* llhttp) noexcept nogil:
-    # RFC 9112 section 7.1.1: neither a name nor a value is empty; llhttp lets them be.
-    cdef Reading* reading = <Reading*>llhttp.data
-    if not reading.chunks.in_extension_part:
-        return refuse(reading, BAD_EXTENSION, 0)
-    reading.chunks.in_extension_part = False
-    return 0
-
-
-cdef int _on_chunk_header(llhttp_t* llhttp) noexcept nogil:
-    cdef Reading* reading = <Reading*>llhttp.data
-    reading.chunks.extension_total += reading.chunks.extension_line
-    reading.chunks.extension_line = 0
-    reading.chunks.in_extension = False
-    # Both are unsigned and the right side never wraps, so no size slips through.
-    if llhttp.content_length > reading.bounds.max_body_size - reading.chunks.announced:
-        # The offset is set from llhttp's position: this callback is not told it.
-        return refuse(reading, LONG_BODY, 0)
-    reading.chunks.announced += llhttp.content_length
-    if llhttp.content_length == 0:
-        begin_trailers(reading)
-        return HPE_PAUSED
-    return 0
-
-
-cdef int _on_body(llhttp_t* llhttp, const char* at, size_t size) noexcept nogil:
-    # Chunks end in a pause, so there is one piece of body at most in one execution.
-    cdef Reading* reading = <Reading*>llhttp.data
-    reading.chunks.data_at = at
-    reading.chunks.data_size = size
-    return 0
-
-
-cdef int _on_chunk_complete(llhttp_t* llhttp) noexcept nogil:
-    # The last chunk is complete behind the trailer section; on_message_complete follows.
-    return 0 if (<Reading*>llhttp.data).section.trailers else HPE_PAUSED
-
-
-cdef int _on_message_complete(llhttp_t* llhttp) noexcept nogil:
-    (<Reading*>llhttp.data).chunks.complete = True
-    return HPE_PAUSED
-
 
 # --- Tables, written once at import ---------------------------------------------------------
 
@@ -295,14 +218,14 @@ cdef void _fill_tables():
     _SETTINGS.on_header_field = on_header_field
     _SETTINGS.on_header_value = on_header_value
     _SETTINGS.on_headers_complete = on_headers_complete
-    _SETTINGS.on_chunk_extension_name = _on_extension
-    _SETTINGS.on_chunk_extension_name_complete = _on_extension_part_complete
-    _SETTINGS.on_chunk_extension_value = _on_extension_value
-    _SETTINGS.on_chunk_extension_value_complete = _on_extension_part_complete
-    _SETTINGS.on_chunk_header = _on_chunk_header
-    _SETTINGS.on_chunk_complete = _on_chunk_complete
-    _SETTINGS.on_body = _on_body
-    _SETTINGS.on_message_complete = _on_message_complete
+    _SETTINGS.on_chunk_extension_name = on_extension
+    _SETTINGS.on_chunk_extension_name_complete = on_extension_part_complete
+    _SETTINGS.on_chunk_extension_value = on_extension_value
+    _SETTINGS.on_chunk_extension_value_complete = on_extension_part_complete
+    _SETTINGS.on_chunk_header = on_chunk_header
+    _SETTINGS.on_chunk_complete = on_chunk_complete
+    _SETTINGS.on_body = on_body
+    _SETTINGS.on_message_complete = on_message_complete
     llhttp_init(&_AFTER_METHOD, HTTP_REQUEST, &_SETTINGS)
     llhttp_execute(&_AFTER_METHOD, b"PUT ", 4)
     llhttp_init(&_AFTER_CONNECT, HTTP_REQUEST, &_SETTINGS)
@@ -1026,17 +949,11 @@ cdef class RequestParser:
         cdef Reading* reading = &self._reading
         cdef const char* at = PyBytes_AS_STRING(self._data) + self._pos
         cdef const char* end = PyBytes_AS_STRING(self._data) + PyBytes_GET_SIZE(self._data)
-        cdef const char* digit = at
         cdef int error
         reading.base = at
         reading.base_offset = self._stream_offset + self._pos - self._message_offset
-        if reading.chunks.in_size_digits:
-            while digit < end and is_a(HEX, digit[0]):
-                if reading.chunks.size_digits == MAX_CHUNK_SIZE_DIGITS:
-                    self._raise(LONG_CHUNK_SIZE, offset_of(reading, digit))
-                reading.chunks.size_digits += 1
-                digit += 1
-            reading.chunks.in_size_digits = digit == end
+        if reading.chunks.in_size_digits and count_size_digits(reading, at, end) != 0:
+            self._raise(reading.refusal, reading.refused_at)
         if reading.section.trailers and end - at > reading.bounds.max_header_size - self._head_size:
             # The room that is left for the trailer section, counted in _head_size.
             end = at + (reading.bounds.max_header_size - self._head_size)
@@ -1059,8 +976,7 @@ cdef class RequestParser:
         if reading.chunks.complete:
             self._finish_trailers()
         elif not reading.section.trailers:
-            reading.chunks.in_size_digits = True
-            reading.chunks.size_digits = 0
+            end_chunk(&reading.chunks)
         return self._piece_size > 0 or self._stage == END
 
     cdef int _finish_trailers(self) except -1:

@@ -60,9 +60,10 @@ cdef inline bint equals(const char* at, const char* lower, size_t size) noexcept
 
 cdef inline void trim(const char* base, uint32_t* at, uint32_t* size) noexcept nogil:
     """Take optional whitespace (RFC 9110 section 5.6.3) off both ends of a span."""
-    while size[0] and is_blank(base[at[0] + size[0] - 1]):
+    # Written out: is_blank() takes six instructions more for each field.
+    while size[0] and base[at[0] + size[0] - 1] in (b" ", b"\t"):
         size[0] -= 1
-    while size[0] and is_blank(base[at[0]]):
+    while size[0] and base[at[0]] in (b" ", b"\t"):
         at[0] += 1
         size[0] -= 1
 
