@@ -35,7 +35,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUnicode_New
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from fasthttpserver._parsing.chunks cimport (
@@ -70,6 +70,13 @@ from fasthttpserver._parsing.llhttp cimport (
     llhttp_settings_init,
     llhttp_settings_t,
     llhttp_t,
+)
+from fasthttpserver._parsing.names cimport (
+    NAME_SLOTS,
+    Name,
+    add_name,
+    find_name,
+    write_canonical,
 )
 from fasthttpserver._parsing.reading cimport (
     ACCEPTED,
@@ -157,8 +164,9 @@ cdef extern from *:
     """
     bint KEEPS_A_SPARE
 
-from fasthttpserver.limits import Limits
+from fasthttpserver._parsing.known_fields import COMMON_NAMES, NOT_IN_TRAILERS
 from fasthttpserver.errors import HTTPInputError
+from fasthttpserver.limits import Limits
 
 __all__ = [
     "END_OF_MESSAGE",
@@ -236,87 +244,30 @@ _fill_tables()
 
 
 # Field names as clients write them: canonical, and in lower case as proxies that speak
-# HTTP/2 on the other side pass them on. Open addressing; read-only after import.
-cdef enum:
-    NAME_SLOTS = 1024
-
-cdef struct Name:
-    const char* raw  # borrowed from an object that _NAME_OBJECTS keeps
-    PyObject* text   # the same
-    uint32_t size
-
+# HTTP/2 on the other side pass them on. Written once as well.
 cdef Name _NAMES[NAME_SLOTS]
-cdef list _NAME_OBJECTS = []
-
-_COMMON_NAMES = (
-    "Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-"
-    "Request-Headers Access-Control-Request-Method Age Allow Alt-Used Authorization "
-    "Cache-Control Cf-Connecting-Ip Cf-Ipcountry Cf-Ray Cf-Visitor Connection "
-    "Content-Disposition Content-Encoding Content-Language Content-Length "
-    "Content-Location Content-Range Content-Type Cookie Date Device-Memory Dnt Downlink "
-    "Ect Expect Forwarded From Host Http2-Settings If-Match If-Modified-Since "
-    "If-None-Match If-Range If-Unmodified-Since Keep-Alive Last-Event-Id Max-Forwards "
-    "Origin Pragma Prefer Priority Proxy-Authorization Proxy-Connection Purpose Range "
-    "Referer Rtt Save-Data Sec-Ch-Ua Sec-Ch-Ua-Mobile Sec-Ch-Ua-Platform Sec-Fetch-Dest "
-    "Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-Gpc Sec-Purpose "
-    "Sec-Websocket-Extensions Sec-Websocket-Key Sec-Websocket-Protocol "
-    "Sec-Websocket-Version Te Traceparent Tracestate Trailer Transfer-Encoding Upgrade "
-    "Upgrade-Insecure-Requests User-Agent Via X-Amzn-Trace-Id X-Api-Key X-Client-Ip "
-    "X-Correlation-Id X-Csrf-Token X-Csrftoken X-Forwarded-For X-Forwarded-Host "
-    "X-Forwarded-Port X-Forwarded-Proto X-Forwarded-Server X-Http-Method-Override X-Real-Ip "
-    "X-Request-Id X-Requested-With X-Scheme X-Xsrftoken"
-).split()
-
-
-cdef inline uint32_t _name_slot(const char* at, uint32_t size) noexcept nogil:
-    cdef const uint8_t* c = <const uint8_t*>at
-    cdef uint32_t hashed = size * 131 + c[0]
-    hashed = hashed * 31 + c[size >> 1]
-    hashed = hashed * 31 + c[size - 1]
-    hashed = hashed * 31 + c[size - 1 - (size >> 2)]
-    return (hashed ^ (hashed >> 10)) & (NAME_SLOTS - 1)
+cdef list _NAME_OBJECTS = []  # what the table borrows from
 
 
 cdef void _fill_names():
     memset(_NAMES, 0, sizeof(_NAMES))
     cdef bytes raw
     cdef str text
-    cdef uint32_t slot
-    for text in _COMMON_NAMES:
+    for text in COMMON_NAMES:
         for raw in {text.encode(), text.lower().encode()}:
             _NAME_OBJECTS.append((raw, text))
-            slot = _name_slot(PyBytes_AS_STRING(raw), <uint32_t>len(raw))
-            while _NAMES[slot].text != NULL:
-                slot = (slot + 1) & (NAME_SLOTS - 1)
-            _NAMES[slot].raw = PyBytes_AS_STRING(raw)
-            _NAMES[slot].size = <uint32_t>len(raw)
-            _NAMES[slot].text = <PyObject*>text
+            add_name(_NAMES, PyBytes_AS_STRING(raw), <uint32_t>len(raw), <PyObject*>text)
 
 _fill_names()
 
 
 cdef str _field_name(const char* at, uint32_t size):
-    """The canonical form of a field name, by Tornado's rule: each part capitalised."""
-    cdef uint32_t slot = _name_slot(at, size)
-    while _NAMES[slot].text != NULL:
-        if _NAMES[slot].size == size and memcmp(_NAMES[slot].raw, at, size) == 0:
-            return <str>_NAMES[slot].text
-        slot = (slot + 1) & (NAME_SLOTS - 1)
+    cdef PyObject* known = find_name(_NAMES, at, size)
+    if known != NULL:
+        return <str>known
     # A new string to write into: bytes of length 1 are shared by the whole interpreter.
     cdef str canonical = PyUnicode_New(size, 127)
-    cdef char* to = <char*>PyUnicode_1BYTE_DATA(canonical)
-    cdef bint first = True
-    cdef char c
-    cdef uint32_t i
-    for i in range(size):
-        c = at[i]
-        if first:
-            if b"a" <= c <= b"z":
-                c -= 32
-        elif b"A" <= c <= b"Z":
-            c += 32
-        to[i] = c
-        first = c == b"-"
+    write_canonical(<char*>PyUnicode_1BYTE_DATA(canonical), at, size)
     return canonical
 
 
@@ -347,17 +298,6 @@ cdef str _method_name(const char* at, uint32_t size):
         if memcmp(at, b"HEAD", 4) == 0:
             return "HEAD"
     return PyUnicode_DecodeLatin1(at, size, NULL)
-
-
-# Fields that a trailer may not set (RFC 9110 section 6.5.1): framing, routing,
-# authentication, connection control, and how the content is to be read.
-cdef frozenset _NOT_IN_TRAILERS = frozenset((
-    "Authorization", "Cache-Control", "Connection", "Content-Encoding", "Content-Length",
-    "Content-Range", "Content-Type", "Cookie", "Expect", "Forwarded", "Host",
-    "Http2-Settings", "Keep-Alive", "Max-Forwards", "Proxy-Authorization",
-    "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Forwarded-For",
-    "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "X-Scheme",
-))
 
 
 # --- What comes out -------------------------------------------------------------------------
@@ -988,7 +928,7 @@ cdef class RequestParser:
                 for item in _field_items(
                     reading.section.trailer_buffer, reading.section.fields, reading.section.count
                 )
-                if item[0] not in _NOT_IN_TRAILERS
+                if item[0] not in NOT_IN_TRAILERS
             ]
             PyMem_RawFree(reading.section.fields)
             reading.section.fields = NULL
