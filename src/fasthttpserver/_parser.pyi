@@ -114,6 +114,13 @@ class RequestParser(Generic[_M]):
     def __bool__(self) -> bool:
         """Whether something of a further request has come, or can come no more."""
 
+    def new(self) -> RequestParser[_M]:
+        """Return an unused parser with the same limits and ``message_class``.
+
+        For the next connection of a server: what the constructor has checked is not checked
+        again. What this parser has read makes no difference.
+        """
+
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes that arrived. Nothing is parsed yet."""
 

@@ -500,6 +500,13 @@ cdef class RequestParser:
 
     __class_getitem__ = classmethod(GenericAlias)
 
+    @cython.binding(False)
+    def new(self):
+        cdef RequestParser parser = RequestParser.__new__(RequestParser)
+        parser._bounds = self._bounds
+        parser._message_class = self._message_class
+        return parser
+
     def receive_data(self, data):
         self._receive(data)
 

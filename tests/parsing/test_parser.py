@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -243,6 +244,59 @@ def test_parser_that_was_never_initialised_refuses_everything() -> None:
         parser.receive_data(data)
         with pytest.raises(HTTPInputError):
             parser.next_request()
+
+
+@pytest.mark.parametrize("case", LIMIT_CASES, ids=lambda case: case[0])
+def test_new_parser_has_the_limits_of_the_one_that_made_it(case: tuple[Any, ...]) -> None:
+    _, limits, passes, too_much, status, offset = case
+    for parser in (RequestParser(**limits).new(), RequestParser(**limits).new().new()):
+        assert parser.next_request(passes) is not None
+        with pytest.raises(HTTPInputError) as caught:
+            parser.new().next_request(too_much)
+        assert (caught.value.status, caught.value.offset) == (status, offset)
+
+
+def test_new_parser_asks_for_a_host_as_the_one_that_made_it() -> None:
+    data = b"GET / HTTP/1.1\r\n\r\n"
+    tolerant = RequestParser(require_host=False).new()
+    assert tolerant.next_request(data) is not None
+    with pytest.raises(HTTPInputError):
+        RequestParser().new().next_request(data)
+
+
+def test_new_parser_makes_messages_of_the_same_class() -> None:
+    class Message(RequestMessage):
+        pass
+
+    parser = RequestParser(message_class=Message).new()
+    assert type(parser.next_request(GET + b"\r\n")) is Message
+    with pytest.raises(RuntimeError, match="once"):
+        parser.__init__()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("before", [
+    b"",
+    b"\r",
+    b"GE",
+    GET + b"X: y",
+    POST + b"Content-Length: 9\r\n\r\nbody",
+    CHUNKED + b"5\r\nbo",
+    CHUNKED + b"0\r\nX: y",
+    GET + b"Connection: close\r\n\r\n" + GET,
+    b"\x00",
+])  # fmt: skip
+def test_new_parser_is_unused_whatever_the_other_one_has_read(before: bytes) -> None:
+    asked = fed(before)
+    with contextlib.suppress(HTTPInputError):
+        while asked.next_request() is not None:
+            pass
+    received = asked.received
+    parser = asked.new()
+    assert not parser and not parser.closed and not parser.receiving_head
+    assert (parser.received, parser.unread, parser.messages, parser.body_received) == (0, 0, 0, 0)
+    message = parser.next_request(GET + b"X: y\r\n\r\n")
+    assert message is not None and message.fields[-1] == ("X", "y")
+    assert asked.received == received
 
 
 def test_types_may_be_written_with_brackets() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fasthttpserver._server.clock import Clock
@@ -95,8 +94,8 @@ class Settings:
         self.clock = Clock(limits, self._open_connections)
         self.pool = Pool(self.clock, self.counters)
         self.eviction = Eviction(self.pool, self.clock)
-        self.new_parser: Callable[[], RequestParser[HTTPRequest]] = partial(  # type: ignore[assignment]
-            RequestParser,
+        # Checked once: connections get parsers that are made from this one.
+        self.new_parser: Callable[[], RequestParser[HTTPRequest]] = RequestParser(
             max_header_size=limits.max_header_size,
             max_request_line=limits.max_request_line,
             max_field_size=limits.max_field_size,
@@ -104,7 +103,7 @@ class Settings:
             max_body_size=limits.max_body_size,
             require_host=require_host,
             message_class=HTTPRequest,
-        )
+        ).new
 
     def _open_connections(self) -> list[HTTPConnection]:
         return list(self.pool.connections)
