@@ -533,7 +533,7 @@ cdef inline bint is_usual_response(const char* at, size_t size) noexcept nogil:
             has_length = True
             continue
         start = at
-        while at < end and is_token(at[0]):
+        while at < end and is_a(TOKEN, at[0]):
             at += 1
         if at == end or at[0] != b":" or at == start:
             return False
