@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, NamedTuple
@@ -35,7 +35,9 @@ __all__ = [
     "HTTPFile",
     "HTTPHeaders",
     "HTTPInputError",
+    "HTTPMessageDelegate",
     "HTTPOutputError",
+    "HTTPServerConnectionDelegate",
     "RequestStartLine",
     "ResponseStartLine",
     "TrustedNetworks",
@@ -66,6 +68,51 @@ class ResponseStartLine(NamedTuple):
     version: str
     code: int
     reason: str
+
+
+class HTTPServerConnectionDelegate:
+    """What answers the requests of a server piece by piece; to be overridden.
+
+    An object of it is passed to ``HTTPServer`` in the place of a callback, and so may be any
+    object that has ``start_request``. The interface is that of Tornado 4 and later.
+    """
+
+    def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
+        """Return the delegate of a request whose head has come.
+
+        Args:
+            server_conn: Stands for the client's connection.
+            request_conn: To answer with: ``write_headers``, ``write``, ``finish``, ``detach``,
+                ``set_close_callback``, ``set_max_body_size``, ``set_body_timeout``.
+        """
+        raise NotImplementedError
+
+    def on_close(self, server_conn: object) -> None:
+        """The connection is closed."""
+
+
+class HTTPMessageDelegate:
+    """What is told of one request, piece by piece; to be overridden.
+
+    Either ``finish`` or ``on_connection_close`` is called at last, once, unless the stream is
+    detached.
+    """
+
+    def headers_received(
+        self, start_line: RequestStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """The head has come; no body is read before what is returned is done."""
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """A piece of the body has come; no more is read before what is returned is done."""
+        return None
+
+    def finish(self) -> None:
+        """The request is whole."""
+
+    def on_connection_close(self) -> None:
+        """The connection ends before the request is whole, or was answered before that."""
 
 
 def format_timestamp(ts: float | tuple[int, ...] | time.struct_time | datetime) -> str:

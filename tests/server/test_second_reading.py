@@ -17,7 +17,7 @@ from helpers import OK, Client, Logs, Served, answer, echo, fail, framed, get
 from wire import Wire
 
 from fasthttpserver._net.tls_transport import TLSTransport
-from fasthttpserver.httpserver import HTTPConnection, HTTPRequest, HTTPServer
+from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 from fasthttpserver.netutil import bind_sockets
 

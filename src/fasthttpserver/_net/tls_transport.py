@@ -178,7 +178,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     def _decrypt(self) -> None:
         try:
-            if self._above is None:
+            connected = self._above is not None
+            if not connected:
                 if self._given_up:
                     return
                 self._shake_hands()

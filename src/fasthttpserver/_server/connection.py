@@ -50,7 +50,7 @@ from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import check_response
+from fasthttpserver._parser import RequestParser, check_response
 from fasthttpserver._server.access import Access
 from fasthttpserver._server.deadlines import Deadlines, Waiting
 from fasthttpserver._server.persistence import (
@@ -65,6 +65,7 @@ from fasthttpserver._server.persistence import (
 from fasthttpserver._server.request import NOTHING_YET, TOO_LATE, HTTPRequest, encode_chunk
 from fasthttpserver._server.response import Response
 from fasthttpserver._server.settings import Settings
+from fasthttpserver._server.streaming import StreamedRequests
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
 
@@ -135,6 +136,7 @@ class HTTPConnection(asyncio.Protocol):
         "_settings",
         "_shutdown",
         "_stream",
+        "_streamed",
         "_task",
         "_transport",
         "_wakes",
@@ -198,6 +200,10 @@ class HTTPConnection(asyncio.Protocol):
         self._request: HTTPRequest | None = None
         self.response: Response | None = None
         self._stream: IOStream | None = None
+        self._streamed: StreamedRequests | None = None  # if the application gets them in pieces
+        if settings.delegate is not None:
+            most, chunk_size = settings.limits.max_body_size, settings.chunk_size
+            self._streamed = StreamedRequests(self, settings.delegate, most, chunk_size)
         self._close_callback: Callable[[], object] | None = None
         self._deadlines = Deadlines(settings.clock.now)
         self._task: asyncio.Future[Any] | None = None
@@ -263,10 +269,10 @@ class HTTPConnection(asyncio.Protocol):
                     self.callback_failed(error, request)
                     break
                 if result is not None:
-                    self._follow(result, request)
+                    self.follow(result, request)
                 if request._finish_time is None:
                     self.leave_fast_path()
-                    self._hold_back()
+                    self.hold_back()
                     break  # the end of its response goes on from here
                 alone = not self._parser  # nothing follows yet, but something may
                 if (
@@ -297,13 +303,13 @@ class HTTPConnection(asyncio.Protocol):
                     # Others get their turn, and the client has to take this first.
                     self._writer.flush()
                     self._wake_later()
-                    self._hold_back()
+                    self.hold_back()
                     break
                 request = next_request()
             else:
-                self._wait_for_more()
+                self.wait_for_more()
         except HTTPInputError as error:
-            self._refuse(error)
+            self.refuse(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # uvloop would log it and go on; out of a callback of its own it ends the loop.
             self.loop.call_soon(_raise, error)
@@ -319,6 +325,10 @@ class HTTPConnection(asyncio.Protocol):
         self._fast = False
         self.leave_fast_path()
         if self._lifecycle is OPEN:
+            if self._streamed is not None and not self._streamed.is_whole:
+                # The rest may be here, and the application busy.
+                self._wake_later()
+                return True
             if self._request is not None:
                 # Long-polling applications want to know; the answer may still be written.
                 self._tell_disconnect()
@@ -360,6 +370,9 @@ class HTTPConnection(asyncio.Protocol):
         callback, self._close_callback = self._close_callback, None
         run_close_callback(callback, self.close)
         self._forget_exchange()
+        if self._streamed is not None:
+            self._streamed.connection_lost()
+            self._streamed = None  # no cycle
         if self._stream is not None:
             self._stream.connection_lost(exc)
 
@@ -370,9 +383,12 @@ class HTTPConnection(asyncio.Protocol):
         if self._lifecycle is not OPEN:
             self._dropped += len(data)
             return False
+        if self._streamed is not None:
+            self._streamed.data_received(data)
+            return False
         if self._request is not None or self._wakes or self._writer.waiting:
             self._parser.receive_data(data)
-            self._hold_back()
+            self.hold_back()
             return False
         return True
 
@@ -389,6 +405,7 @@ class HTTPConnection(asyncio.Protocol):
         """Whether nothing special is known: what `_fast` has to be."""
         return not (
             self._lifecycle is not OPEN
+            or self._streamed is not None
             or self._input is not READING
             or self._shutdown is not NO_SHUTDOWN
             or self.response is not None
@@ -443,7 +460,7 @@ class HTTPConnection(asyncio.Protocol):
         large = False
         if response is not None and response.request is request:
             if response.ending:
-                self._hold_back()
+                self.hold_back()
                 return False, False  # response_over() goes on
             if self._parser:
                 chunks = self._writer.chunks[response.mark :]
@@ -451,15 +468,15 @@ class HTTPConnection(asyncio.Protocol):
                 large = max(map(len, chunks), default=_LARGE_CHUNK + 1) > _LARGE_CHUNK
             self._end_exchange(response)
         if self._writer.waiting:
-            self._hold_back()
+            self.hold_back()
             return False, False  # _drained() goes on
         return self._lifecycle is OPEN, large
 
-    def _wait_for_more(self) -> None:
+    def wait_for_more(self) -> None:
         """Nothing that is here can be served."""
         parser = self._parser
         if self._input is PAUSED:
-            self._resume_reading()
+            self.resume_reading()
         if self._input is EOF:
             self._close_gently(linger=False)
         elif parser.awaiting_continue and self._continued != parser.messages:
@@ -469,7 +486,7 @@ class HTTPConnection(asyncio.Protocol):
         elif self._shutdown is LAST_CALL and self.idle:
             self.close_idle()
 
-    def _hold_back(self) -> None:
+    def hold_back(self) -> None:
         """Let the client wait while more of it is here than can be dealt with now."""
         if self._lifecycle is not OPEN or self._input is EOF:
             return
@@ -479,9 +496,12 @@ class HTTPConnection(asyncio.Protocol):
             self._fast = False
             self._transport.pause_reading()
         elif not much and self._input is PAUSED:
-            self._resume_reading()  # or nobody would hear that the client has gone
+            self.resume_reading()  # or nobody would hear that the client has gone
 
-    def _resume_reading(self) -> None:
+    def resume_reading(self) -> None:
+        """Read again, if reading was paused."""
+        if self._input is not PAUSED:
+            return
         self._input = READING
         if not self._transport.is_closing():
             self._transport.resume_reading()
@@ -501,7 +521,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._lifecycle is OPEN:
             self.data_received(b"")
 
-    def _follow(self, result: object, request: HTTPRequest) -> None:
+    def follow(self, result: object, request: HTTPRequest) -> None:
         """Await what the callback returned, if it can be; its exception is the callback's."""
         if inspect.iscoroutine(result):
             task: asyncio.Future[Any] = self.loop.create_task(result)
@@ -710,6 +730,62 @@ class HTTPConnection(asyncio.Protocol):
         self._forget_exchange()
         return stream
 
+    # --- What is streamed to the application ------------------------------------------------
+
+    @property
+    def parser(self) -> RequestParser[HTTPRequest]:
+        """The parser of this connection."""
+        return self._parser
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are served."""
+        return self._lifecycle is OPEN
+
+    def cork(self) -> None:
+        """Have what is written wait for ``uncork``."""
+        self._writer.corked = True
+
+    def uncork(self) -> None:
+        """Send what was written since ``cork``."""
+        self._writer.corked = False
+        self._writer.flush()
+
+    def end_streamed(self, request: HTTPRequest) -> bool:
+        """End a finished exchange; tell whether the next request may be served now."""
+        goes_on, _ = self._end_slow(request)
+        if goes_on and self._parser.unread:
+            self._wake_later()  # others get their turn
+            return False
+        return goes_on
+
+    def wait_for_body(self) -> None:
+        """More of the current request has to come: read on; close if none will."""
+        if self._input is EOF:
+            self._note_disconnect()
+            self.close_idle()
+        else:
+            self.resume_reading()
+
+    def begin_streamed(self, request: HTTPRequest) -> None:
+        """Begin the exchange of a request of which more may come."""
+        request.connection = self
+        request._finish_time = None
+        request._corked = None
+        self._request = request
+        self._make_response(request)
+
+    def send_continue(self) -> None:
+        """Have a client that waits for it send the body of the current request."""
+        if self._streamed is not None and self._lifecycle is OPEN:
+            self._streamed.send_continue()
+
+    def send_interim(self, response: bytes) -> None:
+        """Send what is no part of the application's response."""
+        if not self._writer.closed:
+            self._writer.send(response)
+            self._writer.flush()
+
     # --- What its stream tells -----------------------------------------------------------
 
     def stream_writes(self) -> None:
@@ -758,6 +834,8 @@ class HTTPConnection(asyncio.Protocol):
     def _end_exchange(self, response: Response) -> None:
         """Forget a finished exchange; close if its request was the last one."""
         what = self._persistence(response)
+        if self._streamed is not None and not self._streamed.is_whole:
+            what = LINGER  # what is left of the body is read and dropped
         if response.framing is None:
             expected = self._persistence(response, announced=False)
             fault = response.fault(keep_alive=expected is KEEP_ALIVE)
@@ -772,6 +850,8 @@ class HTTPConnection(asyncio.Protocol):
     def rests_after(self, response: Response) -> bool:
         """Whether nothing is left to do after `response` until something comes."""
         if self._has_to_go_on() or self._persistence(response) is not KEEP_ALIVE:
+            return False
+        if self._streamed is not None:
             return False
         return response.fault(keep_alive=True) is None
 
@@ -794,6 +874,8 @@ class HTTPConnection(asyncio.Protocol):
         response, self.response = self.response, None
         self._request = None
         self._close_callback = None
+        if self._streamed is not None:
+            self._streamed.exchange_over(detached=self._lifecycle is DETACHED)
         if response is not None:
             self._framed = response.framing is not None
             self._log(response.access)
@@ -821,7 +903,7 @@ class HTTPConnection(asyncio.Protocol):
             current = False
         unanswered = response is not None and current and not response.wrote and not finished
         if isinstance(error, HTTPInputError) and unanswered:
-            self._refuse(error)  # for instance too many arguments: the client's fault
+            self.refuse(error)  # for instance too many arguments: the client's fault
             return
         if isinstance(error, StreamClosedError) and self._writer.closed:
             return  # awaiting a write to a client that left
@@ -840,7 +922,7 @@ class HTTPConnection(asyncio.Protocol):
             self._forget_exchange()
             self._close_gently(linger=True)
 
-    def _refuse(self, error: HTTPInputError) -> None:
+    def refuse(self, error: HTTPInputError) -> None:
         """Answer a request that is refused, and close; nothing after it is read."""
         self._settings.counters.refusals[error.status] += 1
         where = f" (byte {error.offset})" if error.offset >= 0 else ""
@@ -916,7 +998,7 @@ class HTTPConnection(asyncio.Protocol):
         if linger and self._input is not EOF and self._writer.end():
             self._lifecycle = LINGERING
             if self._input is PAUSED:
-                self._resume_reading()
+                self.resume_reading()
         else:
             self._lifecycle = CLOSED
             self._writer.close()
@@ -947,7 +1029,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._lifecycle is OPEN and (self._request is not None or self._writer.waiting):
             self._reset()
         elif self._lifecycle is OPEN and (parser.receiving_head or parser.receiving_body):
-            self._refuse(HTTPInputError("Timeout reading the request", 408))
+            self.refuse(HTTPInputError("Timeout reading the request", 408))
             self.abort()
         else:
             self.abort()
@@ -967,6 +1049,8 @@ class HTTPConnection(asyncio.Protocol):
             waiting, progress = Waiting.WRITING, writer.bytes_taken
         elif self._lifecycle is not OPEN:
             waiting, progress = Waiting.LINGERING, self._dropped
+        elif self._streamed is not None and self._streamed.awaits_body:
+            waiting, progress = Waiting.BODY, parser.body_received
         elif self._request is not None:
             # The application may never finish then.
             waiting = Waiting.DISCONNECTED if self._input is EOF else Waiting.APPLICATION
@@ -989,9 +1073,9 @@ class HTTPConnection(asyncio.Protocol):
             return
         self._settings.counters.timeouts[waiting.name.lower()] += 1
         if waiting is Waiting.BODY:
-            self._refuse(HTTPInputError("Timeout reading body", 408))
+            self.refuse(HTTPInputError("Timeout reading body", 408))
         elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
-            self._refuse(HTTPInputError("Timeout reading headers", 408))
+            self.refuse(HTTPInputError("Timeout reading headers", 408))
         elif waiting is Waiting.WRITING:
             self._reset()
         elif waiting is Waiting.LINGERING:

@@ -7,7 +7,7 @@ that may be assigned to.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from http.cookies import Morsel
 from time import time
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
@@ -219,6 +219,31 @@ class HTTPRequest(RequestMessage):
             return {}
         return httputil.parse_cookie("; ".join(self.headers.get_list("Cookie")))
 
+    # --- A body that is streamed -----------------------------------------------------------
+
+    body_reader: Any = None  # where the body comes from, while it comes
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """Iterate over the pieces of the body, as they come; at most once.
+
+        With ``stream_request_body`` the client has to wait while nobody asks for the next one,
+        and is told to go on (100 Continue) when the first is asked for. Otherwise the body is
+        here, and is one piece.
+
+        Raises:
+            StreamClosedError: The client has gone, or the response was finished before.
+        """
+        reader = self.body_reader
+        return _whole(self.body) if reader is None else reader.pieces()
+
+    async def read(self) -> bytes:
+        """Return all of the body that has not been read yet.
+
+        Raises:
+            StreamClosedError: As for ``stream``.
+        """
+        return b"".join([piece async for piece in self.stream()])
+
     # --- Methods ------------------------------------------------------------------------
 
     def supports_http_1_1(self) -> bool:
@@ -319,6 +344,11 @@ class HTTPRequest(RequestMessage):
             f"{type(self).__name__}(method={method!r}, uri={uri!r}, version={self.version!r}, "
             f"remote_ip={self.remote_ip!r})"
         )
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    if body:
+        yield body
 
 
 class RequestCallback(Protocol):

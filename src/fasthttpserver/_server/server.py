@@ -26,6 +26,8 @@ from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
 from fasthttpserver._server.settings import Settings
 from fasthttpserver._server.shutdown import drain_on_sigterm
+from fasthttpserver._server.streaming import CallbackDelegate
+from fasthttpserver.httputil import HTTPServerConnectionDelegate
 from fasthttpserver.limits import Limits, Rule, check_number
 
 __all__ = ["HTTPServer"]
@@ -59,7 +61,9 @@ class HTTPServer(TCPServer):
     cannot do so sends ``Connection: close`` and passes ``no_keep_alive=True``.
 
     Args:
-        request_callback: Called with an ``HTTPRequest``; may be an ``async def``.
+        request_callback: Called with an ``HTTPRequest``; may be an ``async def``. Or a delegate,
+            an object with ``start_request`` as ``httputil.HTTPServerConnectionDelegate`` has it:
+            it gets requests in pieces.
         no_keep_alive: Close each connection after one response.
         io_loop: The loop to serve on, see ``TCPServer``.
         xheaders: Take the client's address and protocol from X-Real-Ip, X-Forwarded-For,
@@ -73,8 +77,8 @@ class HTTPServer(TCPServer):
         trusted_downstream: Addresses and networks of proxies that may stand in
             X-Forwarded-For, as strings such as ``10.0.0.0/8``. Given them, X-Real-Ip and
             X-Scheme count only where X-Forwarded-For and X-Forwarded-Proto are missing.
-        chunk_size: Taken for the sake of code written for Tornado 4 and later, where it
-            bounds the pieces that a body is delivered in. Here a body is delivered whole.
+        chunk_size: Bytes of a piece in which a body is delivered to delegates and by
+            ``request.stream()``, at most; None and 0 for 64 KiB. Callbacks get it whole otherwise.
         access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
             ``json``, or a function that makes the line. It costs a part of the speed.
         count_bytes_sent: Have ``stats()`` tell them. It is the one counter that costs
@@ -83,6 +87,9 @@ class HTTPServer(TCPServer):
             client will see the end: a body shorter or longer than its Content-Length, for
             instance, gives the next response to the wrong request. What is wrong is logged
             as an ERROR, and the connection closed before the next response.
+        stream_request_body: Run the callback when the head of a request is complete;
+            ``request.stream()`` and ``request.read()`` give it the body, and its client has to
+            wait while nobody reads.
         isolate_context: Run each call of a plain callback in a copy of the context. Otherwise
             context variables that it sets are seen by the next request of the connection,
             which behind a proxy is another client's. What is awaited has a context of its
@@ -115,7 +122,7 @@ class HTTPServer(TCPServer):
 
     def __init__(
         self,
-        request_callback: RequestCallback,
+        request_callback: RequestCallback | HTTPServerConnectionDelegate,
         no_keep_alive: bool = False,
         io_loop: Any = None,
         xheaders: bool = False,
@@ -130,6 +137,7 @@ class HTTPServer(TCPServer):
         access_log: str | Callable[[Access, str], str] | None = None,
         count_bytes_sent: bool = False,
         check_responses: bool = True,
+        stream_request_body: bool = False,
         isolate_context: bool = False,
         max_header_size: int = 65_536,
         max_request_line: int = 8190,
@@ -149,8 +157,11 @@ class HTTPServer(TCPServer):
         linger_timeout: float = 10.0,
         max_connections: int | None = None,
     ) -> None:
-        if not callable(request_callback):
+        is_delegate = hasattr(request_callback, "start_request")
+        if not (is_delegate or callable(request_callback)):
             raise TypeError(f"request_callback must be callable, not {request_callback!r}")
+        if decompress_request and (is_delegate or stream_request_body):
+            raise ValueError("decompress_request is for bodies that are not streamed")
         if not (protocol is None or isinstance(protocol, str)):
             raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
         if protocol and protocol not in ("http", "https"):
@@ -182,11 +193,14 @@ class HTTPServer(TCPServer):
             max_connections=max_connections,
         )
         self.request_callback = request_callback
-        callback = request_callback
+        callback: Any = request_callback
         if isolate_context:
             callback = _in_own_context(callback)
         if decompress_request:
             callback = decompressing(callback, self.limits.max_body_size)
+        delegate: Any = request_callback if is_delegate else None
+        if delegate is None and stream_request_body:
+            delegate = CallbackDelegate(callback)
         self.require_host = require_host
         self._settings = Settings(
             callback,
@@ -199,6 +213,8 @@ class HTTPServer(TCPServer):
             access_log=None if access_log is None else AccessLog(access_log),
             count_bytes_sent=count_bytes_sent,
             check_responses=check_responses,
+            delegate=delegate,
+            chunk_size=chunk_size or 65_536,
             connected=self._connected,
         )
         self._settings.max_buffer_size = self.max_buffer_size

@@ -11,6 +11,7 @@ from fasthttpserver._server.counters import Counters
 from fasthttpserver._server.eviction import Eviction
 from fasthttpserver._server.pool import Pool
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver.httputil import HTTPServerConnectionDelegate
 from fasthttpserver.limits import Limits
 from fasthttpserver.parser import RequestParser
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from fasthttpserver._server.connection import HTTPConnection
 
 __all__ = ["Settings"]
+
+
+# The parser's largest size. Of a request that is streamed the application may bound the body,
+# after its head has come.
+_UNBOUNDED = 1 << 62
 
 
 def _nothing(connection: HTTPConnection) -> None:
@@ -37,6 +43,8 @@ class Settings:
         access_log: Logs each exchange, if not None.
         count_bytes_sent: Whether bytes are counted that are sent.
         check_responses: Whether the framing of applications is checked.
+        delegate: Gets requests in pieces instead of the callback, if not None.
+        chunk_size: Bytes of such a piece.
         connected: Called with each new connection.
     """
 
@@ -44,11 +52,13 @@ class Settings:
         "access_log",
         "callback",
         "check_responses",
+        "chunk_size",
         "clock",
         "connected",
         "context",
         "count_bytes_sent",
         "counters",
+        "delegate",
         "eviction",
         "io_loop",
         "limits",
@@ -74,6 +84,8 @@ class Settings:
         access_log: AccessLog | None = None,
         count_bytes_sent: bool = False,
         check_responses: bool = True,
+        delegate: HTTPServerConnectionDelegate | None = None,
+        chunk_size: int = 65_536,
         connected: Callable[[HTTPConnection], None] = _nothing,
     ) -> None:
         self.callback = callback
@@ -85,6 +97,8 @@ class Settings:
         self.access_log = access_log
         self.count_bytes_sent = count_bytes_sent
         self.check_responses = check_responses
+        self.delegate = delegate
+        self.chunk_size = chunk_size
         self.connected = connected
         self.io_loop: Any = None
         # In which the first client was accepted: without what any request has set.
@@ -100,7 +114,7 @@ class Settings:
             max_request_line=limits.max_request_line,
             max_field_size=limits.max_field_size,
             max_header_count=limits.max_header_count,
-            max_body_size=limits.max_body_size,
+            max_body_size=limits.max_body_size if delegate is None else _UNBOUNDED,
             require_host=require_host,
             message_class=HTTPRequest,
         ).new
