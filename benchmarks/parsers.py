@@ -107,8 +107,8 @@ def _names(code: Code, request: Request) -> dict[str, Any]:
 
 
 def _ours(request: Request) -> Code:
-    from fasthttpserver._parser import RequestParser
     from fasthttpserver.httpserver import HTTPRequest
+    from fasthttpserver.parser import RequestParser
 
     parser = RequestParser(message_class=HTTPRequest)
     return Code(

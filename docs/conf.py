@@ -45,8 +45,11 @@ nitpick_ignore_regex = [
 ]
 
 
-def _see_stub(name):
-    """Let autodoc take a compiled module for its stub, which has signatures and docstrings."""
+def _see_stub(name, facade):
+    """Let autodoc take a compiled module for its stub, which has signatures and docstrings.
+
+    `facade` is the module that passes its names on.
+    """
     compiled = importlib.import_module(name)
     path = Path(compiled.__file__).with_name(name.rpartition(".")[2] + ".pyi")
     stub = types.ModuleType(name)
@@ -55,9 +58,12 @@ def _see_stub(name):
     source = "from __future__ import annotations\n" + path.read_text()
     exec(compile(source, path, "exec", dont_inherit=True), stub.__dict__)
     sys.modules[name] = stub
+    public = importlib.import_module(facade)
+    for each in public.__all__:
+        setattr(public, each, getattr(stub, each))
 
 
-_see_stub("fasthttpserver._parser")
+_see_stub("fasthttpserver._parser", "fasthttpserver.parser")
 
 
 def setup(app):

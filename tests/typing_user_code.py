@@ -23,10 +23,10 @@ from fasthttpserver import (
     IOLoop,
     RequestCallback,
 )
-from fasthttpserver._parser import END_OF_MESSAGE, EndOfMessage, RequestMessage, RequestParser
 from fasthttpserver.httputil import HTTPFile, ResponseStartLine
 from fasthttpserver.ioloop import PeriodicCallback
 from fasthttpserver.iostream import IOStream, StreamClosedError
+from fasthttpserver.parser import END_OF_MESSAGE, EndOfMessage, RequestMessage, RequestParser
 from fasthttpserver.tcpserver import TCPServer
 from fasthttpserver.testing import Client, Request, Response, check_callback, pipelines, requests
 

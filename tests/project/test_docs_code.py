@@ -18,6 +18,7 @@ A block runs in this process, in a module of its own; functions in it that are c
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -105,6 +106,31 @@ def test_no_block_is_overlooked() -> None:
 def test_there_are_blocks() -> None:
     assert RUN_HERE and SERVE
     assert len({block.id for block in BLOCKS}) == len(BLOCKS)
+
+
+SHOWN = [(block.id, block.code) for block in BLOCKS] + [
+    (f"examples/{path.name}", path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in SHOWN])
+def test_nothing_that_readers_copy_imports_a_private_name(code: str) -> None:
+    imported = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    ours = [name for name in imported if name.partition(".")[0] == "fasthttpserver"]
+    assert not [name for name in ours if "._" in name]
+
+
+def test_the_reference_names_no_private_module() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    modules = re.findall(r"^\.\. (?:auto)?module:: (\S+)$", reference, re.MULTILINE)
+    assert "fasthttpserver.parser" in modules
+    assert not [name for name in modules if "._" in name]
 
 
 @pytest.fixture

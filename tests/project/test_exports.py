@@ -91,7 +91,7 @@ def test_same_name_is_the_same_object_everywhere() -> None:
 
 
 def test_parser_is_public() -> None:
-    from fasthttpserver._parser import END_OF_MESSAGE, RequestMessage, RequestParser
+    from fasthttpserver.parser import END_OF_MESSAGE, RequestMessage, RequestParser
 
     assert issubclass(load("httpserver").HTTPRequest, RequestMessage)
     assert RequestParser().next_request() is None
