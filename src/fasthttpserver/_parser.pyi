@@ -68,7 +68,7 @@ class RequestParser(Generic[_M]):
     """Bytes in, requests out, without any I/O; the same for any split of the bytes.
 
     A parser belongs to one connection and is used by one thread at a time. It reads
-    nothing behind a message until it is asked for the next one.
+    nothing after a message until it is asked for the next one.
 
     Args:
         max_header_size: Bytes of request line and header block together, and of a trailer
@@ -130,7 +130,7 @@ class RequestParser(Generic[_M]):
         Args:
             data: Bytes to receive first, as with ``receive_data``.
 
-        Behind a request that is the last of its connection, bytes are dropped.
+        After a request that is the last of its connection, bytes are dropped.
 
         Raises:
             HTTPInputError: What came is refused; every further call says so again.
@@ -183,11 +183,11 @@ class RequestParser(Generic[_M]):
 
     @property
     def received(self) -> int:
-        """How many bytes were received in all, but for those behind a refusal."""
+        """How many bytes were received in all, but for those after a refusal."""
 
     @property
     def unread(self) -> int:
-        """How many bytes wait behind what was parsed."""
+        """How many bytes have come and were not parsed yet."""
 
     @property
     def closed(self) -> bool:
@@ -228,7 +228,7 @@ class ResponseChecker:
 
     @property
     def close(self) -> bool:
-        """Whether the connection has to end behind it.
+        """Whether the connection has to end after it.
 
         It says ``Connection: close`` (RFC 9112 section 9.6), the end of the connection is its
         end, or the protocol is switched.
@@ -247,5 +247,5 @@ def check_response(response: bytes, request: RequestMessage, /) -> int:
 
     Returns:
         0: it is right, and another one may follow. 1: it is right, and the connection has to
-        end behind it. 2: it is wrong, or switches protocols; a ``ResponseChecker`` knows.
+        end after it. 2: it is wrong, or switches protocols; a ``ResponseChecker`` knows.
     """

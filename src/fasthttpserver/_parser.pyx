@@ -1,9 +1,9 @@
 # cython: language_level=3
 # cython: freethreading_compatible=True
-"""Bytes of a client come in; whole requests, or head, body data and end, go out.
+"""The parser of requests: bytes in; whole requests, or head, body data and end, out.
 
-How it works. llhttp reads the request-target, the header block and the chunks; its
-callbacks are C only and record offsets into a C struct. Three things stay out of llhttp:
+llhttp reads the request-target, the header section and the chunks. Its callbacks are the C of
+_parsing/*.pxd, where `reading.pxd` has what they write. Three things stay out of llhttp:
 
 * The method. llhttp knows a closed list of them, HTTP does not (RFC 9110 section 9.1).
   So the token before the first SP is read here, and llhttp starts from a snapshot of
@@ -11,16 +11,15 @@ callbacks are C only and record offsets into a C struct. Three things stay out o
 * A body with Content-Length: it is the next n bytes.
 * The digits of a chunk size, which llhttp does not bound.
 
-llhttp pauses at the end of the header block and is never resumed but for chunks, so that
-nothing behind a message is read before the message has been dealt with.
+llhttp pauses at the end of the header section and is resumed for chunks only, so nothing after
+a message is read before the message has been dealt with.
 
-A head that arrived in one piece is kept as a reference to that piece. One that did not
-is gathered in ``head_buffer``, and llhttp runs over that copy: offsets count from the
-first byte of the request line in both cases.
+A head that arrived in one piece is kept as a reference to that piece. One that did not is
+gathered in ``_head_buffer``, and llhttp runs over that copy.
 
-The outcome depends on the bytes alone, not on how they were cut. Therefore limits are
-checked where they are crossed: a span that is still open when llhttp meets an error is
-handed to its callback first, and a head is never fed beyond ``max_header_size``.
+The outcome depends on the bytes alone, not on how they were cut. So limits are checked where
+they are crossed: a span that is still open when llhttp meets an error is given to its callback
+first, and a head is never fed beyond ``max_header_size``.
 """
 
 cimport cython
@@ -113,7 +112,7 @@ from fasthttpserver._parsing.reading cimport (
     offset_of,
 )
 from fasthttpserver._parsing.response_framing cimport (
-    RESPONSE_BEHIND_CHUNKS,
+    RESPONSE_AFTER_CHUNKS,
     RESPONSE_BODY_FOR_HEAD,
     RESPONSE_BODY_FOR_STATUS,
     RESPONSE_CHUNK_END,
@@ -213,7 +212,7 @@ cdef dict _REFUSALS = {
 
 # Shared by all parsers and never written again, so safe without the GIL.
 cdef llhttp_settings_t _SETTINGS
-# llhttp behind a method of the ordinary kind, and behind CONNECT, whose target has another
+# llhttp after a method of the ordinary kind, and after CONNECT, whose target has another
 # grammar. Not POST or GET: llhttp lets those pass with "RTSP/1.0".
 cdef llhttp_t _AFTER_METHOD
 cdef llhttp_t _AFTER_CONNECT
@@ -304,7 +303,7 @@ cdef str _method_name(const char* at, uint32_t size):
 
 @cython.final
 cdef class EndOfMessage:
-    """What ``RequestParser.next_event`` returns behind the last byte of a message."""
+    """What ``RequestParser.next_event`` returns after the last byte of a message."""
 
     def __repr__(self):
         return "END_OF_MESSAGE"
@@ -441,7 +440,7 @@ cdef class RequestParser:
     cdef tuple _error           # arguments of the HTTPInputError that ended it, or None
     cdef bytes _data            # the piece being read, or None
     cdef Py_ssize_t _pos
-    cdef list _pending          # pieces behind it, or None
+    cdef list _pending          # pieces that came after it, or None
     cdef Py_ssize_t _pending_size
     cdef uint64_t _stream_offset    # of _data[0] in all that was received
     cdef uint64_t _message_offset   # of the request line in the same
@@ -614,7 +613,7 @@ cdef class RequestParser:
             and (
                 self._stage == BETWEEN
                 or (
-                    # Behind whole empty lines, which are nothing.
+                    # After whole empty lines, which are nothing.
                     self._stage == START
                     and self._head_size == 0
                     and not self._reading.head.after_cr
@@ -651,7 +650,7 @@ cdef class RequestParser:
 
     cdef inline int _enter(self) except -1:
         # Memory can run out anywhere, and a finalizer of the application run anywhere. To
-        # go on behind that might take the middle of a message for the start of one.
+        # go on after that might take the middle of a message for the start of one.
         if self._busy and self._stage != REFUSED:
             raise RuntimeError("an earlier call is still running, or was cut short")
         self._busy = True
@@ -781,7 +780,7 @@ cdef class RequestParser:
         cdef Reading* reading = &self._reading
         cdef const char* data = PyBytes_AS_STRING(self._data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(self._data) - self._pos
-        cdef uint32_t done      # bytes of the head behind us
+        cdef uint32_t done      # bytes of the head that llhttp has read
         cdef int error
         if self._head_buffer == NULL:
             done = <uint32_t>(self._stream_offset + self._pos - self._message_offset)
@@ -946,7 +945,7 @@ cdef class RequestParser:
         self._stage = END
         return 0
 
-    # --- Handing over -------------------------------------------------------------------
+    # --- What the caller gets ---------------------------------------------------------------
 
     cdef RequestMessage _take_message(self):
         cdef RequestMessage message = self._message
@@ -1080,7 +1079,7 @@ cdef dict _RESPONSE_FAULTS = {
     RESPONSE_CHUNK_SIZE: "has a chunk whose size is no number",
     RESPONSE_CHUNK_END: "has a chunk that is not as long as its size",
     RESPONSE_CHUNK_MISSING: "ends before its last chunk does",
-    RESPONSE_BEHIND_CHUNKS: "goes on behind its last chunk",
+    RESPONSE_AFTER_CHUNKS: "goes on after its last chunk",
 }
 
 

@@ -223,7 +223,7 @@ WRONG: list[tuple[bytes, dict[str, Any], str]] = [
     (CHUNKED + b"5\r\nhello\r0\r\n\r\n", {}, CUT_CHUNK),
     (CHUNKED + b"0\r\nX: y\n\r\n", {}, LINE_END),
     (CHUNKED + b"0\r\n X: y\r\n\r\n", {}, FIELD),
-    (CHUNKED + b"0\r\n\r\nx", {}, "goes on behind its last chunk"),
+    (CHUNKED + b"0\r\n\r\nx", {}, "goes on after its last chunk"),
 ]
 
 

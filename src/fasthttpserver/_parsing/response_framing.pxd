@@ -37,27 +37,27 @@ cdef enum ResponseFault:
     RESPONSE_CHUNK_SIZE
     RESPONSE_CHUNK_END
     RESPONSE_CHUNK_MISSING
-    RESPONSE_BEHIND_CHUNKS
+    RESPONSE_AFTER_CHUNKS
 
 
 # What the next byte belongs to.
 cdef enum ResponseState:
     STATUS_LINE
-    BEHIND_STATUS
+    AFTER_STATUS
     LINE_REST        # of which only the end matters
     LINE_FEED
     FIELD_START
     FIELD_NAME
     LENGTH_VALUE
     LIST_VALUE       # of Connection or Transfer-Encoding
-    SECTION_LINE_FEED    # of the empty line behind fields
+    SECTION_LINE_FEED    # of the empty line after fields
     SIZE_DIGITS      # of a chunk
-    CHUNK_CR         # behind its data
+    CHUNK_CR         # after its data
     CHUNK_LINE_FEED
     # From here on bytes are counted.
     BODY_DATA
     CHUNK_DATA
-    BEHIND_RESPONSE  # nothing may come
+    AFTER_RESPONSE   # nothing may come
     UNTIL_CLOSE      # the end of the connection is the end of the body
     SWITCHED         # to another protocol, or a tunnel
 
@@ -70,7 +70,7 @@ cdef enum:
 
 cdef struct ResponseReading:
     uint8_t state         # ResponseState
-    uint8_t after_line    # the state behind the end of this line
+    uint8_t after_line    # the state after the end of this line
     uint8_t fault         # ResponseFault; the first one stays
 
     # What is answered.
@@ -78,7 +78,7 @@ cdef struct ResponseReading:
     uint8_t is_connect
     uint8_t http_1_1
 
-    # What the head says; behind interim responses that of the last one.
+    # What the head says; after interim responses that of the last one.
     uint8_t http_1_0      # of the response itself
     uint8_t says_close
     uint8_t says_keep_alive
@@ -91,7 +91,7 @@ cdef struct ResponseReading:
 
     # What may be cut: the status line, a name, a part of a list, a number.
     uint8_t in_coding     # the list is that of Transfer-Encoding
-    uint8_t ended         # a blank came behind it
+    uint8_t ended         # a blank came after it
     uint8_t digits
     uint8_t word_size     # WORD_SIZE for what is longer than all that matters
     char word[WORD_SIZE]
@@ -99,7 +99,7 @@ cdef struct ResponseReading:
 
     uint64_t length       # Content-Length
     uint64_t remaining    # of the body, or of a chunk
-    uint64_t extra        # bytes behind the response
+    uint64_t extra        # bytes after the response
 
 
 cdef inline void begin_response(
@@ -184,7 +184,7 @@ cdef inline int end_status(ResponseReading* reading) noexcept nogil:
         reading.status = <uint16_t>(10 * reading.status + (word[i] - 48))
     if reading.status < 100:
         return fail_response(reading, RESPONSE_NOT_HTTP)
-    reading.state = BEHIND_STATUS
+    reading.state = AFTER_STATUS
     return 0
 
 
@@ -239,10 +239,10 @@ cdef inline int end_list(ResponseReading* reading) noexcept nogil:
 
 
 cdef inline int end_section(ResponseReading* reading) noexcept nogil:
-    """Behind the head decide where the response ends; behind the trailers it does."""
+    """After the head decide where the response ends; after the trailers it has ended."""
     cdef uint16_t status = reading.status
     if reading.last_chunk:
-        reading.state = BEHIND_RESPONSE
+        reading.state = AFTER_RESPONSE
         return 0
     if status < 200 and status != 101:
         if not reading.http_1_1:  # RFC 9110 section 15.2
@@ -262,12 +262,12 @@ cdef inline int end_section(ResponseReading* reading) noexcept nogil:
         if reading.http_1_0 or not reading.http_1_1:  # RFC 9112 section 6.1
             return fail_response(reading, RESPONSE_CHUNKS_FOR_1_0)
     if reading.is_head or status == 204 or status == 304:
-        reading.state = BEHIND_RESPONSE
+        reading.state = AFTER_RESPONSE
     elif reading.has_coding:
         begin_number(reading, SIZE_DIGITS)
     elif reading.has_length:
         reading.remaining = reading.length
-        reading.state = BODY_DATA if reading.length else BEHIND_RESPONSE
+        reading.state = BODY_DATA if reading.length else AFTER_RESPONSE
     else:
         reading.state = UNTIL_CLOSE
     return 0
@@ -340,7 +340,7 @@ cdef inline int read_byte(ResponseReading* reading, char c) noexcept nogil:
         if memcmp(reading.word, b"HTTP/1.", min(reading.word_size, 7)) != 0:
             return fail_response(reading, RESPONSE_NOT_HTTP)
         return end_status(reading) if reading.word_size == STATUS_SIZE else 0
-    if state == BEHIND_STATUS:
+    if state == AFTER_STATUS:
         # Without a reason some leave out the SP before it too, which every client takes.
         if c == b" ":
             reading.state = LINE_REST
@@ -367,21 +367,21 @@ cdef inline size_t read_many(
     ResponseReading* reading, const char* at, size_t size
 ) noexcept nogil:
     """Read bytes of which only the number matters; return how many."""
-    if reading.state == BEHIND_RESPONSE:
+    if reading.state == AFTER_RESPONSE:
         reading.extra += size
     elif reading.state == BODY_DATA or reading.state == CHUNK_DATA:
         if size > reading.remaining:
             size = <size_t>reading.remaining
         reading.remaining -= size
         if reading.remaining == 0:
-            reading.state = BEHIND_RESPONSE if reading.state == BODY_DATA else CHUNK_CR
+            reading.state = AFTER_RESPONSE if reading.state == BODY_DATA else CHUNK_CR
     return size
 
 
 cdef inline const char* skip_line(
     ResponseReading* reading, const char* at, const char* end
 ) noexcept nogil:
-    """Go behind the CR that ends a line, or to the end; NULL if LF comes first."""
+    """Go past the CR that ends a line, or to the end; NULL if LF comes first."""
     cdef const char* stop = <const char*>memchr(at, b"\r", <size_t>(end - at))
     if memchr(at, b"\n", <size_t>((end if stop == NULL else stop) - at)) != NULL:
         fail_response(reading, RESPONSE_LINE_END)
@@ -435,7 +435,7 @@ cdef inline const char* read_fields(
 cdef inline int read_response(
     ResponseReading* reading, const char* at, size_t size
 ) noexcept nogil:
-    """Read a piece of what was written; return 0, or -1 behind a fault."""
+    """Read a piece of what was written; return 0, or -1 after a fault."""
     cdef const char* end = at + size
     if reading.fault != RESPONSE_RIGHT:
         return -1
@@ -469,14 +469,14 @@ cdef inline int end_response(ResponseReading* reading, bint keep_alive) noexcept
     cdef uint8_t state = reading.state
     if reading.fault != RESPONSE_RIGHT:
         return reading.fault
-    if state == BEHIND_RESPONSE:
+    if state == AFTER_RESPONSE:
         if reading.extra == 0:
             return RESPONSE_RIGHT
         if reading.is_head:
             return RESPONSE_BODY_FOR_HEAD
         if reading.status == 204 or reading.status == 304:
             return RESPONSE_BODY_FOR_STATUS
-        return RESPONSE_BEHIND_CHUNKS if reading.chunked else RESPONSE_LONG
+        return RESPONSE_AFTER_CHUNKS if reading.chunked else RESPONSE_LONG
     if state == UNTIL_CLOSE:
         # RFC 9112 section 9.3: what is of HTTP/1.0 says without a word that it closes.
         if reading.says_close or (reading.http_1_0 and not reading.says_keep_alive):
