@@ -29,6 +29,7 @@ help:
 	@echo 'make lint      ruff, mypy --strict, pyright, stubtest, cython-lint'
 	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'
 	@echo 'make sanitize  test the parser with address and undefined-behaviour sanitizers'
+	@echo 'make coverage  say which lines of Python and Cython no test runs; build/coverage/htmlcov/'
 	@echo 'make fuzz      look for faults for TIME seconds ($(TIME)); INPUT=... runs one file again'
 	@echo 'make soak      serve REQUESTS requests ($(REQUESTS)), good and bad, and watch the memory;'
 	@echo '               run random clients for MINUTES ($(MINUTES)), and compare every answer'
@@ -67,6 +68,14 @@ annotate: build
 # The developer's own build stays as it is: these make their own under build/.
 sanitize: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python fuzz/sanitize.py $(ARGS)
+
+# In an environment of its own too, since what is installed there traces its lines.
+COVERAGE_VENV ?= .venv-coverage
+
+.PHONY: coverage
+coverage:
+	@$(MAKE) --no-print-directory VENV=$(COVERAGE_VENV) $(COVERAGE_VENV)/coverage.stamp
+	$(COVERAGE_VENV)/bin/python .ci/cover.py $(ARGS)
 
 fuzz: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python fuzz/run.py --time $(TIME) $(if $(INPUT),--input $(INPUT))

@@ -92,6 +92,7 @@ def test_cookies_agree_with_the_standard_library_where_both_can_read() -> None:
     assert parse_cookie(header) == SimpleCookie(header)
 
 
+@pytest.mark.untraced
 def test_quoted_values_are_read_in_linear_time() -> None:
     # The unquoting of Python 3.11.7 needs minutes for this (CVE-2024-7592).
     assert values('a="' + "\\\\" * 2_000_000 + '"') == {"a": "\\" * 2_000_000}

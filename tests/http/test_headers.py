@@ -403,6 +403,7 @@ def test_usual_sizes_are_joined_in_the_storage_itself() -> None:
     assert dict.__getitem__(headers, "X") == ",".join(headers.get_list("X"))
 
 
+@pytest.mark.untraced
 def test_repeats_cost_linear_time() -> None:
     # Joining at each addition would copy 150 GB.
     headers = HTTPHeaders()

@@ -8,6 +8,8 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 
+import pytest
+
 from fasthttpserver._parser import END_OF_MESSAGE, RequestMessage, RequestParser
 from fasthttpserver.errors import HTTPInputError
 
@@ -113,6 +115,7 @@ def main() -> None:
     assert size < 2000, f"{size} bytes more"
 
 
+@pytest.mark.untraced
 def test_twenty_thousand_parsers_leave_nothing_behind() -> None:
     # By itself, so that nothing else allocates.
     subprocess.run([sys.executable, "-W", "error", __file__], check=True, timeout=120)

@@ -1136,6 +1136,7 @@ def test_trailers_of_one_request_are_not_those_of_the_next() -> None:
 # --- Work and memory ----------------------------------------------------------------------
 
 
+@pytest.mark.untraced
 def test_a_million_small_chunks_take_linear_time() -> None:
     count = 1_000_000
     data = CHUNKED + b"1\r\nx\r\n" * count + b"0\r\n\r\n"
@@ -1147,6 +1148,7 @@ def test_a_million_small_chunks_take_linear_time() -> None:
         assert message is not None and message.body == b"x" * count
 
 
+@pytest.mark.untraced
 def test_many_small_pieces_take_linear_time() -> None:
     data = POST + b"Content-Length: 200000\r\n\r\n" + b"ab" * 100_000
     start = time.perf_counter()
@@ -1163,6 +1165,7 @@ def test_many_small_pieces_take_linear_time() -> None:
     assert time.perf_counter() - start < SECONDS
 
 
+@pytest.mark.untraced
 def test_many_requests_in_one_piece_take_linear_time() -> None:
     count = 100_000
     parser = fed((GET + b"\r\n") * count)
@@ -1278,11 +1281,13 @@ assert failures > 20
 """
 
 
+@pytest.mark.untraced
 def test_parser_that_ran_out_of_memory_reads_no_further() -> None:
     pytest.importorskip("_testcapi", reason="the interpreter came without its test modules")
     subprocess.run([sys.executable, "-c", NO_MEMORY], check=True, timeout=60)
 
 
+@pytest.mark.untraced
 @pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="collects garbage between bytecodes only, not in C"
 )

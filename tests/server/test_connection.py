@@ -1063,6 +1063,7 @@ def test_answers_to_pipelined_requests_are_one_recv_of_the_client(serve: Serve) 
         assert client.receive() == framed(b"/ ") * 16
 
 
+@pytest.mark.untraced
 def test_answers_behind_one_that_took_its_time_leave_together(wire: Wired) -> None:
     slow = Slow()
 

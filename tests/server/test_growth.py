@@ -37,6 +37,8 @@ from fasthttpserver.iostream import IOStream
 
 TIMES = 100
 MOST = 1000
+pytestmark = pytest.mark.untraced
+
 # Of the small input: what a clock tells from nothing, in seconds of processor time.
 ENOUGH = 0.002
 
