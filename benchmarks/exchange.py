@@ -13,7 +13,10 @@ __all__ = ["Sink", "limit_protocol", "our_protocol"]
 
 
 class Sink(asyncio.Transport):
-    """A transport that keeps the latest bytes written to it, and nothing else."""
+    """A transport that keeps the latest bytes written to it, and nothing else.
+
+    Not the test kit's: what a transport does is measured along with the way of a request.
+    """
 
     def __init__(self, sock: socket.socket | None = None) -> None:
         extra = {} if sock is None else {"socket": sock, "peername": sock.getpeername()}

@@ -256,7 +256,11 @@ class Client:
         self._read += data
 
     def read_response(self, method: str = "GET") -> Response:
-        """Exactly one response, by its own framing; an interim one counts."""
+        """Exactly one response, by its own framing; an interim one counts.
+
+        A plain reader of its own: the test kit's uses the package's `HTTPHeaders`, and the
+        kit and the package are what is tested here.
+        """
         first, *lines = self.read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]
         version, status, _reason = first.split(" ", 2)
         assert version == "HTTP/1.1"
