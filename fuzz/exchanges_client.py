@@ -17,7 +17,7 @@ from exchanges_app import HOST
 from exchanges_programs import LONG_DOWNLOAD, Exchange, Program, Stop
 
 # Nothing takes so many seconds, unless something waits that should not.
-PATIENCE = 8.0
+PATIENCE = 30.0
 
 # --- The checker ------------------------------------------------------------------------------
 
