@@ -157,6 +157,14 @@ def test_form_upload(run_until_term: Callable[..., Example]) -> None:
     )
 
 
+def test_upload_to_disk(run_until_term: Callable[..., Example]) -> None:
+    example = run_until_term("upload_to_disk")
+    for size in 0, 1, 3_000_000:
+        response, body = example.fetch("PUT", "/", bytes(size))
+        assert response.status == 200
+        assert body == b"%d bytes\n" % size
+
+
 def test_cookies(run_until_term: Callable[..., Example]) -> None:
     example = run_until_term("cookies")
     cookie = "other=1; visits=x"
