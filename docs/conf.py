@@ -29,6 +29,7 @@ highlight_language = "none"  # a block says what it is, or is not coloured
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {"RequestCallback": "fasthttpserver.RequestCallback"}
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -83,3 +84,15 @@ def _keep_colon(app, what, name, obj, options, lines):
         parts = lines[0].split("``")  # each second one is code
         parts[::2] = [part.replace(": ", " \N{EN DASH} ", 1) for part in parts[::2]]
         lines[0] = "``".join(parts)
+
+
+def _document_inherited():
+    """Give HTTPRequest the properties of its base class as the stub has them, with docstrings."""
+    stub = sys.modules["fasthttpserver._parser"]
+    request = importlib.import_module("fasthttpserver.httpserver").HTTPRequest
+    for name, value in vars(stub.RequestMessage).items():
+        if isinstance(value, property):
+            setattr(request, name, value)
+
+
+_document_inherited()
