@@ -1,4 +1,4 @@
-"""An sdist comes in; checked wheels go out, one for each Python here, tested as installed.
+"""Makes, checks and tests a wheel for each Python here, from an sdist.
 
 `make wheel` runs this. On Linux with glibc the compiler is zig's clang from PyPI, which links
 against the oldest glibc that a manylinux tag names, whatever this machine has; if that does

@@ -1,4 +1,4 @@
-"""Requests of the corpus come in; ns and instructions for each parser and request go out.
+"""Measures parsers: ns and instructions for each parser and request.
 
 All parsers get the same bytes in one process and take turns; ``parser.json`` has the times.
 Instructions, counted by callgrind in processes of their own, are in ``instructions.json``.

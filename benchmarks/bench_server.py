@@ -1,4 +1,4 @@
-"""Names of shapes and contenders come in; a JSON file for each shape goes out.
+"""Measures servers; writes a JSON file for each shape.
 
 Each contender is started anew for each of its turns, so that what differs between two
 processes (hash seeds, addresses) is part of the spread.
@@ -230,4 +230,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted; --resume goes on behind the last complete shape")
+        sys.exit("interrupted; --resume goes on after the last complete shape")

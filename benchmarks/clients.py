@@ -1,4 +1,4 @@
-"""A port comes in; one line of JSON about what a server did goes out.
+"""Clients that a load generator does not have; each prints what a server did as JSON.
 
 ``upload PORT BYTES`` sends one large body, ``idle PORT COUNT`` opens connections, asks once
 on each and keeps them. Both end when their stdin does.

@@ -1,4 +1,4 @@
-"""C sources come in; a shared library, compiled as our extension is, goes out."""
+"""How C sources are compiled into a library as our extension is."""
 
 import ctypes
 import shlex

@@ -1,4 +1,4 @@
-"""A name comes in; what is measured under it, and how its server is started, goes out."""
+"""What is measured under which name, and how its server is started."""
 
 import importlib.util
 import json

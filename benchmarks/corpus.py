@@ -1,4 +1,4 @@
-"""A name or a number comes in; the bytes of a request, and what it contains, go out.
+"""The requests that are measured: their bytes, and what they contain.
 
 The server benchmark sends these bytes and the parser benchmark parses them, so a figure
 of one can be held against a figure of the other.

@@ -1,4 +1,4 @@
-"""One result file comes in; its plots, by file name, go out as SVG."""
+"""The plots of one result file."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A server comes in; its protocol for one connection, on a transport that sends nothing, goes out.
+"""A connection of a server on a transport that sends nothing.
 
 So the way of a request through our layers, and of the answer back, can be measured without
 the loop and the kernel, which take most of the time of a small request and differ from run

@@ -1,4 +1,4 @@
-"""Results come in; each goal of the project goes out, with the figure that was measured."""
+"""The goals of the project, each with the figure that was measured."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

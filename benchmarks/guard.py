@@ -1,4 +1,4 @@
-"""Recorded bounds come in; the parser's instruction counts go out, and status 1 above them.
+"""Fails when the parser takes more instructions than the recorded bounds allow.
 
 ``python -m benchmarks.guard`` checks, ``python -m benchmarks.guard write`` records. Bounds
 are good for the Python version, the kind of build and the processor that they were recorded

@@ -1,4 +1,4 @@
-"""The group ``bench-peers`` of pyproject.toml comes in; what could not be installed goes out.
+"""Installs the group ``bench-peers`` of pyproject.toml, and tells what could not be.
 
 Each package is installed by itself, so that one that fails does not take the others along.
 Its reason is kept in the environment, for the reports of the benchmarks.

@@ -1,4 +1,4 @@
-"""A server and a request come in; what clients saw of it, and what it cost, goes out."""
+"""Puts load on a server: what its clients saw, and what it cost."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Nothing comes in; the right to measure goes out, to one process at a time.
+"""A lock, so that only one process measures at a time.
 
 Two benchmarks at once, pinned to the same cores, would spoil each other's figures unseen.
 """

@@ -1,4 +1,4 @@
-"""Nothing comes in; what the figures depend on goes out: machine, versions, sources."""
+"""What the figures depend on: machine, versions, sources."""
 
 import hashlib
 import importlib.metadata

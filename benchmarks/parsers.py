@@ -1,4 +1,4 @@
-"""A parser's name and a request come in; a function that parses it n times goes out.
+"""The parsers that are measured, each as a function that parses a request n times.
 
 Each parser is written down as the statements that its users write, and ``timeit`` makes the
 loop around them, so that nobody pays for a call more than the others. A parser lives as
@@ -33,7 +33,7 @@ class Code:
         feed: For each piece; ``{piece}`` is its name. Makes ``request``.
         headers: Makes ``pairs``, a list of all header fields as str.
         body: Size of the body, as an expression, for the check.
-        finish: Once, behind the last piece.
+        finish: Once, after the last piece.
         begin: Once, before the first piece.
     """
 

@@ -1,4 +1,4 @@
-"""Result files come in; ``docs/performance.md``, or text for a terminal, and plots go out."""
+"""Makes ``docs/performance.md``, or text for a terminal, and plots from result files."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ _METHOD = """\
   and back. Figures are medians over the rounds, in parentheses the least and the largest.
 - CPU is user and system time of the server's processes, from the operating system, by the
   number of requests. It is the figure to look at: how busy the machine is otherwise changes
-  it less than the others. An asterisk behind requests/s says that the generator's core was
+  it less than the others. An asterisk after requests/s says that the generator's core was
   full, so the server could have done more.
 - The limit is an asyncio Protocol that answers a constant and parses nothing, on the same
   loop: what the loop and the kernel take by themselves.

@@ -1,4 +1,4 @@
-"""Figures come in; JSON files go out, one for each shape; and back."""
+"""The result files: figures as JSON, one file for each shape."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""Nothing comes in; the folder of the project goes out.
+"""Where the folder of the project is.
 
 A module of its own because it imports next to nothing: what a process under callgrind
 imports is minutes, all runs together.

@@ -1,4 +1,4 @@
-"""A command line comes in; a running server on its own cores, and what it used, goes out."""
+"""Runs a server on its own cores, and tells what it used."""
 
 import os
 import resource

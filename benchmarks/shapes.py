@@ -1,4 +1,4 @@
-"""A name comes in; what is asked of the servers, and of which, goes out."""
+"""The shapes of load: what is asked of the servers, and of which."""
 
 from dataclasses import dataclass
 

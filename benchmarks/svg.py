@@ -1,4 +1,4 @@
-"""Labels and numbers come in; an SVG drawing, as text, goes out."""
+"""Drawings of labels and numbers, as SVG."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Line:
 
 
 def bars(title: str, about: list[str], items: Sequence[Bar]) -> str:
-    """Draw horizontal bars from zero, in the order given, values in figures behind them.
+    """Draw horizontal bars from zero, in the order given, values in figures after them.
 
     A bar that would make the others too small to see is cut, which a gap in it shows.
     """

@@ -1,4 +1,4 @@
-"""Results of one shape, or of the parsers, come in; a Markdown table goes out."""
+"""Markdown tables of the results of a shape, or of the parsers."""
 
 from typing import Any
 

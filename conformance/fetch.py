@@ -1,4 +1,4 @@
-"""A directory comes in; Tornado 3.2.2 as it was published, with a fresh certificate, goes out."""
+"""Fetches Tornado 3.2.2 as it was published, and makes a fresh certificate for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing comes in; a verdict on how far our server is a drop-in for Tornado 3.2.2's goes out.
+"""Tells how far our server is a drop-in for Tornado 3.2.2's.
 
 ``python conformance/run.py`` fetches Tornado 3.2.2, runs its tests with our server in the
 place of its own, and sends both servers the same requests. The status is 1 if anything differs

@@ -1,4 +1,4 @@
-"""Tornado 3.2.2's own tests come in; how our server differs from Tornado's over them goes out.
+"""How our server differs from Tornado's over Tornado 3.2.2's own tests.
 
 Each module runs in two processes, ``suite_child.py``: first with Tornado's own HTTPServer,
 which says what can pass at all today, then with ours. What passes only with Tornado's has to

@@ -1,4 +1,4 @@
-"""The name of one of Tornado's test modules comes in; the outcome of each of its tests goes out.
+"""Runs one of Tornado's test modules; prints the outcome of each of its tests.
 
 This runs in a process of its own, with Tornado 3.2.2 on the path:
 ``python suite_child.py MODULE stock|ours OUTPUT.json``.

@@ -1,4 +1,4 @@
-"""The table of raw requests comes in; how two servers differ over it goes out.
+"""How two servers differ over the table of raw requests.
 
 Each request goes to Tornado's HTTPServer and to ours. What is compared: the statuses on the
 wire, whether the connection then serves another request, and all that the callback saw. What

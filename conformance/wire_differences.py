@@ -1,4 +1,4 @@
-"""Nothing comes in; what the differential test is to find goes out, each with its reason.
+"""The differences that the differential test is to find, each with its reason.
 
 A number is that of the difference in docs/migrating.md, where it is told in users' words. "RL05" is
 a vector of the tests of what an HTTP/1 server has to refuse.

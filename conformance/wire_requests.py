@@ -1,4 +1,4 @@
-"""Nothing comes in; the table of raw requests for the differential test goes out.
+"""The table of raw requests for the differential test.
 
 It begins with the wire matrix that was measured on Tornado 3.2.2; the other parts vary what
 an application sees of a request, and what it does with it (``wire_server.answer``).

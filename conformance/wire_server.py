@@ -1,4 +1,4 @@
-"""The name of a package comes in; what its HTTPServer shows to a callback goes out.
+"""Shows what the HTTPServer of a package gives to a callback.
 
 Runs in a process of its own: ``python wire_server.py tornado|fasthttpserver``. Only the names
 that both packages have are used. The first line of output says on which ports there are

@@ -27,7 +27,7 @@ def handle_request(request):
             request.write(b"data: %d\n\n" % number, callback=send_next)
 
     headers = HTTPHeaders({"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-    # The server does the framing behind write_headers(): chunked, for HTTP/1.1.
+    # The server does the framing after write_headers(): chunked, for HTTP/1.1.
     request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers)
     send_next()
 

@@ -1,4 +1,4 @@
-"""A WebSocket echo (RFC 6455), written by hand on the stream that it takes over.
+"""A WebSocket echo (RFC 6455), written by hand on the stream that it detaches.
 
 Run `python examples/websocket_echo.py` (PORT=... for another port), then try
 `pip install websockets` and `websockets ws://127.0.0.1:8888/`.

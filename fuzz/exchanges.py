@@ -1,7 +1,7 @@
 """A randomised, stateful test of a running server, over real sockets.
 
 Many clients at once run random programs (``exchanges_programs.py``): what they send, in which
-pieces, how they read, when they leave. Each request has an id of its own and says how it wants
+pieces, how they read, when they disconnect. Each request has an id of its own and says how it wants
 to be answered (``exchanges_app.py``, in a process of its own). A checker that shares no code
 with the server compares every byte (``exchanges_client.py``). At the end of a round the server
 drains, with requests under way, and tells what it saw and what is left.

@@ -34,7 +34,7 @@ LIMITS = {
     "write_timeout": 3.0,
     "linger_silence": 0.5,
 }
-# Seconds for what is detached to end, behind the drain.
+# Seconds for what is detached to end, after the drain.
 _SETTLE = 10.0
 # A prime, so that a piece in the wrong place is different.
 _TILE = 997
@@ -226,7 +226,7 @@ class Application:
             answer.finish()
 
     def burst(self, answer: Answer) -> None:
-        """Finish behind a write whose callback is still to run."""
+        """Finish after a write whose callback is still to run."""
         while answer.left > 1:
             answer.step()
         answer.step(self._once(answer.plan.id, lambda: None))

@@ -82,7 +82,7 @@ class Exchange:
 
     @property
     def answer(self) -> bytes:
-        """The body that must come; what the other protocol says, behind a 101."""
+        """The body that must come; what the other protocol says, after a 101."""
         if self.lines:
             return b"".join(f"{self.plan.id} ".encode() + line for line in self.lines)
         if self.method == "HEAD" or self.status == 204:
@@ -105,7 +105,7 @@ class Exchange:
 
     @property
     def last(self) -> bool:
-        """Whether the connection ends behind the answer."""
+        """Whether the connection ends after the answer."""
         return (
             self.asks_for_end
             or self.ends_with_connection
@@ -261,7 +261,7 @@ def make_exchange(choose: random.Random, id_: str, budget: int) -> Exchange:
 
 
 def end_with(choose: random.Random, exchange: Exchange) -> Exchange:
-    """Return an exchange like this one, behind which the connection ends."""
+    """Return an exchange like this one, after which the connection ends."""
     plan = exchange.plan
     kinds = ["close", "1.0", "until end", "says", "fails", "silent", "hangs up", "echo"]
     kind = choose.choices(kinds, [3, 3, 3, 2, 4, 1, 2, 2])[0]
@@ -324,7 +324,7 @@ def make_program(seed: str, name: str, tls: bool, run: int = 0, quick: bool = Fa
         ending = "fin"  # TLS has no half-closed state
     ends = choose.random()
     if ends < 0.6:
-        # In the middle of a pipeline now and then: nothing behind it may be answered.
+        # In the middle of a pipeline now and then: nothing after it may be answered.
         at = -1 if choose.random() < 0.6 else choose.randrange(len(exchanges))
         exchanges[at] = end_with(choose, exchanges[at])
         if exchanges[at].asks_for_end:
@@ -389,5 +389,5 @@ def stops_of(choose: random.Random, exchanges: list[Exchange], length: int) -> I
             stops.append(Stop(offset, answered=number, continued=waited))
         offset += len(each.rest)
         if each.last:
-            break  # what is behind it is sent without asking
+            break  # what comes after it is sent without asking
     yield from sorted(stops, key=lambda stop: stop.offset)

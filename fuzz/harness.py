@@ -1,4 +1,4 @@
-"""Sources of the parser and of the fuzz target come in; one executable goes out.
+"""How the parser and the fuzz target become one executable.
 
 The parser, its C from Cython and llhttp are compiled with libFuzzer's coverage and the
 sanitizers. They and a Python are linked into one process, in which libFuzzer drives them.

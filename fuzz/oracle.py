@@ -1,4 +1,4 @@
-"""What the parser accepted comes in; it is an error if strict peers read other requests."""
+"""Whether strict peers read the same requests as the parser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import reference
 __all__ = ["LIMITS", "check"]
 
 # The first byte of an input chooses one, so that limits are met by short inputs too. The
-# default must be the first: the seeds are vectors behind a NUL.
+# default must be the first: the seeds are vectors after a NUL.
 LIMITS: list[dict[str, Any]] = [
     {},
     {"require_host": False},

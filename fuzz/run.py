@@ -1,4 +1,4 @@
-"""A time comes in; the parser is fuzzed for about so long, and what was reached goes out.
+"""Fuzzes the parser for a given time, and tells what was reached.
 
 First the properties of the test suite, with new random examples in every round; then
 libFuzzer (``target.pyx``), quickly at first and then thoroughly. What was reached is

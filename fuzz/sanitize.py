@@ -1,4 +1,4 @@
-"""Arguments of pytest come in; the parser's tests are run on a parser with sanitizers.
+"""Runs the parser's tests on a parser that is built with sanitizers.
 
 It is built into ``build/sanitize``, so the developer's own build stays as it is. A read or
 write out of bounds, a use after free or undefined behaviour ends the run with a report.

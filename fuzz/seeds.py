@@ -1,4 +1,4 @@
-"""The conformance vectors come in; the first inputs of the fuzzer go out as files."""
+"""The first inputs of the fuzzer: the conformance vectors, as files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vectors import load
 
 __all__ = ["write"]
 
-# Behind the byte that chooses limits, see oracle.py: what libFuzzer does not come upon.
+# After the byte that chooses limits, see oracle.py: what libFuzzer does not come upon.
 MORE = [
     b"\5" + b"\r\n" * 20 + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     # What an application writes.

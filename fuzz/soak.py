@@ -1,4 +1,4 @@
-"""A number of requests comes in; errors and the growth of a server that served them go out.
+"""A server under many requests, good and bad: are the answers right, does it grow?
 
 The server runs in a process of its own. Beside many connections with pipelined requests of
 all kinds (GET, HEAD, bodies with a length, chunked, cut anywhere), other clients send the
@@ -203,7 +203,7 @@ class Soak:
                     return
 
     async def refuse(self, choose: random.Random) -> None:
-        """Send what is to be refused behind a good request."""
+        """Send what is to be refused after a good request."""
         vector = choose.choice(self.refused)
         async with self.connection() as (reader, writer):
             writer.write(SMALL[0] + vector.data)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Bytes of libFuzzer come in; the process aborts where the parser breaks a promise.
+"""What libFuzzer calls: it aborts where the parser breaks a promise.
 
 The first byte of an input chooses limits (see ``seeds.py``), the rest is what a client
 sends. How it is cut comes from a hash of it. The promises:
@@ -8,7 +8,7 @@ sends. How it is cut comes from a hash of it. The promises:
   compiled with AddressSanitizer and UndefinedBehaviorSanitizer.
 * Any cut gives the same requests, end, status, reason and offset, by ``next_request`` and
   by ``next_event``; so does what ``detach`` returns.
-* Behind a refused request, and behind the last one of a connection, nothing is read.
+* After a refused request, and after the last one of a connection, nothing is read.
 * What is accepted, strict peers read in the same way (``oracle.py``). They are slow, so
   only a sample is given to them, but with FUZZ_THOROUGH set everything.
 * Bytes that begin as a response does are read as what an application wrote: with any cut
@@ -107,13 +107,13 @@ cdef int check(int choice, bytes data) except -1:
     if THOROUGH or random >> 56 < 8:
         expect(read(cut(data, 0), limits, take_over, random >> 55 & 1, random >> 62), whole)
 
-    # Bytes behind it.
+    # Bytes after it.
     if THOROUGH or random >> 56 & 3 == 0:
         if end == "refused" or end == "closed":
             expect(read([data + NEXT], limits, take_over, False), whole)
             expect(read([data, NEXT], limits, take_over, True), whole)
         elif end == "open" and not data.endswith((b"\r", b"\n\r\n\r\n")) and data.strip():
-            # Not behind half an empty line, nor where those that came count for the next.
+            # Not after half an empty line, nor where those that came count for the next.
             further = read([data, NEXT], limits, take_over, random >> 55 & 1)
             assert further[1] == "open" and further[0][:-1] == requests, further
             assert further[0][-1][1] == "/next", further

@@ -95,7 +95,7 @@ def serve(
 ) -> Iterator[Callable[..., Served]]:
     """Serve a callback on 127.0.0.1, in a thread with a loop of its own.
 
-    Arguments are those of ``Served`` behind the first.
+    Arguments are those of ``Served`` after the first.
     """
     with contextlib.ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(Served(new_loop, *args, **kwargs))

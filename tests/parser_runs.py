@@ -1,4 +1,4 @@
-"""Pieces of bytes go into a new parser; all that came out of it is one value to compare."""
+"""All that came out of a new parser for pieces of bytes, as one value to compare."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parser: TypeAlias = RequestParser[RequestMessage]
 class Seen:
     """What came out of a parser.
 
-    ``end`` is ``open``, ``close`` (behind the last request of the connection),
+    ``end`` is ``open``, ``close`` (after the last request of the connection),
     ``incomplete`` or ``refused``; ``error`` is status, reason and offset of a refusal.
     """
 

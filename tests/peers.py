@@ -1,4 +1,4 @@
-"""Bytes of a client come in; what each of several readers of HTTP/1 makes of them goes out.
+"""Other readers of HTTP/1, and what each of them makes of a client's bytes.
 
 For the tests and fuzzers that compare our parser with its peers. A peer is given all bytes
 at once, and is answered 200 where it wants an answer before it reads on.

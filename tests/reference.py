@@ -1,8 +1,7 @@
-"""Bytes and limits come in; what has to become of them goes out, found the plain way.
+"""A plain second reader of HTTP/1.1 requests, for the parser to be compared with.
 
-A second reader of HTTP/1.1 requests for the parser to be compared with: regular expressions
-over the whole input, no state, no speed, nothing shared with the parser. It does not say
-which of two faults comes first, nor where; only whether a request is one.
+Regular expressions over the whole input, no state, no speed, nothing shared with the parser.
+It does not say which of two faults comes first, nor where; only whether a request is one.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Request:
 class Answer:
     """What has to come out.
 
-    ``outcome`` is ``refused``, ``closed`` (behind the last request of the connection),
+    ``outcome`` is ``refused``, ``closed`` (after the last request of the connection),
     ``open`` (between requests), ``unread`` (a head whose end is not there: it may be
     refused or waited for) or ``body`` (the same for a body).
     """
@@ -76,7 +75,7 @@ def read(data: bytes, limits: dict[str, int], require_host: bool = True) -> Answ
     while True:
         skipped = len(data) - len(data.lstrip(b"\r\n"))
         if data[:skipped] != b"\r\n" * (skipped // 2) or skipped > limits["max_request_line"]:
-            # An empty line may be cut behind its CR.
+            # An empty line may be cut after its CR.
             whole = data[:skipped] == (b"\r\n" * skipped)[:skipped]
             fits = skipped <= limits["max_request_line"]
             return Answer(
@@ -205,7 +204,7 @@ def _check_target(method: bytes, uri: bytes) -> bytes:
 def _read_body(
     data: bytes, length: int | None, limits: dict[str, int]
 ) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]]:
-    """Return what is behind the body, the body and its trailer fields."""
+    """Return what comes after the body, the body and its trailer fields."""
     if length is not None:
         if len(data) < length:
             raise _Missing

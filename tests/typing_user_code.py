@@ -1,4 +1,4 @@
-"""Programs that use the package come in as mypy and pyright see them; no complaint goes out.
+"""Programs that use the package, as type checkers see them: without a complaint.
 
 Nothing in here is run: ``make lint`` checks it. ``assert_type`` holds what is inferred.
 """

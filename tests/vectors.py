@@ -1,4 +1,4 @@
-"""The files of ``conformance/`` come in; their vectors go out. The format: its README.md."""
+"""The vectors in the files of ``conformance/``. The format: its README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line that all benchmark servers share comes in; ``Options`` go out.
+"""The command line that all benchmark servers share.
 
 What a server answers has a name, the same for all of them:
 

@@ -1,4 +1,4 @@
-"""A command line comes in; a running server for the named callback goes out."""
+"""The command line: a server for the callback that it names."""
 
 from __future__ import annotations
 

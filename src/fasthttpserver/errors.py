@@ -1,4 +1,4 @@
-"""What a peer did wrong comes in here; the status to answer it with goes out.
+"""The exceptions: what a peer did wrong, with the status to answer, and streams that failed.
 
 Errors of the caller of this library are ordinary ``TypeError``, ``ValueError`` and
 ``RuntimeError``; a peer's fault is never one of those.

@@ -1,4 +1,4 @@
-"""Nothing comes in; the three loggers go out, named as Tornado's with our prefix.
+"""The three loggers, named as Tornado's with our prefix.
 
 No handler is set here: that is for the application (``logging.basicConfig()``).
 A peer's fault is one INFO line with ``%r``; an application's is ERROR with a traceback.

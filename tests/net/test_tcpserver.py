@@ -1,4 +1,4 @@
-"""TCPServer: listening sockets in, calls of handle_stream out."""
+"""TCPServer: where it listens, and what it does with connections."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from wire import FakeTransport
 from fasthttpserver._net.writer import Writer
 from fasthttpserver.errors import StreamClosedError
 
-# As in the source: more in one chunk, or more chunks, are not held back.
+# As in the source: more in one chunk, or more chunks, leave at once.
 LARGE = 65_536
 MANY = 64
 

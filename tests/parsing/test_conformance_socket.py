@@ -106,8 +106,8 @@ def cut(vector: Vector) -> list[bytes]:
         return split(vector.data, range(0, len(vector.data), 1000))
     size = len(vector.data)
     if vector.end == "close":
-        # A client that goes on behind its last request may find the connection closed, so
-        # what is behind comes together with the last byte of that.
+        # A client that goes on after its last request may find the connection closed, so
+        # what comes after comes together with the last byte of that.
         parser = RequestParser(**vector.limits)
         for size in range(1, len(vector.data) + 1):
             parser.receive_data(vector.data[size - 1 : size])

@@ -54,7 +54,7 @@ CONNECT: dict[str, Any] = {"method": "CONNECT"}
 OF_1_0: dict[str, Any] = {"version": "HTTP/1.0"}
 LAST: dict[str, Any] = {"keep_alive": False}
 
-# The response, what it answers, its status, and whether the connection has to end behind it.
+# The response, what it answers, its status, and whether the connection has to end after it.
 RIGHT: list[tuple[bytes, dict[str, Any], int, bool]] = [
     (FIVE + b"hello", {}, 200, False),
     (OK + b"Content-Length: 0\r\n\r\n", {}, 200, False),

@@ -1,4 +1,4 @@
-"""Every block of Python in README.md and docs/ comes in; each runs, and nothing goes out.
+"""Every block of Python in README.md and docs/ runs.
 
 A block runs in this process, in a module of its own; functions in it that are called
 ``test_...`` are called. HTML comments on the lines above a block say what else there is to it:

@@ -28,7 +28,7 @@ has_signals = pytest.mark.skipif(
 
 
 def program(page: str, name: str) -> str:
-    """The block behind the comment that names it."""
+    """The block after the comment that names it."""
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     marker = re.escape(f"<!-- program: {name} -->")
     (found,) = re.findall(rf"{marker}\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

@@ -307,7 +307,7 @@ def test_asyncio_run(start: Callable[..., Example], signum: int) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-# --- Streams that are taken over --------------------------------------------------------------
+# --- Detached streams -----------------------------------------------------------------------
 
 
 def curl(proxy: Example, url: str, *options: str) -> subprocess.CompletedProcess[bytes]:

@@ -29,7 +29,7 @@ pytestmark = [
 
 
 def block(page: str, marker: str) -> str:
-    """The block of code behind an HTML comment in a page."""
+    """The block of code after an HTML comment in a page."""
     text = (HOWTO / page).read_text(encoding="utf-8")
     (found,) = re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert isinstance(found, str)

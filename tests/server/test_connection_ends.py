@@ -1,4 +1,4 @@
-"""How a connection ends: by the client's leave, half or whole, or by the application's failure."""
+"""How a connection ends: the client disconnects, in half or whole, or the application fails."""
 
 from __future__ import annotations
 

@@ -627,7 +627,7 @@ def test_application_may_close_at_any_moment(
             client.read_to_end()
         client.close()
     served.all_closed()
-    assert len(runs) == 3  # and nothing behind the close
+    assert len(runs) == 3  # and nothing after the close
 
 
 @pytest.mark.parametrize("window", [None, 0, 10], ids=["all", "none", "some"])

@@ -491,7 +491,7 @@ def test_switch_that_nobody_takes_over_closes(
     connection.send((CONNECT if code == 200 else get("/", "Upgrade: x")) + get("/2"))
     assert connection.sent() == b"HTTP/1.1 %d OK\r\n\r\n" % code
     assert connection.ended
-    assert len(requests) == 1  # what comes behind it is no HTTP
+    assert len(requests) == 1  # what comes after it is no HTTP
 
 
 @pytest.mark.parametrize("fields", [{}, {"Content-Length": "0"}])
@@ -517,7 +517,7 @@ def test_connect_that_fails_is_an_answer_like_any_other(wire: Callable[..., Wire
     )
 
 
-# --- The connection behind it ------------------------------------------------------------
+# --- The connection after it -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [{}, {"Transfer-Encoding": "chunked"}])

@@ -1,4 +1,4 @@
-"""What the second reader of the rebuilt connection found; each of these fails at first."""
+"""What the second reader of the rebuilt connection found; each of these failed at first."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Broken(socket.socket):
     def send(self, data: Any, *args: Any) -> int:
         if not self.armed:
             return super().send(data, *args)
-        if not self.full:  # the first write behind the arming waits
+        if not self.full:  # the first write after the arming waits
             self.full = True
             raise BlockingIOError
         if self.room:  # what has waited leaves
@@ -387,7 +387,7 @@ def test_late_finish_between_requests_does_not_leave_the_fast_path(wire: Wired, 
 
 def test_access_log_that_fails_ends_one_connection(wire: Wired, logs: Logs) -> None:
     # As before the rebuilding. A function that does not expect `access.request` to be None: the
-    # client's 408 is sent again with each turn of the clock, and no connection behind this one
+    # client's 408 is sent again with each turn of the clock, and no connection after this one
     # is looked at.
     end = wire(echo, access_log=lambda access, ip: access.request.uri, header_timeout=1)
     end.loop.set_exception_handler(lambda loop, context: None)

@@ -524,7 +524,7 @@ def test_tls_handshake_that_ends_after_the_grace_time_holds_nothing_up(
 # --- drain(): its end -------------------------------------------------------------------
 
 
-def test_requests_that_still_run_when_time_is_over_are_cut_off(serve: Serve) -> None:
+def test_requests_that_still_run_when_time_is_over_are_aborted(serve: Serve) -> None:
     held = Held()
     served = serve(held)
     client = served.connect()
@@ -538,7 +538,7 @@ def test_requests_that_still_run_when_time_is_over_are_cut_off(serve: Serve) -> 
     served.call(held.release)  # too late, and harmless
 
 
-def test_answer_that_is_cut_off_does_not_look_complete(serve: Serve) -> None:
+def test_answer_that_is_aborted_does_not_look_complete(serve: Serve) -> None:
     def callback(request: HTTPRequest) -> None:
         request.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nto be continued")
 
@@ -835,7 +835,7 @@ def test_workers_end_in_good_order(
     crowd.end_well()
     ended = process.end()
     assert ended.returncode == 0, ended.stderr
-    # The code behind the loop's start() runs, too.
+    # The code after the loop's start() runs, too.
     assert set(ended.stdout.split()) == {"ended", *(str(worker_in(line)) for line in lines)}
     assert not re.search("Traceback|Warning|ERROR", ended.stderr), ended.stderr
 

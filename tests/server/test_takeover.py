@@ -1,4 +1,4 @@
-"""Streams that an application takes over from HTTP, or has from a TCPServer of its own."""
+"""Streams that an application detaches from HTTP, or has from a TCPServer of its own."""
 
 from __future__ import annotations
 
@@ -753,7 +753,7 @@ def test_what_came_behind_the_request_is_read_first(
         assert read == [b"hello", b" world"]
 
 
-def test_take_over_behind_the_end(wire: Callable[..., Wire]) -> None:
+def test_detach_after_the_end(wire: Callable[..., Wire]) -> None:
     requests: list[HTTPRequest] = []
     read: list[bytes] = []
     connection = wire(requests.append)
@@ -782,7 +782,7 @@ def test_much_that_came_behind_the_request_is_not_lost(wire: Callable[..., Wire]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_finish_behind_the_take_over_does_nothing(
+def test_finish_after_detach_does_nothing(
     wire: Callable[..., Wire], way: Callable[[HTTPRequest, Callable[[IOStream], None]], Any]
 ) -> None:
     requests: list[HTTPRequest] = []
@@ -803,7 +803,7 @@ def test_finish_behind_the_take_over_does_nothing(
     assert connection.sent() == WAYS[way] + b"raw"
 
 
-def test_finish_of_the_request_behind_the_take_over_does_nothing(
+def test_finish_of_the_request_after_detach_does_nothing(
     wire: Callable[..., Wire],
 ) -> None:
     requests: list[HTTPRequest] = []
@@ -822,7 +822,7 @@ def test_finish_of_the_request_behind_the_take_over_does_nothing(
     assert connection.sent() == b""
 
 
-def test_request_writes_to_the_stream_behind_the_take_over(wire: Callable[..., Wire]) -> None:
+def test_request_writes_to_the_stream_after_detach(wire: Callable[..., Wire]) -> None:
     # Tornado 3's request.write() is no more than that.
     written: list[bytes] = []
 
@@ -877,7 +877,7 @@ def test_detached_connection_writes_nothing(wire: Callable[..., Wire], logs: Log
     logs.warnings()
 
 
-def test_take_over_inside_of_a_body_changes_nothing(wire: Callable[..., Wire], logs: Logs) -> None:
+def test_detach_inside_of_a_body_changes_nothing(wire: Callable[..., Wire], logs: Logs) -> None:
     # An application that has kept the stream of a request that is over.
     streams: list[IOStream] = []
 
@@ -907,7 +907,7 @@ def test_detach_twice_is_the_same_stream(wire: Callable[..., Wire]) -> None:
     assert streams == [connection.stream] * 2
 
 
-def test_failure_behind_the_take_over_closes_and_writes_nothing(
+def test_failure_after_detach_closes_and_writes_nothing(
     wire: Callable[..., Wire], logs: Logs
 ) -> None:
     def callback(request: HTTPRequest) -> None:
@@ -921,9 +921,7 @@ def test_failure_behind_the_take_over_closes_and_writes_nothing(
     assert len(logs.errors()) == 1
 
 
-def test_failure_of_a_coroutine_behind_the_take_over_closes(
-    wire: Callable[..., Wire], logs: Logs
-) -> None:
+def test_failure_of_a_coroutine_after_detach_closes(wire: Callable[..., Wire], logs: Logs) -> None:
     async def callback(request: HTTPRequest) -> None:
         await request.connection.detach().read_bytes(1)
         raise ValueError("on purpose")
@@ -951,7 +949,7 @@ def test_coroutine_that_reads_ends_in_silence_with_its_client(wire: Callable[...
 # --- Close callbacks of both -------------------------------------------------------------
 
 
-def test_close_callback_of_the_connection_runs_behind_the_take_over(
+def test_close_callback_of_the_connection_runs_after_detach(
     wire: Callable[..., Wire],
 ) -> None:
     events: list[str] = []
@@ -1110,7 +1108,7 @@ def test_stream_tells_of_its_socket(serve: Callable[..., Served]) -> None:
     assert after == (-1, None, True)
 
 
-def test_taken_over_streams_outlive_the_server(serve: Callable[..., Served]) -> None:
+def test_detached_streams_outlive_the_server(serve: Callable[..., Served]) -> None:
     async def shout(request: HTTPRequest) -> None:
         stream = request.connection.detach()
         while True:

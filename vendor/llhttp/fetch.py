@@ -1,4 +1,4 @@
-"""``pin.toml`` comes in; llhttp's sources, hash by hash what the pin says, come out.
+"""Fetches llhttp's sources as ``pin.toml`` says, and checks each hash.
 
 They lie beside this file: ``include/llhttp.h``, ``src/*.c`` and the licences. What is
 there already is only verified; what is missing is taken from the pinned sdist, which

@@ -1,4 +1,4 @@
-"""A command line comes in; checked options go out."""
+"""The options of the command line."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _LIMIT_HELP = {
     "write_timeout": "seconds in which a client takes nothing",
     "tls_handshake_timeout": "seconds for a TLS handshake",
     "read_ahead": "bytes read while a request runs",
-    "linger_silence": "seconds of silence before a closing client is left",
-    "linger_timeout": "seconds before it is left in any case",
+    "linger_silence": "seconds of silence before a lingering connection is closed",
+    "linger_timeout": "seconds before it is closed in any case",
     "max_connections": "connections of one process",
 }
 
@@ -44,7 +44,7 @@ def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Nam
     """Parse a command line; argparse ends the process on a mistake.
 
     Args:
-        arguments: The words behind the program's name; None for those of this process.
+        arguments: The words after the program's name; None for those of this process.
         version: What ``--version`` prints.
     """
     parser = argparse.ArgumentParser(

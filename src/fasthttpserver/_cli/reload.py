@@ -1,4 +1,4 @@
-"""The files of the imported modules come in; a process that starts again goes out."""
+"""How a process starts again when a file of its modules has changed."""
 
 from __future__ import annotations
 

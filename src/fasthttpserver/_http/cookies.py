@@ -1,4 +1,4 @@
-"""The text of a Cookie field comes in; a dictionary of ``http.cookies.Morsel`` goes out.
+"""How the Cookie field of a request is read.
 
 Read as browsers write (RFC 6265 section 4.2): a semicolon always separates, the first equals
 sign ends the name, and one bad cookie does not spoil the others. The parser of

@@ -1,4 +1,4 @@
-"""A header field's name or line comes in; its canonical name and checked value go out."""
+"""What a single header field may be, and the canonical form of its name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The body of a form comes in; arguments and uploaded files go out.
+"""The arguments and uploads of a form in a body.
 
-This looks at the type of the body and knows urlencoded forms; the other kind is the matter of
-``_multipart``.
+This looks at the type of the body and reads urlencoded forms; ``multipart`` reads the other kind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a proxy says of a client comes in; the address and scheme to believe go out.
+"""Which address and scheme of a client to believe, of those that a proxy tells.
 
 These fields are as good as the peer that sends them. Whether to believe the peer at all is
 for the caller to decide (``HTTPServer(xheaders=True)``).
@@ -32,7 +32,7 @@ def forwarded_ip(headers: Mapping[str, str], peer_ip: str, trusted: Container[st
 
     In X-Forwarded-For it is the right-most address that is not trusted, or the left-most if
     all are. X-Real-Ip goes before that, unless there are trusted proxies: they add to
-    X-Forwarded-For and would pass on an X-Real-Ip that the client has made up. A port behind
+    X-Forwarded-For and would pass on an X-Real-Ip that the client has made up. A port after
     an address is left out (``192.0.2.1:80``, ``[2001:db8::1]:80``).
 
     Args:
@@ -89,7 +89,7 @@ class TrustedNetworks:
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
-        # Length of an address in bytes, number of bits behind the prefix, prefix.
+        # Length of an address in bytes, number of bits after the prefix, prefix.
         self._prefixes: list[tuple[int, int, int]] = []
         for network in self._networks:
             packed = network.network_address.packed

@@ -1,8 +1,7 @@
-"""A start line and headers come in; their bytes, and the framing of the body, go out.
+"""How a response is delimited, for applications that leave that to the server.
 
-For applications that leave the framing to the server, as Tornado has done since version 4.
-The rules are those of RFC 9112 section 6; where Tornado's would leave a client waiting, or
-let a header end early, these do not.
+Tornado has done so since version 4. The rules are those of RFC 9112 section 6; where Tornado's
+would leave a client waiting, or let a header end early, these do not.
 """
 
 from __future__ import annotations

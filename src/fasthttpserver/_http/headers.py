@@ -1,4 +1,4 @@
-"""Names and values of header fields come in; a dictionary that minds repeats goes out.
+"""Header fields: a dictionary that ignores case and keeps repeated values.
 
 ``HTTPHeaders`` is a real ``dict`` of joined values, so that code which reads a dict from C
 (``dict(h)``, ``json``, ``**h``, extension modules) sees what Python code sees. Only names that

@@ -1,4 +1,4 @@
-"""A multipart body comes in; arguments and uploaded files go out.
+"""How the parts of a multipart body are read.
 
 A boundary counts at the beginning of a line, and the first final one ends the body (RFC 2046
 section 5.1.1). What is merely malformed is left out, as in Tornado 3, with one line on the
@@ -120,7 +120,7 @@ def parse_multipart_form_data(
 def _find_parts(data: bytes, dashed: bytes, max_parts: int) -> list[tuple[int, int]] | None:
     """Return where the preamble and each part begin and end; None without a final boundary.
 
-    The end is behind the CRLF that belongs to the next boundary.
+    The end is after the CRLF that belongs to the next boundary.
 
     Args:
         data: The whole body.
@@ -247,7 +247,7 @@ def _parse_parameters(field: str) -> tuple[str, dict[str, str]]:
 
 
 def split_parameters(field: str) -> Iterator[tuple[str, str]]:
-    """Give the parameters behind the first element of a field value, names in lower case."""
+    """Give the parameters after the first element of a field value, names in lower case."""
     for parameter in _PARAMETER.findall(field)[1:]:
         name, equals, value = parameter.partition("=")
         value = value.strip(" \t")

@@ -1,4 +1,4 @@
-"""A query string comes in; a dictionary of its arguments goes out.
+"""The arguments of a query string or of an urlencoded form.
 
 Names are ``str``, values ``bytes``, as Tornado documents them. The time is proportional to
 the size of the input, and arguments are counted before they are split.
@@ -45,7 +45,7 @@ def parse_query(query: str | bytes, max_arguments: int = MAX_ARGUMENTS) -> dict[
     are read as latin-1, decoded values stay bytes.
 
     Args:
-        query: What is behind the ``?``; a ``str`` holds the bytes of the wire as latin-1.
+        query: What follows the ``?``; a ``str`` holds the bytes of the wire as latin-1.
         max_arguments: How many fields there may be, empty ones included.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A status comes in; the bytes of a complete, closing response of our own go out."""
+"""The responses that the server makes by itself: errors, and 100 Continue."""
 
 from __future__ import annotations
 

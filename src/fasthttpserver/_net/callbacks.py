@@ -1,4 +1,4 @@
-"""Functions come in, to be called soon, at a time or when a descriptor is ready; calls go out.
+"""What a loop calls: functions soon, at a time, or when a descriptor is ready.
 
 This is the half of ``IOLoop`` that an application uses from inside its loop. A function
 that raises is logged and the loop goes on; one that returns an awaitable is awaited.

@@ -1,4 +1,4 @@
-"""A loop or nothing comes in; ``IOLoop``, a periodic callback or an asyncio loop goes out.
+"""``IOLoop`` and ``PeriodicCallback``: Tornado's interface to asyncio loops.
 
 There is one ``IOLoop`` object for each asyncio loop, made when it is first asked for.
 Which loop is the current one is asyncio's own knowledge: the running one, else the one

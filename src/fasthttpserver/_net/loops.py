@@ -1,4 +1,4 @@
-"""The name of a kind of loop comes in, an asyncio loop goes out; and which one a thread has."""
+"""Which kind of asyncio loop is made, and which loop a thread has."""
 
 from __future__ import annotations
 

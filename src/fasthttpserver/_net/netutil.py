@@ -1,4 +1,4 @@
-"""Ports, addresses and paths come in; listening sockets and accepted connections go out."""
+"""How listening sockets are made and clients accepted; what is an IP address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A number of processes comes in; each child gets its number, the parent stays in here."""
+"""How worker processes are forked, and how their parent looks after them."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ class _Signals:
 
     @contextlib.contextmanager
     def blocked(self) -> Iterator[None]:
-        """Hold signals back, so that a new child is known, or has its handlers, before."""
+        """Block signals until a new child is known, or has its handlers."""
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
         try:
             yield

@@ -1,6 +1,6 @@
-"""Bytes of a peer come in; the piece that an application asked for goes out.
+"""How a stream reads: up to a number of bytes, a delimiter, a pattern or the end.
 
-This is the reading half of ``IOStream`` for code that takes a connection over, in Tornado's
+This is the reading half of ``IOStream`` for code that detaches a connection, in Tornado's
 two styles: with a callback, or with a future to await. One read is pending at a time, and a
 callback never runs before the call that gave it returns.
 """

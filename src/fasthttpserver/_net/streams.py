@@ -1,8 +1,8 @@
 """One connection as applications use it: write to it, read from it, close it.
 
 An ``IOStream`` is the protocol of its transport if a ``TCPServer`` made it or an application has
-taken it over. While an ``HTTPConnection`` speaks with the client it is a view: the connection
-hears the transport, and is told of what the stream is asked for.
+detached it. While an ``HTTPConnection`` speaks with the client it is a view: the connection is
+the protocol, and is told what is done with the stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "run_close_callback",
 ]
 
-# Seconds for a peer to take what is left, after close() of a stream that was taken over.
+# Seconds for a peer to take what is left, after close() of a stream that is detached.
 _CLOSE_TIMEOUT = 60.0
 
 # Bytes that are read from the socket while nobody has asked for them.
@@ -37,7 +37,7 @@ class StreamOwner(Protocol):
     """Who hears the transport of a stream that is a view."""
 
     def leave_fast_path(self) -> object:
-        """Hand what is held back to the writer: the application uses the stream itself."""
+        """Give what is corked to the writer: the application uses the stream itself."""
         ...
 
     def stream_writes(self) -> None:
@@ -47,7 +47,7 @@ class StreamOwner(Protocol):
         """The application closes the stream."""
 
     def release(self) -> tuple[bytes, bool]:
-        """The stream is taken over: let go.
+        """Detach: the stream is the protocol of the transport from now on.
 
         Returns:
             What was received and not used, and whether nothing more will come.
@@ -135,7 +135,7 @@ class IOStream(asyncio.Protocol):
             The transport, the writer, and what came already.
         """
         if self._owner is not None:
-            self._buffered()  # who has had it until now lets go
+            self._buffered()  # detaches it from its owner until now
         reader, self._reader = self._reader, None
         ahead = b""
         if reader is not None:
@@ -223,16 +223,16 @@ class IOStream(asyncio.Protocol):
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""
-        self._take_held_back()
+        self._leave_fast_path()
         return self._writer.waiting or bool(self._writer.chunks)
 
     @property
     def write_buffer_size(self) -> int:
         """Bytes that wait to be taken by the kernel."""
-        self._take_held_back()
+        self._leave_fast_path()
         return 0 if self._transport is None else self._writer.size
 
-    def _take_held_back(self) -> None:
+    def _leave_fast_path(self) -> None:
         if self._owner is not None:
             self._owner.leave_fast_path()
 
@@ -263,8 +263,8 @@ class IOStream(asyncio.Protocol):
     ) -> asyncio.Future[bytes] | None:
         """Read a number of bytes.
 
-        Like every read, it takes the stream over from an HTTP connection, and what came
-        behind the request comes out of it first.
+        Like every read, it detaches the stream from an HTTP connection; what came after
+        the request is read first.
 
         Args:
             num_bytes: How many.
@@ -331,7 +331,7 @@ class IOStream(asyncio.Protocol):
         return self._reader is not None and self._reader.reading
 
     def take_over(self) -> None:
-        """Keep what comes from now on for the ``read_`` methods; the owner lets go."""
+        """Detach it from its owner: what comes is kept for the ``read_`` methods."""
         self._buffered()
 
     def _buffered(self) -> readers.BufferedReader:
@@ -351,7 +351,7 @@ class IOStream(asyncio.Protocol):
         return reader
 
     def pause_reading(self) -> None:
-        """Leave what the peer sends in the kernel, so that it has to wait."""
+        """Read no more, so that the peer has to wait: back-pressure."""
         if not self._writer.closed:
             self._transport.pause_reading()
 
@@ -381,7 +381,7 @@ class IOStream(asyncio.Protocol):
             self._writer.close()
             if self._owner is None and self._writer.waiting:
                 # No HTTP connection and its deadlines: a peer that takes nothing and does not
-                # leave would hold the descriptor for ever.
+                # disconnect would hold the descriptor for ever.
                 self._close_timer = self.loop.call_later(_CLOSE_TIMEOUT, self.abort)
 
     def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""Listening sockets come in; a call of ``handle_stream`` for each connection goes out."""
+"""A TCP server: where it listens, and what it does with a new connection."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class TCPServer:
             DESCRIPTORS.add_server(self)
         sockets = list(sockets)
         for sock in sockets:
-            sock.setblocking(False)  # or accepting behind the last client would wait
+            sock.setblocking(False)  # or accepting after the last client would wait
             self._sockets[sock.fileno()] = sock
             self._begin(sock)
         if sockets and not self._loop.is_running():
@@ -318,7 +318,7 @@ class TCPServer:
                 self._handshakes[task] = None
                 await tls.handshake(self._tls_handshake_timeout)
         except (BrokenPipeError, ConnectionResetError):
-            connection.close()  # left in the handshake: a health check, a port scan
+            connection.close()  # disconnected in the handshake: a health check, a port scan
         except OSError as error:  # ssl.SSLError and time-outs among them
             connection.close()
             what = "Error" if self._ssl_context is None else "SSL Error"
@@ -354,7 +354,7 @@ class TCPServer:
         except StreamClosedError:
             if not stream.closed():
                 raise
-            # The peer left; that it was read from or written to then is no mistake.
+            # The peer has disconnected; to read or write then is no mistake.
         except Exception:
             app_log.error("Error in connection callback", exc_info=True)
             stream.close()

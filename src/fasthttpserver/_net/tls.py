@@ -1,4 +1,4 @@
-"""Tornado's ``ssl_options`` come in, an ``ssl.SSLContext`` goes out."""
+"""How Tornado's ``ssl_options`` become an ``ssl.SSLContext``."""
 
 from __future__ import annotations
 

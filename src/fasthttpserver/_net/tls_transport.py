@@ -77,7 +77,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             timeout: Seconds.
 
         Raises:
-            ConnectionResetError: The peer has left.
+            ConnectionResetError: The peer has disconnected.
             TimeoutError: It did not go on.
             ssl.SSLError: It failed.
         """
@@ -323,7 +323,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._closing = True
         self._below.pause_reading()
         if self._shut:
-            self._loop.call_soon(self._below.close)  # behind _shut_down()
+            self._loop.call_soon(self._below.close)  # after _shut_down()
         else:
             self._shutting = True
             self._push()

@@ -272,4 +272,4 @@ class Writer:
 
 def _fail(future: asyncio.Future[None], error: BaseException | None) -> None:
     future.set_exception(StreamClosedError(error))
-    future.exception()  # writing to a client that left is no mistake
+    future.exception()  # writing to a client that has disconnected is no mistake

@@ -1,4 +1,4 @@
-"""Requests and the bytes written for them come in; lines of an access log go out.
+"""The access log: what is noted of an exchange, and its line.
 
 The status is what stands in the first line that the application writes, and the size what
 it writes in all, head included: a raw callback tells the server nothing else.
@@ -49,7 +49,7 @@ class AccessLog:
 
     Args:
         form: ``common`` for the Common Log Format of web servers, with the duration in
-            seconds behind it, or ``json``; or a function that makes a line of an ``Access``
+            seconds after it, or ``json``; or a function that makes a line of an ``Access``
             and the client's address.
 
     Raises:

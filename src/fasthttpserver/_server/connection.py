@@ -180,7 +180,7 @@ class HTTPConnection(asyncio.Protocol):
 
     @classmethod
     def on_stream(cls, settings: Settings, stream: IOStream, address: Any) -> HTTPConnection:
-        """Serve HTTP on a stream that somebody else has heard until now."""
+        """Serve HTTP on a stream that has been in other hands until now."""
         connection = cls.__new__(cls)
         connection._take_stream(settings, stream, address)
         return connection
@@ -487,7 +487,7 @@ class HTTPConnection(asyncio.Protocol):
             self.close_idle()
 
     def hold_back(self) -> None:
-        """Let the client wait while more of it is here than can be dealt with now."""
+        """Pause reading while more is here than can be dealt with now: back-pressure."""
         if self._lifecycle is not OPEN or self._input is EOF:
             return
         much = self._parser.unread > self._settings.limits.read_ahead
@@ -496,7 +496,7 @@ class HTTPConnection(asyncio.Protocol):
             self._fast = False
             self._transport.pause_reading()
         elif not much and self._input is PAUSED:
-            self.resume_reading()  # or nobody would hear that the client has gone
+            self.resume_reading()  # or nobody would hear of a disconnect
 
     def resume_reading(self) -> None:
         """Read again, if reading was paused."""
@@ -591,7 +591,7 @@ class HTTPConnection(asyncio.Protocol):
         if response is None or response.request._finish_time is not None:
             self._too_late("write", response)
         elif self._lifecycle is DETACHED:
-            self.stream.write(chunk, callback)  # taken over by a read, as Tornado 3 code does
+            self.stream.write(chunk, callback)  # detached by a read, as Tornado 3 code does
         else:
             response.write(chunk, callback)
             if response.framing is not None:
@@ -604,7 +604,7 @@ class HTTPConnection(asyncio.Protocol):
         """Begin a response whose framing the server does.
 
         Args:
-            start_line: An ``httputil.ResponseStartLine``, or three such things.
+            start_line: An ``httputil.ResponseStartLine``, or a version, a code and a reason.
             headers: An ``HTTPHeaders``, in which what delimits the body is set; or any other
                 mapping, or pairs. Values are strings or numbers.
             chunk: The first part of the body, as for ``write``.
@@ -720,7 +720,7 @@ class HTTPConnection(asyncio.Protocol):
     def detach(self) -> IOStream:
         """Give the stream to the application, with what came after the request.
 
-        Nothing is parsed any more, and neither does this connection write or close.
+        From now on this connection parses, writes and closes nothing.
         """
         self.leave_fast_path()
         self._close_callback = None
@@ -801,7 +801,7 @@ class HTTPConnection(asyncio.Protocol):
         self._lifecycle = CLOSED
 
     def release(self) -> tuple[bytes, bool]:
-        """Let the application have the stream.
+        """Detach the stream: the application has it from now on.
 
         Returns:
             What was not parsed yet, and whether nothing more will come.
@@ -906,7 +906,7 @@ class HTTPConnection(asyncio.Protocol):
             self.refuse(error)  # for instance too many arguments: the client's fault
             return
         if isinstance(error, StreamClosedError) and self._writer.closed:
-            return  # awaiting a write to a client that left
+            return  # awaiting a write to a client that has disconnected
         if isinstance(error, asyncio.CancelledError):
             app_log.warning("Callback was cancelled, closing connection: %r", request)
         else:
@@ -971,7 +971,7 @@ class HTTPConnection(asyncio.Protocol):
         self._close_gently(linger=False)
 
     def abort(self) -> None:
-        """Close at once; what has not left is dropped."""
+        """Close at once; what was not handed to the kernel is dropped."""
         self._fast = False
         self.leave_fast_path()
         self._lifecycle = CLOSED
@@ -1020,7 +1020,7 @@ class HTTPConnection(asyncio.Protocol):
             self.close_idle()
 
     def cut(self) -> bool:
-        """End it at once, as the server does not wait any longer; tell whether that hurts.
+        """Abort, as the server waits no longer; tell whether an exchange was under way.
 
         A half-sent request is answered 408. An answer that is under way must not look
         complete.
@@ -1135,7 +1135,7 @@ class HTTPConnection(asyncio.Protocol):
 
 
 def _take_for_right(response: bytes, request: HTTPRequest) -> int:
-    """Take the place of ``check_response`` where nothing is to be checked."""
+    """Stand in for ``check_response`` where nothing is to be checked."""
     return 0
 
 

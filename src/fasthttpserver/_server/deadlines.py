@@ -1,4 +1,4 @@
-"""What a connection waits for comes in, again and again; whether it waits too long goes out.
+"""How long a connection may wait for what it waits for.
 
 Serving stores nothing for this. The clock asks each connection what it waits for and how far
 that has come, and compares the answer with the one before: no change means silence.

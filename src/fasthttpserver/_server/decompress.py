@@ -1,4 +1,4 @@
-"""A callback comes in; one that gets request bodies without their gzip coding goes out."""
+"""How request bodies with gzip coding are unpacked before the callback sees them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["decompressing", "gunzip"]
 
 # zlib's way of asking for the gzip format with its largest window.
 _GZIP = 16 + zlib.MAX_WBITS
-# A member is given to zlib in pieces that double, beginning with so many bytes: what is behind
-# its end is copied, and were that all that is left, n members would cost n copies of it.
+# A member is given to zlib in pieces that double, beginning with so many bytes: what comes
+# after its end is copied, and were that all the rest, n members would cost n copies of it.
 _FIRST_PIECE = 256
 
 

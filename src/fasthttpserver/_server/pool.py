@@ -15,11 +15,11 @@ __all__ = ["Pool"]
 
 
 class Pool:
-    """Who is connected.
+    """The connections that are open.
 
     Args:
-        clock: Runs while anybody is.
-        counters: Take over what a connection has counted when it is closed.
+        clock: Runs while there are any.
+        counters: Get what a connection has counted, when it is closed.
     """
 
     def __init__(self, clock: Clock, counters: Counters) -> None:

@@ -1,4 +1,4 @@
-"""A parsed message comes in; what the application asks of a request goes out.
+"""The request as an application sees it.
 
 Nothing is computed before it is asked for, and then it is kept, as an ordinary attribute
 that may be assigned to.
@@ -146,7 +146,7 @@ class HTTPRequest(RequestMessage):
 
     @_lazy
     def query(self) -> str:
-        """What is behind the first ``?`` of the target, not decoded."""
+        """What follows the first ``?`` of the target, not decoded."""
         return self.uri.partition("?")[2]
 
     @_lazy

@@ -110,8 +110,8 @@ class HTTPServer(TCPServer):
             is off.
         tls_handshake_timeout: Seconds for a TLS handshake.
         read_ahead: Bytes that may wait unread while a request runs.
-        linger_silence: Seconds of silence after which a refused client is left.
-        linger_timeout: Seconds after which it is left in any case.
+        linger_silence: Seconds of silence after which a refused client's connection is closed.
+        linger_timeout: Seconds after which it is closed in any case.
         max_connections: Connections at a time; None is off.
 
     Raises:
@@ -364,7 +364,7 @@ class HTTPServer(TCPServer):
         and should say so.
 
         Args:
-            timeout: Seconds after which what still runs is cut off.
+            timeout: Seconds after which what still runs is aborted.
             grace: Seconds for which connections without a request stay open.
 
         Returns:

@@ -1,4 +1,4 @@
-"""SIGTERM comes in; drained servers and a stopped loop go out."""
+"""How a process that serves ends on a signal: its servers drain, then its loop stops."""
 
 from __future__ import annotations
 

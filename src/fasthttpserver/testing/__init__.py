@@ -1,4 +1,4 @@
-"""A callback comes in; its responses, or what is wrong with them, go out.
+"""The kit for tests of applications: a client in memory, and requests of all kinds.
 
 ``Client`` runs a callback in memory, through the server's own connection and parser, and needs
 nothing but this package. The rest needs hypothesis (``fasthttpserver-llhttp[testing]``), which

@@ -1,4 +1,4 @@
-"""A callback comes in; nothing goes out, or the shortest bytes that it answers wrongly."""
+"""How a callback is tried with any request and any bytes, and the shortest fault found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_callback(
 
     * Whatever valid requests arrive, in whatever pieces, each gets one well-framed response.
       HEAD, CONNECT and HTTP/1.0 are among them.
-    * Whatever bytes arrive, and even if the client leaves, the callback never raises.
+    * Whatever bytes arrive, and even if the client disconnects, the callback never raises.
 
     Every example has a connection and a loop of its own, see ``Client``.
 

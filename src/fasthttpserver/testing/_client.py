@@ -1,4 +1,4 @@
-"""Requests come in; the responses of a callback go out, without a socket.
+"""A client in memory: it runs a callback and reads its responses, without a socket.
 
 Between the two are the server's own ``HTTPServer``, ``HTTPConnection`` and ``RequestParser``;
 only the transport below them and the loop are of this package.
@@ -89,7 +89,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Leave, and end what still runs. What is in the attributes stays."""
+        """Disconnect, and end what still runs. What is in the attributes stays."""
         if not self._loop.is_closed():
             self.reset()
             self._loop.close()
@@ -162,7 +162,7 @@ class Client:
         self._loop.run_until_idle()
 
     def reset(self) -> None:
-        """Leave without a word, as a client does that crashes."""
+        """Disconnect without a word, as a client does that crashes."""
         self._transport.lose(ConnectionResetError("reset by the client"))
         self._loop.run_until_idle()
 
@@ -206,7 +206,7 @@ class Client:
         return self._next().response
 
     def receive_bytes(self) -> bytes:
-        """Return what was written behind the last response: bytes of another protocol."""
+        """Return what was written after the last response: bytes of another protocol."""
         data = bytes(self._transport.written[self._at :])
         self._at += len(data)
         return data

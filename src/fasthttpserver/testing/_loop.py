@@ -1,4 +1,4 @@
-"""Functions come in and are called; time goes on only in so far as somebody waits for it.
+"""An event loop whose time passes only as far as somebody waits for it.
 
 An application that sleeps for a minute should not be tested for a minute. This loop looks
 what is ready, and when nothing is, it puts its clock forward to the next timer. As long as

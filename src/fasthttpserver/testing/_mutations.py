@@ -1,4 +1,4 @@
-"""Bytes come in; hypothesis strategies go out that cut them, or spoil them."""
+"""Hypothesis strategies that cut bytes into pieces, or spoil them."""
 
 from __future__ import annotations
 

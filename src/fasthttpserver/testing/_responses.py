@@ -1,4 +1,4 @@
-"""Bytes that a server wrote come in; responses, or the rule that they break, go out.
+"""How responses of a server are read, and which rule they break.
 
 A strict reader: it takes what RFC 9112 lets a server send and nothing that clients merely
 put up with, since what one client puts up with is a different response to another.
@@ -14,7 +14,7 @@ from fasthttpserver._http.headers import HTTPHeaders
 
 __all__ = ["A_RESPONSE", "Asked", "Reading", "Response", "RuleBroken", "read_response"]
 
-# RFC 9112 section 4: the SP behind the code stays when the reason is empty.
+# RFC 9112 section 4: the SP after the code stays when the reason is empty.
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)")
 # RFC 9110 sections 5.1 and 5.5.
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
@@ -69,13 +69,13 @@ class Response:
     body: bytes = b""
     """The content: without chunk sizes."""
     trailers: list[tuple[str, str]] = field(default_factory=list)
-    """Fields behind a chunked body."""
+    """Fields after a chunked body."""
     interim: tuple[Response, ...] = ()
     """The 1xx responses that came before."""
     complete: bool = True
     """Whether all of the body has come."""
     closed: bool = False
-    """Whether the server ended the connection behind it."""
+    """Whether the server ended the connection after it."""
 
 
 class Asked(NamedTuple):

@@ -1,4 +1,4 @@
-"""Bytes that a client sends come in; calls of a protocol, and what it wrote, go out."""
+"""A transport in memory, between a client's bytes and a server's protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MemoryTransport(asyncio.Transport):
         self._closing = False
         self.written = bytearray()
         self.ended = False
-        """Whether the client sees the end behind what was written."""
+        """Whether the client sees the end after what was written."""
         self.lost = False
 
     # --- What the client does -------------------------------------------------------------

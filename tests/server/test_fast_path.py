@@ -1,4 +1,4 @@
-"""The short way of a request, and each way out of it: nothing that was written is lost."""
+"""The fast path of a request, and each way to leave it: nothing that was written is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def drain(request: HTTPRequest) -> None:
         request.connection.drain(shutdown)
 
 
-WAYS_OUT: dict[str, Callable[[HTTPRequest], object]] = {
+SPECIAL: dict[str, Callable[[HTTPRequest], object]] = {
     "stream.close": lambda request: request.connection.stream.close(),
     "stream.write": lambda request: request.connection.stream.write(b"more"),
     "stream.writing": lambda request: request.connection.stream.writing(),
@@ -48,45 +48,45 @@ WAYS_OUT: dict[str, Callable[[HTTPRequest], object]] = {
 }
 
 
-@pytest.mark.parametrize("way_out", WAYS_OUT.values(), ids=WAYS_OUT)
+@pytest.mark.parametrize("special", SPECIAL.values(), ids=SPECIAL)
 @pytest.mark.parametrize("pipelined", [1, 3])
 def test_what_was_written_leaves_first(
-    wire: Wired, way_out: Callable[[HTTPRequest], object], pipelined: int
+    wire: Wired, special: Callable[[HTTPRequest], object], pipelined: int
 ) -> None:
     def callback(request: HTTPRequest) -> None:
         request.write(OK)
-        if request.uri == "/out":
-            way_out(request)
+        if request.uri == "/slow":
+            special(request)
         else:
             request.finish()
 
     end = wire(callback)
-    end.send(get() * (pipelined - 1) + get("/out"))
+    end.send(get() * (pipelined - 1) + get("/slow"))
     end.turn()
     wanted = OK * pipelined
     assert end.transport.taken[: len(wanted)] == wanted
     assert set(end.transport.taken[len(wanted) :]) <= set(b"more")
 
 
-@pytest.mark.parametrize("way_out", WAYS_OUT.values(), ids=WAYS_OUT)
+@pytest.mark.parametrize("special", SPECIAL.values(), ids=SPECIAL)
 @pytest.mark.parametrize("pipelined", [1, 3])
 def test_what_was_finished_leaves_first(
-    wire: Wired, logs: Logs, way_out: Callable[[HTTPRequest], object], pipelined: int
+    wire: Wired, logs: Logs, special: Callable[[HTTPRequest], object], pipelined: int
 ) -> None:
     def callback(request: HTTPRequest) -> None:
         request.write(OK)
         request.finish()
-        if request.uri == "/out":
-            way_out(request)
+        if request.uri == "/slow":
+            special(request)
 
     end = wire(callback)
-    end.send(get() * (pipelined - 1) + get("/out"))
+    end.send(get() * (pipelined - 1) + get("/slow"))
     end.turn()
     wanted = OK * pipelined
     assert end.transport.taken[: len(wanted)] == wanted
     # Only what was written to the stream itself follows; it is the application's own.
     assert end.transport.taken[len(wanted) :] in (b"", b"more")
-    logs.warnings()  # of writes behind finish()
+    logs.warnings()  # of writes after finish()
 
 
 def test_no_keep_alive_that_is_set_in_mid_callback_closes(wire: Wired) -> None:
@@ -150,21 +150,21 @@ def test_writes_of_any_size_are_joined_in_order(wire: Wired, sizes: tuple[int, .
     assert end.transport.taken == b"".join(pieces) * 4
 
 
-def test_the_short_way_is_open_again_behind_the_way_out(wire: Wired) -> None:
-    short: list[bool] = []
+def test_the_next_request_is_on_the_fast_path_again(wire: Wired) -> None:
+    fast: list[bool] = []
 
     def callback(request: HTTPRequest) -> None:
-        if request.uri == "/out":
+        if request.uri == "/slow":
             request.connection.set_close_callback(ignore)
-        short.append(request._corked is not None)
+        fast.append(request._corked is not None)
         echo(request)
 
     end = wire(callback)
-    for target in ["/", "/out", "/", "/out"]:
+    for target in ["/", "/slow", "/", "/slow"]:
         end.send(get(target))
-    end.send(get() + get("/out") + get())
+    end.send(get() + get("/slow") + get())
     end.send(get())
-    assert short == [True, False, True, False, True, False, False, True]
+    assert fast == [True, False, True, False, True, False, False, True]
     assert end.transport.taken.endswith(framed(b"/ ") * 2)
 
 
@@ -184,7 +184,7 @@ STEPS: dict[str, Callable[[HTTPRequest], object]] = {
 }
 
 
-def run(programs: list[list[str]], careful: bool) -> tuple[bytes, bool]:
+def run(programs: list[list[str]], slow: bool) -> tuple[bytes, bool]:
     """Have each request do its steps; return what the client gets, and whether it is the end."""
     left = iter(programs)
 
@@ -192,7 +192,7 @@ def run(programs: list[list[str]], careful: bool) -> tuple[bytes, bool]:
         for step in next(left):
             STEPS[step](request)
 
-    options = {"access_log": "common"} if careful else {}
+    options = {"access_log": "common"} if slow else {}
     with Wire(callback, **options) as end:
         end.send(get() * len(programs))
         end.turn()
@@ -204,8 +204,8 @@ PROGRAMS = st.lists(st.lists(st.sampled_from(list(STEPS)), max_size=5), min_size
 
 
 @given(PROGRAMS)
-def test_the_client_gets_the_same_as_on_the_careful_way(programs: list[list[str]]) -> None:
-    assert run(programs, careful=False) == run(programs, careful=True)
+def test_the_client_gets_the_same_as_on_the_slow_path(programs: list[list[str]]) -> None:
+    assert run(programs, slow=False) == run(programs, slow=True)
 
 
 class Outcome(BaseException):
@@ -214,13 +214,13 @@ class Outcome(BaseException):
 
 def test_finished_answers_leave_although_the_next_callback_raises_anything(wire: Wired) -> None:
     def callback(request: HTTPRequest) -> None:
-        if request.uri == "/out":
+        if request.uri == "/slow":
             raise Outcome
         echo(request)
 
     end = wire(callback)
     with pytest.raises(Outcome):
-        end.connection.data_received(get() + get("/out"))
+        end.connection.data_received(get() + get("/slow"))
     assert end.transport.taken == framed(b"/ ")
 
 
