@@ -327,6 +327,11 @@ DIFFERENCES: dict[str, Difference] = {
     "multipart behind the end": Difference(
         "200, open", "200, open", "49: the first final one", ("arguments", "body_arguments")
     ),
+    "HEAD": Difference("200, open", "200, closed", "50: the callback's body for HEAD is a fault"),
+    "1.0 HEAD ka": Difference("200, open", "200, closed", "50"),
+    "callback finish-without-write": Difference(
+        "200, open, 2 run", "500, closed, 1 run", "51: the client would take the next for it"
+    ),
     "callback raise": Difference("no bytes, closed, 1 run", "500, closed, 1 run", "34"),
     "callback finish-twice": Difference(
         "200, closed, 2 run", "200 200, open", "17: finish() is for its own request"
