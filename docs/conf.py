@@ -29,7 +29,6 @@ highlight_language = "none"  # a block says what it is, or is not coloured
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {"RequestCallback": "fasthttpserver.RequestCallback"}
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -43,6 +42,7 @@ nitpick_ignore_regex = [
     ("py:(class|exc)", r"[a-z]+|[A-Z]\w+Error|Exception|FrameType|TimerHandle|optional"),
     ("py:class", r"hypothesis\..*|list\[tuple\[str|Fields"),
     ("py:class", r"(IPv[46](Address|Network)|Iterable|Iterator|Mapping|Sequence|HasFileno)"),
+    ("py:class", "RequestCallback"),  # in signatures it has no module
 ]
 
 
