@@ -167,7 +167,7 @@ def test_size_is_what_the_peer_has_not_taken_yet(narrow: End) -> None:
 def test_who_waits_is_told_before_the_protocol_goes_on(narrow: End) -> None:
     writer = narrow.writer
     writer.send(bytes(20))
-    future = writer.drained()
+    future = writer.flushed()
     future.add_done_callback(lambda future: narrow.events.append("future"))
     writer.set_callback(narrow.note("callback"), writer.close)
     narrow.turn()
@@ -223,7 +223,7 @@ def test_every_byte_that_is_written_is_counted(narrow: End) -> None:
 
 def test_future_is_done_when_all_has_left(end: End) -> None:
     end.writer.send(b"x")
-    futures = [end.writer.drained(), end.writer.drained()]
+    futures = [end.writer.flushed(), end.writer.flushed()]
     assert not any(future.done() for future in futures)
     end.turn()
     assert [future.result() for future in futures] == [None, None]
@@ -232,7 +232,7 @@ def test_future_is_done_when_all_has_left(end: End) -> None:
 
 def test_cancelled_future_hurts_nobody(narrow: End) -> None:
     narrow.writer.send(bytes(20))
-    cancelled, other = narrow.writer.drained(), narrow.writer.drained()
+    cancelled, other = narrow.writer.flushed(), narrow.writer.flushed()
     narrow.turn()
     cancelled.cancel()
     narrow.take(10)
@@ -344,7 +344,7 @@ def test_what_is_ended_refuses_writes_and_keeps_nothing_of_them(end: End, how: s
     with pytest.raises(StreamClosedError, match="Stream is closed"):
         end.writer.send(b"x")
     assert end.writer.size == 0
-    future = end.writer.drained()
+    future = end.writer.flushed()
     assert isinstance(future.exception(), StreamClosedError)
     end.turn()
 
@@ -361,7 +361,7 @@ def test_corked_bytes_of_a_closed_connection_are_dropped(end: End) -> None:
 def test_loss_fails_who_waits_with_its_reason_and_calls_nobody_back(narrow: End) -> None:
     error = ConnectionResetError()
     narrow.writer.send(bytes(20))
-    future = narrow.writer.drained()
+    future = narrow.writer.flushed()
     narrow.writer.set_callback(narrow.note("it ran"), narrow.writer.close)
     narrow.turn()
     narrow.transport.lose(error)

@@ -279,7 +279,7 @@ def test_bytes_that_come_late_do_not_destroy_the_last_answer(serve: Serve, size:
 
 
 def test_nothing_is_run_behind_a_stream_callback_that_failed(wire: Wired, logs: Logs) -> None:
-    # Writer._tell_drained() closes the writer and does not tell the connection, which is OPEN.
+    # Writer._tell_flushed() closes the writer and does not tell the connection, which is OPEN.
     run: list[str] = []
 
     def callback(request: HTTPRequest) -> None:

@@ -219,7 +219,7 @@ class IOStream(asyncio.Protocol):
                 self._owner.stream_writes()
             writer.send(data)
         writer.set_callback(callback, self.close)
-        return writer.drained() if callback is None else None
+        return writer.flushed() if callback is None else None
 
     def writing(self) -> bool:
         """Whether bytes wait to be taken by the kernel."""

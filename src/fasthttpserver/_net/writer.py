@@ -143,7 +143,7 @@ class Writer:
         if self.ended and not self.closed and not self._send_eof():
             self.abort()
         if self._callback is not None or self._futures:
-            self._tell_drained()
+            self._tell_flushed()
         then()
 
     def _cancel_resume(self) -> None:
@@ -151,7 +151,7 @@ class Writer:
             self._resume.cancel()
             self._resume = None
 
-    def drained(self) -> asyncio.Future[None]:
+    def flushed(self) -> asyncio.Future[None]:
         """Return a future that is done when all that was written has left.
 
         Its exception, if it is closed before, is a ``StreamClosedError``.
@@ -163,7 +163,7 @@ class Writer:
             if self._futures is None:
                 self._futures = []
             self._futures.append(future)
-            self._loop.call_soon(self._tell_drained)
+            self._loop.call_soon(self._tell_flushed)
         return future
 
     def set_callback(
@@ -177,9 +177,9 @@ class Writer:
         """
         self._callback = None if callback is None else (callback, close)
         if callback is not None:
-            self._loop.call_soon(self._tell_drained)
+            self._loop.call_soon(self._tell_flushed)
 
-    def _tell_drained(self) -> None:
+    def _tell_flushed(self) -> None:
         self.flush()
         if self.waiting or self.closed:
             return

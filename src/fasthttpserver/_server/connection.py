@@ -272,7 +272,7 @@ class HTTPConnection(asyncio.Protocol):
                     self.follow(result, request)
                 if request._finish_time is None:
                     self.leave_fast_path()
-                    self.hold_back()
+                    self.apply_back_pressure()
                     break  # the end of its response goes on from here
                 alone = not self._parser  # nothing follows yet, but something may
                 if (
@@ -303,7 +303,7 @@ class HTTPConnection(asyncio.Protocol):
                     # Others get their turn, and the client has to take this first.
                     self._writer.flush()
                     self._wake_later()
-                    self.hold_back()
+                    self.apply_back_pressure()
                     break
                 request = next_request()
             else:
@@ -352,11 +352,11 @@ class HTTPConnection(asyncio.Protocol):
         self.leave_fast_path()
 
     def resume_writing(self) -> None:
-        self._writer.resume(self._drained)
+        self._writer.resume(self._flushed)
 
-    def _drained(self) -> None:
+    def _flushed(self) -> None:
         response = self.response
-        if response is not None and response.awaits_drain:
+        if response is not None and response.awaits_flush:
             response.written()
         elif self._request is None and self._lifecycle is OPEN:
             self._wake_later()
@@ -388,7 +388,7 @@ class HTTPConnection(asyncio.Protocol):
             return False
         if self._request is not None or self._wakes or self._writer.waiting:
             self._parser.receive_data(data)
-            self.hold_back()
+            self.apply_back_pressure()
             return False
         return True
 
@@ -460,7 +460,7 @@ class HTTPConnection(asyncio.Protocol):
         large = False
         if response is not None and response.request is request:
             if response.ending:
-                self.hold_back()
+                self.apply_back_pressure()
                 return False, False  # response_over() goes on
             if self._parser:
                 chunks = self._writer.chunks[response.mark :]
@@ -468,8 +468,8 @@ class HTTPConnection(asyncio.Protocol):
                 large = max(map(len, chunks), default=_LARGE_CHUNK + 1) > _LARGE_CHUNK
             self._end_exchange(response)
         if self._writer.waiting:
-            self.hold_back()
-            return False, False  # _drained() goes on
+            self.apply_back_pressure()
+            return False, False  # _flushed() goes on
         return self._lifecycle is OPEN, large
 
     def wait_for_more(self) -> None:
@@ -486,7 +486,7 @@ class HTTPConnection(asyncio.Protocol):
         elif self._shutdown is LAST_CALL and self.idle:
             self.close_idle()
 
-    def hold_back(self) -> None:
+    def apply_back_pressure(self) -> None:
         """Pause reading while more is here than can be dealt with now: back-pressure."""
         if self._lifecycle is not OPEN or self._input is EOF:
             return
@@ -569,7 +569,7 @@ class HTTPConnection(asyncio.Protocol):
         Raises:
             StreamClosedError: The client has gone.
         """
-        return (yield from self._writer.drained().__await__())
+        return (yield from self._writer.flushed().__await__())
 
     def write(
         self, chunk: bytes | str, callback: Callable[[], object] | None = None
@@ -595,7 +595,7 @@ class HTTPConnection(asyncio.Protocol):
         else:
             response.write(chunk, callback)
             if response.framing is not None:
-                return self._writer.drained()
+                return self._writer.flushed()
         return self
 
     def write_headers(
@@ -621,13 +621,13 @@ class HTTPConnection(asyncio.Protocol):
             chunk = encode_chunk(chunk)
         response = self.leave_fast_path()
         if self._ends():
-            return self._writer.drained()
+            return self._writer.flushed()
         if response is None or response.request._finish_time is not None:
             raise RuntimeError("write_headers() after the response was finished")
         keep_alive = response.request.keep_alive and not self.no_keep_alive
         if response.write_headers(start_line, headers, keep_alive):
             response.write(chunk or b"", None)
-        return self._writer.drained()
+        return self._writer.flushed()
 
     def finish(self) -> None:
         """End the current exchange: the next request is served, or the connection closed.

@@ -203,7 +203,7 @@ class Response:
                 self._connection.loop.call_soon(self.written)
 
     @property
-    def awaits_drain(self) -> bool:
+    def awaits_flush(self) -> bool:
         """Whether ``written`` is to be called when all has left."""
         return self.ending or self._write_callback is not None
 

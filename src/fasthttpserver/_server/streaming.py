@@ -155,7 +155,7 @@ class StreamedRequests:
             connection.refuse(error)
         finally:
             connection.uncork()
-        connection.hold_back()
+        connection.apply_back_pressure()
 
     def _advance(self) -> bool:
         """Do the next step; tell whether there may be another."""
