@@ -291,3 +291,19 @@ def test_stop_in_handle_stream_ends_accepting(run: Run) -> None:
         assert len(server.streams) == 1
 
     run(main())
+
+
+def test_sockets_tell_the_ports(run: Run) -> None:
+    async def main() -> None:
+        server = Greeter()
+        assert server.sockets == []
+        server.listen(0, HERE)
+        server.listen(0, HERE)
+        ports = {sock.getsockname()[1] for sock in server.sockets}
+        assert len(ports) == 2 and 0 not in ports
+        for port in ports:
+            assert await ask((HERE, port), b"") == b"hello"
+        server.stop()
+        assert server.sockets == []
+
+    run(main())

@@ -7,6 +7,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from helpers import (
@@ -701,3 +702,50 @@ def test_reset_while_reading_is_paused_is_no_error(serve: Serve) -> None:
     client.reset()
     served.call(slow.request.finish)
     served.all_closed()
+
+
+# --- Close callbacks and the application's own failures ------------------------------------
+
+
+@pytest.mark.parametrize("written", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_close_callback_runs_when_the_callback_fails(
+    wire: Callable[..., Wire], logs: Logs, written: bytes, is_async: bool
+) -> None:
+    events: list[str] = []
+
+    def callback(request: HTTPRequest) -> Any:
+        async def in_task() -> None:
+            raise ZeroDivisionError("of the application")
+
+        request.connection.set_close_callback(lambda: events.append("closed"))
+        request.write(written)
+        if is_async:
+            return in_task()
+        raise ZeroDivisionError("of the application")
+
+    end = wire(callback)
+    end.send(get())
+    assert events == ["closed"]
+    assert end.ended
+    end.half_close()
+    assert events == ["closed"]
+    assert len(logs.errors()) == 1
+
+
+def test_close_callback_does_not_run_when_the_callback_fails_after_finish(
+    wire: Callable[..., Wire], logs: Logs
+) -> None:
+    events: list[str] = []
+
+    def callback(request: HTTPRequest) -> None:
+        request.connection.set_close_callback(lambda: events.append("closed"))
+        answer(request)
+        raise ZeroDivisionError("of the application")
+
+    end = wire(callback)
+    end.send(get())
+    end.half_close()
+    assert events == []
+    assert end.sent() == OK
+    assert len(logs.errors()) == 1

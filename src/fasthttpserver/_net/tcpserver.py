@@ -185,6 +185,14 @@ class TCPServer:
         if sockets and not self._loop.is_running():
             self._removers.append(StallWatch(self._loop, sockets, self._advice).end)
 
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets that are served; ``getsockname()`` tells the port of each.
+
+        So ``listen(0)`` need not be guessed at. They belong to the server.
+        """
+        return list(self._sockets.values())
+
     def add_socket(self, sock: socket.socket) -> None:
         """Serve one listening socket."""
         self.add_sockets([sock])

@@ -670,7 +670,9 @@ class HTTPConnection(asyncio.Protocol):
         return self._writer.closed or self._lifecycle is LINGERING or self._lifecycle is CLOSED
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
-        """Have `callback` run when the client has gone before the response was finished.
+        """Have `callback` run when the exchange ends before the response was finished.
+
+        That is when the client has gone, or an exception of the application ends it.
 
         Args:
             callback: Called without arguments, once, from the loop; None takes it back.
@@ -902,6 +904,7 @@ class HTTPConnection(asyncio.Protocol):
             self._forget_exchange()  # it is over, and the loop in data_received() ends here
             current = False
         unanswered = response is not None and current and not response.wrote and not finished
+        close_callback = self._close_callback if current else None
         if isinstance(error, HTTPInputError) and unanswered:
             self.refuse(error)  # for instance too many arguments: the client's fault
             return
@@ -916,6 +919,9 @@ class HTTPConnection(asyncio.Protocol):
             self.stream.close()  # nobody else will
         if self._lifecycle is not OPEN:
             return
+        if close_callback is not None:
+            # Whoever waits for the end of this exchange will not see finish().
+            self.loop.call_soon(run_close_callback, close_callback, self.close)
         if unanswered:
             self._reply_and_close(500, "Internal server error", request.method == "HEAD")
         elif alone:
