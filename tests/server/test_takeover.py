@@ -946,6 +946,27 @@ def test_coroutine_that_reads_ends_in_silence_with_its_client(wire: Callable[...
     assert connection.ended
 
 
+@pytest.mark.parametrize("detach", [True, False])
+def test_coroutine_that_reads_when_its_client_sends_no_more_ends_in_silence(
+    wire: Callable[..., Wire], detach: bool
+) -> None:
+    turns: list[asyncio.Future[None]] = []
+
+    async def callback(request: HTTPRequest) -> None:
+        turns.append(connection.loop.create_future())
+        await turns[0]
+        stream = request.connection.detach() if detach else request.connection.stream
+        while True:
+            await stream.write(await stream.read_until(b"\n"))
+
+    connection = wire(callback)
+    connection.send(get() + b"a\nb")
+    connection.half_close()
+    connection.call(turns[0].set_result, None)
+    assert connection.sent() == b"a\n"
+    assert connection.ended
+
+
 # --- Close callbacks of both -------------------------------------------------------------
 
 

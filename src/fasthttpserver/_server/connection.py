@@ -908,11 +908,12 @@ class HTTPConnection(asyncio.Protocol):
         if isinstance(error, HTTPInputError) and unanswered:
             self.refuse(error)  # for instance too many arguments: the client's fault
             return
-        if isinstance(error, StreamClosedError) and self._writer.closed:
+        disconnected = isinstance(error, StreamClosedError)
+        if disconnected and self._writer.closed:
             return  # awaiting a write to a client that has disconnected
         if isinstance(error, asyncio.CancelledError):
             app_log.warning("Callback was cancelled, closing connection: %r", request)
-        else:
+        elif not (disconnected and self._input is EOF):  # reading from one that sends no more
             app_log.error("Uncaught exception, closing connection: %r", request, exc_info=error)
         alone = current or self._request is None
         if self._lifecycle is DETACHED and alone:
