@@ -126,6 +126,16 @@ def test_parser_knows_no_sockets_and_of_the_package_only_limits_and_errors(
     assert imported & set(DEPTH) <= {"limits", "errors", "_parsing", "_parser"}
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "_parsing").glob("*.pxd")), ids=lambda p: p.stem)
+def test_what_callbacks_are_made_of_cannot_touch_python(path: Path) -> None:
+    # Of what is declared so, the compiler proves it.
+    text = path.read_text(encoding="utf-8")
+    functions = re.findall(r"^cdef inline [^:]*:$", text, re.MULTILINE)
+    assert len(functions) == text.count("cdef inline ")
+    assert all(function.endswith(") noexcept nogil:") for function in functions)
+    assert functions or path.stem == "llhttp"
+
+
 def test_nothing_but_the_standard_library_is_imported() -> None:
     # uvloop is imported by name, if it is there.
     allowed = sys.stdlib_module_names | {"cython", "cpython", "libc"} | set(DEPTH)

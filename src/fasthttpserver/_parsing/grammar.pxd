@@ -22,7 +22,7 @@ cdef enum CharacterClass:
     DIGIT = 8
 
 
-cdef inline void fill_classes() noexcept:
+cdef inline void fill_classes() noexcept nogil:
     cdef int c
     memset(CLASSES_OF_BYTES, 0, 256)
     for c in b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
