@@ -305,6 +305,21 @@ def test_crowd_at_the_door_is_answered_to_the_last_one(serve: Serve) -> None:
     assert statuses[200] + statuses[503] == 100
 
 
+def test_client_whose_next_request_is_here_does_not_make_room(serve: Serve) -> None:
+    served = serve(echo, max_connections=1, **OFTEN)
+    client = served.connect()
+    assert client.ask(get("/1")) == b"/1 "
+    look(served)
+
+    def who_makes_room() -> Any:
+        # In the loop's own thread, so that it has not read what comes meanwhile.
+        client.send(get("/2"))
+        return served.server._settings.eviction.longest_idle()
+
+    assert served.call(who_makes_room) is None
+    assert client.read_response().body == b"/2 "
+
+
 def test_health_check_is_served_while_others_take_all_the_places(serve: Serve) -> None:
     served = serve(echo, max_connections=10, **OFTEN)
     silent = [served.connect() for _ in range(10)]

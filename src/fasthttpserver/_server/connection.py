@@ -558,6 +558,11 @@ class HTTPConnection(asyncio.Protocol):
             or self._writer.waiting
         )
 
+    @property
+    def input_waits(self) -> bool:
+        """Whether the kernel has bytes of the client that the loop has not read yet."""
+        return unread(self._transport.get_extra_info("socket")) > 0
+
     # --- What the application does ------------------------------------------------------
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -1023,7 +1028,7 @@ class HTTPConnection(asyncio.Protocol):
         self._fast = False
         self.leave_fast_path()
         self._shutdown = shutdown
-        if shutdown is LAST_CALL and self.idle:
+        if shutdown is LAST_CALL and self.idle and not self.input_waits:
             self.close_idle()
 
     def cut(self) -> bool:
@@ -1074,6 +1079,8 @@ class HTTPConnection(asyncio.Protocol):
         limits = self._settings.limits
         if not self._deadlines.overdue(waiting, message, progress, limits, now):
             return
+        if waiting is Waiting.IDLE and self.input_waits:
+            return  # its next request is here
         if waiting is Waiting.IDLE and writer.unacknowledged:
             # It takes its time for what our kernel holds; from now on that is looked at.
             self._deadlines.overdue(Waiting.WRITING, message, writer.bytes_taken, limits, now)

@@ -44,7 +44,7 @@ class Eviction:
         while True:
             while self._idle:
                 connection = self._idle.pop()
-                if connection in connections and connection.idle:
+                if connection in connections and connection.idle and not connection.input_waits:
                     return connection
             few = self._asked * _LOOK_SHARE < len(connections)
             if looked or (few and self._looked == self._clock.now):
