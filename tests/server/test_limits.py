@@ -527,6 +527,25 @@ def test_connection_is_not_idle_while_its_client_takes_what_the_kernel_holds(ser
     assert client.ask(get()) == body
 
 
+def test_what_is_written_meanwhile_does_not_hide_what_is_taken(wire: Wired) -> None:
+    # As much waits after each piece as before it.
+    def callback(request: HTTPRequest) -> None:
+        def more() -> None:
+            request.write(bytes(100), more)
+
+        request.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", more)
+
+    end = wire(callback, window=0, write_timeout=10)
+    end.send(get())
+    end.take(43)  # the head
+    for _ in range(30):
+        end.pass_time(1)
+        end.take(100)
+    assert not end.ended
+    end.pass_time(12)
+    assert end.transport.aborted
+
+
 def test_client_that_reads_a_little_now_and_then_is_waited_for(wire: Wired) -> None:
     end = wire(lambda request: answer(request, bytes(10_000)), window=0, write_timeout=10)
     end.send(get())

@@ -43,7 +43,7 @@ class Writer:
         "_loop",
         "_resume",
         "_transport",
-        "_written_waiting",
+        "_written",
         "chunks",
         "closed",
         "corked",
@@ -73,7 +73,7 @@ class Writer:
         self._callback: tuple[Callable[[], object], Callable[[], object]] | None = None
         self._futures: list[asyncio.Future[None]] | None = None  # few need it
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
-        self._written_waiting = 0
+        self._written = 0
 
     # --- Sending ------------------------------------------------------------------------
 
@@ -106,8 +106,7 @@ class Writer:
             chunks.clear()
             if self._transport.is_closing():
                 return  # the peer has reset it just now; asyncio would warn of each write
-            if self.waiting:
-                self._written_waiting += len(data)
+            self._written += len(data)
             self.transport_write(data)
 
     def count_writes(self, add: Callable[[int], None]) -> None:
@@ -202,7 +201,7 @@ class Writer:
     def bytes_taken(self) -> int:
         """A number that changes with each byte that the peer takes while some wait."""
         waiting = int(self._transport.get_write_buffer_size()) + self.unacknowledged
-        return self._written_waiting - waiting
+        return self._written - waiting
 
     @property
     def unacknowledged(self) -> int:
