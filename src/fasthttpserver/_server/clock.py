@@ -34,7 +34,6 @@ class Clock:
         # meanwhile wait to be read, and their senders are not late.
         self.now = 0.0
         self._connections = connections
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_run = 0.0
         self._stood_still = False  # the loop, when it was looked last
@@ -63,7 +62,6 @@ class Clock:
         """
         time = loop.time()
         if self._timer is None:
-            self._loop = loop
             self._last_run = time
             self._timer = loop.call_later(self._interval, self._run, loop)
         return time

@@ -46,6 +46,11 @@ class RequestConnection:
         self._streamed = streamed
         self._request = request
 
+    @property
+    def request(self) -> HTTPRequest:
+        """What is answered."""
+        return self._request
+
     def _check(self, what: str) -> None:
         # The bytes would land in another request's answer (CVE-2023-46137's family).
         if self._request._finish_time is not None and self._connection.is_open:
@@ -210,8 +215,6 @@ class StreamedRequests:
             connection, RequestConnection(connection, self, request)
         )
         start_line = RequestStartLine(request.method, request.uri, request.version)
-        if isinstance(message, CallbackMessage):
-            message.request = request
 
         def received() -> Awaitable[None] | None:
             return message.headers_received(start_line, request.headers)
@@ -331,7 +334,7 @@ class CallbackDelegate(HTTPServerConnectionDelegate):
         self._callback = callback
 
     def start_request(self, server_conn: object, request_conn: Any) -> CallbackMessage:
-        return CallbackMessage(server_conn, self._callback)
+        return CallbackMessage(server_conn, request_conn.request, self._callback)
 
 
 class CallbackMessage(HTTPMessageDelegate):
@@ -339,10 +342,10 @@ class CallbackMessage(HTTPMessageDelegate):
 
     asks_for_body = False  # only when the callback does
 
-    def __init__(self, connection: Any, callback: RequestCallback) -> None:
+    def __init__(self, connection: Any, request: HTTPRequest, callback: RequestCallback) -> None:
         self._connection: HTTPConnection = connection
         self._callback = callback
-        self.request: HTTPRequest | None = None
+        self._request = request
         self._piece: bytes | None = None
         self._taken: asyncio.Future[None] | None = None  # done when the piece has been read
         self._reader: asyncio.Future[None] | None = None  # who waits for a piece
@@ -350,8 +353,7 @@ class CallbackMessage(HTTPMessageDelegate):
         self._error: StreamClosedError | None = None
 
     def headers_received(self, start_line: Any, headers: Any) -> None:
-        request = self.request
-        assert request is not None
+        request = self._request
         request.body_reader = self
         result = self._callback(request)
         if result is not None:
