@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import socket
 import ssl
@@ -87,7 +88,7 @@ class TCPServer:
         self._started = False
         self._removers: list[Callable[[], object]] = []
         self._tasks: set[asyncio.Future[Any]] = set()
-        # TLS handshakes, for the most part; a dict for its order.
+        # What has to be done before there is a connection. Dicts for their order.
         self._connecting: dict[asyncio.Future[Any], None] = {}
         self._handshakes: dict[asyncio.Future[Any], None] = {}  # of these, what may be cancelled
         self._no_handshakes = False  # any more, as all connections are to be closed
@@ -259,7 +260,10 @@ class TCPServer:
                 room = False
             elif excess > 1:
                 self._make_room()  # for those as well that were let in before
-        task = self._spawn(self._connect(connection, address, room))
+        if self._ssl_context is None:
+            self._connect(connection, address, room)
+            return
+        task = self._spawn(self._connect_tls(self._ssl_context, connection, address, room))
         self._connecting[task] = None
         if self._max_handshakes is not None:
             self._bound_handshakes(self._max_handshakes)
@@ -306,31 +310,69 @@ class TCPServer:
         """
         return IOStream(loop, address, self._handle, self.io_loop, self.max_buffer_size)
 
-    async def _connect(self, connection: socket.socket, address: Any, room: bool) -> None:
+    def _connect(self, connection: socket.socket, address: Any, room: bool) -> None:
+        """Make the transport and the protocol of a connection.
+
+        The loop has a coroutine for it. Running that takes two steps, and a task for them would be
+        a third of what a new connection costs; so they are run here.
+        """
         loop = self._loop
         assert loop is not None
+        new_protocol = functools.partial(self.new_protocol, loop, address, room)
+        self._go_on(loop.connect_accepted_socket(new_protocol, connection), connection, address)
 
-        def new_protocol() -> asyncio.Protocol:
-            return self.new_protocol(loop, address, room)
-
+    def _go_on(
+        self,
+        steps: Coroutine[Any, Any, Any],
+        connection: socket.socket,
+        address: Any,
+        done: asyncio.Future[Any] | None = None,
+    ) -> None:
+        """Run the next step; `done` is what the one before waited for."""
+        assert self._loop is not None
+        if done is not None:
+            self._connecting.pop(done, None)
         try:
-            if self._ssl_context is None:
-                await loop.connect_accepted_socket(new_protocol, connection)
-            else:
-                tls = TLSTransport(loop, self._ssl_context, new_protocol)
-                await loop.connect_accepted_socket(lambda: tls, connection)
-                task = asyncio.current_task()
-                if self._no_handshakes or task not in self._connecting:
-                    tls.abort()
-                    return
-                self._handshakes[task] = None
-                await tls.handshake(self._tls_handshake_timeout)
-        except (BrokenPipeError, ConnectionResetError):
-            connection.close()  # disconnected in the handshake: a health check, a port scan
-        except OSError as error:  # ssl.SSLError and time-outs among them
+            waiter = steps.send(None)
+        except StopIteration:
+            return
+        except OSError as error:
+            self._connect_failed(connection, address, error)
+            return
+        except Exception:
+            app_log.error("Error in connection callback", exc_info=True)
             connection.close()
-            what = "Error" if self._ssl_context is None else "SSL Error"
-            gen_log.warning("%s on connection from %r: %s", what, address, str(error))
+            return
+        go_on = functools.partial(self._go_on, steps, connection, address)
+        if waiter is None:  # it gives others a turn
+            waiter = self._loop.create_future()
+            waiter.set_result(None)
+        self._connecting[waiter] = None
+        waiter.add_done_callback(go_on)
+
+    async def _connect_tls(
+        self, context: ssl.SSLContext, connection: socket.socket, address: Any, room: bool
+    ) -> None:
+        loop = self._loop
+        assert loop is not None
+        tls = TLSTransport(loop, context, functools.partial(self.new_protocol, loop, address, room))
+        try:
+            await loop.connect_accepted_socket(lambda: tls, connection)
+            task = asyncio.current_task()
+            if self._no_handshakes or task not in self._connecting:
+                tls.abort()
+                return
+            self._handshakes[task] = None
+            await tls.handshake(self._tls_handshake_timeout)
+        except OSError as error:  # ssl.SSLError and time-outs among them
+            self._connect_failed(connection, address, error)
+
+    def _connect_failed(self, connection: socket.socket, address: Any, error: OSError) -> None:
+        connection.close()
+        if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+            return  # disconnected in the handshake: a health check, a port scan
+        what = "Error" if self._ssl_context is None else "SSL Error"
+        gen_log.warning("%s on connection from %r: %s", what, address, str(error))
 
     async def _stop_connecting(self) -> None:
         """Wait for those who are being connected, and give up the handshakes among them.
