@@ -66,13 +66,11 @@ class Clock:
             self._timer = loop.call_later(self._interval, self._run, loop)
         return time
 
-    def stop(self) -> None:
-        """Sleep until the next start."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        connections = self._connections()
+        if not connections:
+            self._timer = None  # until the next start
+            return
         time = loop.time()
         passed = time - self._last_run
         self.now += min(passed, 2 * self._interval)
@@ -85,5 +83,5 @@ class Clock:
             return
         self._stood_still = False
         self._timer = loop.call_later(self._interval, self._run, loop)
-        for connection in self._connections():
+        for connection in connections:
             connection.check_deadlines(self.now)

@@ -128,7 +128,6 @@ class HTTPConnection(asyncio.Protocol):
         "_framed",
         "_input",
         "_lifecycle",
-        "_next_request",
         "_no_keep_alive",
         "_parser",
         "_request",
@@ -227,8 +226,6 @@ class HTTPConnection(asyncio.Protocol):
         if self._settings.count_bytes_sent:
             writer.count_writes(self._settings.counters.add_sent)
         self._parser = self._settings.new_parser()
-        # Bound once, for every read to come.
-        self._next_request = self._parser.next_request
         self._send = writer.transport_write
         if self._settings.context is None:
             self._settings.context = copy_context()
@@ -253,10 +250,10 @@ class HTTPConnection(asyncio.Protocol):
         pipelined = 0
         started = 0.0
         try:
+            parser = self._parser
             # Local, here and below: a call of an attribute that is no method costs more.
-            next_request = self._next_request
             check = self._check
-            request = next_request(data)
+            request = parser.next_request(data)
             while request is not None:
                 request.connection = self
                 request._finish_time = None
@@ -274,7 +271,7 @@ class HTTPConnection(asyncio.Protocol):
                     self.leave_fast_path()
                     self.apply_back_pressure()
                     break  # the end of its response goes on from here
-                alone = not self._parser  # nothing follows yet, but something may
+                alone = not parser  # nothing follows yet, but something may
                 if (
                     self._fast
                     and (alone or request.keep_alive)
@@ -291,6 +288,8 @@ class HTTPConnection(asyncio.Protocol):
                     if alone:
                         break
                     large = len(response) > _LARGE_CHUNK
+                elif not request.keep_alive and self._fast and self._end_fast(request):
+                    break
                 else:
                     goes_on, large = self._end_slow(request)
                     if not goes_on:
@@ -305,7 +304,7 @@ class HTTPConnection(asyncio.Protocol):
                     self._wake_later()
                     self.apply_back_pressure()
                     break
-                request = next_request()
+                request = parser.next_request()
             else:
                 self.wait_for_more()
         except HTTPInputError as error:
@@ -448,6 +447,17 @@ class HTTPConnection(asyncio.Protocol):
             self._writer.chunks.append(request._corked)
         request._corked = None
         return response
+
+    def _end_fast(self, request: HTTPRequest) -> bool:
+        """Close after the last response of a client; False if there is more to it than that."""
+        response = request._corked
+        if self._parser.unread or self._check(response, request) > 1:
+            return False
+        self._request = None
+        request._corked = None
+        self._writer.chunks.append(response)
+        self._close_gently(linger=False)
+        return True
 
     def _end_slow(self, request: HTTPRequest) -> tuple[bool, bool]:
         """End a finished exchange of the loop in ``data_received``.

@@ -33,14 +33,24 @@ class Deadlines:
         now: Seconds on the server's clock.
     """
 
-    __slots__ = ("_judged", "_message", "_progress", "_since", "_started", "_waiting")
+    __slots__ = (
+        "_judged_at",
+        "_judged_progress",
+        "_message",
+        "_progress",
+        "_since",
+        "_started",
+        "_waiting",
+    )
 
     def __init__(self, now: float) -> None:
         self._waiting = Waiting.FIRST_HEAD
         self._message = 0
         self._progress = 0
         self._since = self._started = now
-        self._judged = (now, 0)  # when the rate of a body was judged last, and its progress
+        # When the rate of a body was judged last, and its progress then.
+        self._judged_at = now
+        self._judged_progress = 0
 
     @property
     def waiting(self) -> Waiting:
@@ -68,7 +78,8 @@ class Deadlines:
             self._waiting = waiting
             self._message = message
             self._started = now
-            self._judged = (now, progress)
+            self._judged_at = now
+            self._judged_progress = progress
             self._progress = -1
         if progress != self._progress:
             self._progress = progress
@@ -87,11 +98,13 @@ class Deadlines:
 
         So bytes that came in a burst do not buy the right to trickle for days.
         """
-        then, before = self._judged
-        if now - then <= limits.body_grace:
+        seconds = now - self._judged_at
+        if seconds <= limits.body_grace:
             return False
-        self._judged = (now, progress)
-        return progress - before < (limits.body_min_rate or 0.0) * (now - then)
+        received = progress - self._judged_progress
+        self._judged_at = now
+        self._judged_progress = progress
+        return received < (limits.body_min_rate or 0.0) * seconds
 
 
 def _allowed_silence(waiting: Waiting, limits: Limits) -> float | None:

@@ -18,7 +18,7 @@ class Pool:
     """The connections that are open.
 
     Args:
-        clock: Runs while there are any.
+        clock: Runs while there are any, and then once more.
         counters: Get what a connection has counted, when it is closed.
     """
 
@@ -43,10 +43,8 @@ class Pool:
         counters.closed += 1
         counters.requests += connection.requests
         counters.bytes_received += connection.bytes_received
-        if not self.connections:
-            self._clock.stop()
-            if self._empty is not None and not self._empty.done():
-                self._empty.set_result(None)
+        if not self.connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
 
     @property
     def requests(self) -> int:
