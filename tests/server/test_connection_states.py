@@ -78,6 +78,25 @@ def peer_resets(wire: Wired) -> Wire:
     return end
 
 
+def application_closes(wire: Wired) -> Wire:
+    """Within an exchange it would linger."""
+    end = wire(echo)
+    end.send(get())
+    end.call(end.connection.close)
+    assert end.connections == 0
+    return end
+
+
+def idle_client_is_late(wire: Wired) -> Wire:
+    end = wire(echo, idle_connection_timeout=2)
+    end.send(get())
+    end.pass_time(1)
+    assert end.connections == 1
+    end.pass_time(2)
+    assert end.connections == 0
+    return end
+
+
 def lingering_client_ends(wire: Wired) -> Wire:
     end = last_response_lingers(wire)
     end.half_close()
@@ -180,6 +199,8 @@ SCENARIOS: list[tuple[Change, Callable[[Wired], Wire]]] = [
         ("lifecycle", "OPEN", "``detach()``", "DETACHED", detach),
         ("lifecycle", "OPEN", "a read", "DETACHED", read),
         ("lifecycle", "OPEN", "the peer", "CLOSED", peer_resets),
+        ("lifecycle", "OPEN", "``close()``", "CLOSED", application_closes),
+        ("lifecycle", "OPEN", "a deadline", "CLOSED", idle_client_is_late),
         ("lifecycle", "LINGERING", "the client's end", "CLOSED", lingering_client_ends),
         ("lifecycle", "LINGERING", "silence", "CLOSED", lingering_client_is_silent),
         ("lifecycle", "LINGERING", "a deadline", "CLOSED", lingering_client_goes_on_and_on),

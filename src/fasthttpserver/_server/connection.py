@@ -7,7 +7,8 @@ of which no other file writes any:
 variable      value                    what ends it
 ============  =======================  =======================================================
 `lifecycle`   OPEN                     the last response, a refusal -> LINGERING or CLOSED;
-                                       ``detach()``, a read -> DETACHED; the peer -> CLOSED
+                                       ``detach()``, a read -> DETACHED; the peer,
+                                       ``close()``, a deadline -> CLOSED
               LINGERING                the client's end, silence or a deadline -> CLOSED. Our
                                        side is shut; the client's is read and dropped, or the
                                        kernel's reset would destroy the last answer.
@@ -851,15 +852,17 @@ class HTTPConnection(asyncio.Protocol):
     def _end_exchange(self, response: Response) -> None:
         """Forget a finished exchange; close if its request was the last one."""
         what = self._persistence(response)
-        if self._streamed is not None and not self._streamed.is_whole:
-            what = LINGER  # what is left of the body is read and dropped
         if response.framing is None:
-            expected = self._persistence(response, announced=False)
+            expected = what
+            if response.announced:  # would it go on, had it not said so?
+                expected = self._persistence(response, announced=False)
             fault = response.fault(keep_alive=expected is KEEP_ALIVE)
             if fault is not None:
                 # The client would take the next one for a part of this, or wait for ever.
                 app_log.error("The response to %r %s", response.request, fault, stack_info=True)
                 what = LINGER
+        if self._streamed is not None and not self._streamed.is_whole:
+            what = LINGER  # what is left of the body is read and dropped
         self._forget_exchange()
         if what is not KEEP_ALIVE and self._lifecycle is OPEN:
             self._close_gently(linger=what is LINGER)

@@ -261,6 +261,7 @@ class HTTPServer(TCPServer):
         unless the application handles that signal by itself.
         """
         super().add_sockets(sockets)
+        self._settings.io_loop = self.io_loop
         if process.task_id() is not None and isinstance(self.io_loop, IOLoop):
             drain_on_sigterm(self, self.io_loop)
 
@@ -274,7 +275,6 @@ class HTTPServer(TCPServer):
     ) -> asyncio.Protocol:
         if self._streams:
             return super().new_protocol(loop, address, room)
-        self._settings.io_loop = self.io_loop
         connection = HTTPConnection.of_server(self._settings, loop, address)
         if not room:
             self._without_room.add(connection)
