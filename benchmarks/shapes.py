@@ -89,7 +89,8 @@ def _one(name: str) -> tuple[Point, ...]:
     return (Point(0, CORPUS[name]),)
 
 
-_ALL = tuple(CONTENDERS)
+# The streamed ones answer uploads only.
+_ALL = tuple(name for name in CONTENDERS if not name.startswith("ours-streamed"))
 # One configuration of each server, the faster one.
 _SOME = (
     "ours-asyncio",
@@ -139,7 +140,7 @@ SHAPES = {
     "upload": Shape(
         "Upload of 100 MiB",
         (Point(0, with_body(UPLOAD_SIZE)),),
-        _SOME,
+        (*_SOME[:2], "ours-streamed", "ours-streamed-uvloop", *_SOME[2:]),
         "body",
         kind="upload",
     ),
