@@ -127,7 +127,11 @@ SHAPES = {
     "json": Shape("JSON POST of 1 KiB", _one("json"), _SOME, "body", weight=0.7),
     "large": Shape("Response of 64 KiB", _one("small"), _SOME, "large", weight=0.7),
     "connect": Shape(
-        "New connection for each request", _one("closing"), _SOME, "closing", weight=0.7
+        "New connection for each request",
+        _one("closing"),
+        (*_SOME[:2], "limit-asyncio", *_SOME[2:]),
+        "closing",
+        weight=0.7,
     ),
     "tls": Shape("Small GET over TLS, kept alive", _one("small"), _SOME, weight=0.7, tls=True),
     "processes": Shape(
