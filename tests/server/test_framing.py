@@ -466,6 +466,50 @@ def test_interim_response_is_no_answer(wire: Callable[..., Wire], logs: Logs) ->
     assert len(logs.errors()) == 1
 
 
+def test_informational_response_has_the_usual_reason(wire: Callable[..., Wire]) -> None:
+    def callback(request: HTTPRequest) -> None:
+        for code in 103, 102, 199:
+            request.connection.send_informational(code, [("Link", "</x>"), ("Link", "</y>")])
+        respond(request, headers=with_length(0))
+
+    connection = wire(callback)
+    connection.send(get())
+    links = b"\r\nLink: </x>\r\nLink: </y>\r\n\r\n"
+    assert connection.sent() == (
+        b"".join([b"HTTP/1.1 " + each + links for each in [b"103 Early Hints", b"102 Processing"]])
+        + b"HTTP/1.1 199 Unknown"
+        + links
+        + framed(b"")
+    )
+
+
+@pytest.mark.parametrize("code", [99, 100, 101, 200, 404])
+def test_what_is_no_informational_response_is_not_sent_as_one(
+    wire: Callable[..., Wire], code: int
+) -> None:
+    # 100 is the server's to send, 101 is final.
+    def callback(request: HTTPRequest) -> None:
+        with pytest.raises(ValueError, match="102 to 199"):
+            request.connection.send_informational(code, {})
+        answer(request)
+
+    connection = wire(callback)
+    connection.send(get())
+    assert connection.sent() == framed(b"ok")
+
+
+def test_informational_response_comes_before_the_response(wire: Callable[..., Wire]) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.connection.write_headers(OK, with_length(0))
+        with pytest.raises(RuntimeError, match="begun"):
+            request.connection.send_informational(103, {})
+        request.finish()
+
+    connection = wire(callback)
+    connection.send(get())
+    assert connection.sent() == framed(b"")
+
+
 def test_101_has_no_framing(wire: Callable[..., Wire]) -> None:
     headers = with_length(3, Upgrade="x", Connection="Upgrade")
     connection = wire(lambda request: respond(request, code=101, headers=headers))

@@ -353,6 +353,15 @@ def test_close_callback_runs_when_the_client_leaves_before_its_answer(wire: Wire
     assert events == ["left"]
 
 
+def test_delegate_sends_informational_responses(wire: Wired) -> None:
+    recorder = Recorder(head=lambda m: m.connection.send_informational(103, {"Link": "</x>"}))
+    end = wire(recorder)
+    end.send(post(b"body"))
+    assert end.sent() == b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + framed(b"body")
+    with pytest.raises(RuntimeError, match="after finish"):
+        recorder.messages[0].connection.send_informational(103, {})
+
+
 # --- Callbacks ------------------------------------------------------------------------------
 
 

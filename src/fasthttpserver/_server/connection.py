@@ -43,6 +43,7 @@ import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from enum import Enum
+from http.client import responses
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -644,6 +645,26 @@ class HTTPConnection(asyncio.Protocol):
         if response.write_headers(start_line, headers, keep_alive):
             response.write(chunk or b"", None)
         return self._writer.flushed()
+
+    def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
+        """Send an interim response, for instance 103 Early Hints (RFC 9110 section 15.2).
+
+        Nothing is sent to a client of HTTP/1.0, which does not know them.
+
+        Args:
+            code: 102 to 199. The server sends 100 by itself, and 101 is the end of HTTP.
+            headers: As for ``write_headers``.
+
+        Returns:
+            As ``write_headers``.
+
+        Raises:
+            ValueError: The status is another, or something in the head would end it early.
+            RuntimeError: The response has begun.
+        """
+        if not 102 <= code <= 199:
+            raise ValueError(f"An informational status is 102 to 199, not {code!r}")
+        return self.write_headers(("HTTP/1.1", code, responses.get(code, "Unknown")), headers)
 
     def finish(self) -> None:
         """End the current exchange: the next request is served, or the connection closed.

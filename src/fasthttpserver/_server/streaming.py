@@ -73,6 +73,11 @@ class RequestConnection:
         self._check("write_headers")
         return self._connection.write_headers(start_line, headers, chunk)
 
+    def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
+        """Send an interim response; see ``HTTPConnection.send_informational``."""
+        self._check("send_informational")
+        return self._connection.send_informational(code, headers)
+
     def write(self, chunk: bytes | str) -> Awaitable[None]:
         """Write a part of the response; see ``HTTPConnection.write``."""
         self._check("write")
