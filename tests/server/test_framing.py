@@ -510,6 +510,93 @@ def test_informational_response_comes_before_the_response(wire: Callable[..., Wi
     assert connection.sent() == framed(b"")
 
 
+# --- Trailers ----------------------------------------------------------------------------
+
+
+def with_trailers(trailers: Any, **fields: str) -> Callable[[HTTPRequest], None]:
+    """A callback that answers ``ok`` and trailers."""
+
+    def callback(request: HTTPRequest) -> None:
+        request.connection.write_headers(OK, HTTPHeaders(fields), b"ok")
+        request.connection.finish(trailers)
+
+    return callback
+
+
+@pytest.mark.parametrize(
+    "trailers",
+    [{"X-Sum": "1", "Y": 2}, [("X-Sum", "1"), ("Y", 2)], HTTPHeaders({"X-Sum": "1", "Y": "2"})],
+    ids=["mapping", "pairs", "HTTPHeaders"],
+)
+def test_trailers_follow_the_last_chunk(wire: Callable[..., Wire], trailers: Any) -> None:
+    connection = wire(with_trailers(trailers))
+    connection.send(get())
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    expected = head + b"2\r\nok\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n"
+    assert connection.sent() == expected
+    connection.send(get())  # the connection goes on
+    assert connection.sent() == expected
+    peer = h11.Connection(h11.CLIENT)
+    peer.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    peer.receive_data(expected)
+    assert isinstance(peer.next_event(), h11.Response)
+    assert isinstance(peer.next_event(), h11.Data)
+    end = peer.next_event()
+    assert isinstance(end, h11.EndOfMessage)
+    assert list(end.headers) == [(b"x-sum", b"1"), (b"y", b"2")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields", "response"),
+    [
+        (get(version="HTTP/1.0"), {}, b"HTTP/1.1 200 OK\r\n\r\nok"),
+        (get(), {"Content-Length": "2"}, framed(b"ok")),
+        (head(), {}, b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+    ids=["HTTP/1.0", "Content-Length", "HEAD"],
+)
+def test_trailers_are_left_out_where_there_is_no_place_for_them(
+    wire: Callable[..., Wire], request_: bytes, fields: dict[str, str], response: bytes
+) -> None:
+    connection = wire(with_trailers({"X-Sum": "1"}, **fields))
+    connection.send(request_)
+    assert connection.sent() == response
+
+
+@pytest.mark.parametrize(
+    "trailers",
+    [
+        {"Content-Length": "5"},  # RFC 9110 section 6.5.1: it would change the framing
+        {"transfer-encoding": "chunked"},
+        {"Bad name": "x"},
+        {"X": "a\r\nY: b"},
+        {"X": "a\0"},
+    ],
+)
+def test_trailers_that_clients_would_misread_end_the_connection(
+    wire: Callable[..., Wire], logs: Logs, trailers: dict[str, str]
+) -> None:
+    connection = wire(with_trailers(trailers))
+    connection.send(get())
+    assert b"0\r\n" not in connection.sent()  # it does not look whole
+    assert connection.ended
+    assert len(logs.errors()) == 1
+
+
+def test_trailers_of_an_own_response_are_the_applications_to_write(
+    wire: Callable[..., Wire],
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.write(framed(b"ok"))
+        with pytest.raises(RuntimeError, match="write_headers"):
+            request.connection.finish({"X-Sum": "1"})
+        request.finish()
+
+    connection = wire(callback)
+    connection.send(get())
+    assert connection.sent() == framed(b"ok")
+
+
 def test_101_has_no_framing(wire: Callable[..., Wire]) -> None:
     headers = with_length(3, Upgrade="x", Connection="Upgrade")
     connection = wire(lambda request: respond(request, code=101, headers=headers))

@@ -362,6 +362,16 @@ def test_delegate_sends_informational_responses(wire: Wired) -> None:
         recorder.messages[0].connection.send_informational(103, {})
 
 
+def test_delegate_ends_its_response_with_trailers(wire: Wired) -> None:
+    def respond(message: Message) -> None:
+        message.connection.write_headers(ResponseStartLine("", 200, "OK"), HTTPHeaders(), b"ok")
+        message.connection.finish({"X-Sum": "1"})
+
+    end = wire(Recorder(head=respond))
+    end.send(get())
+    assert end.sent().endswith(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")
+
+
 # --- Callbacks ------------------------------------------------------------------------------
 
 

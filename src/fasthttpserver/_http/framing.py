@@ -7,11 +7,12 @@ would leave a client waiting, or let a header end early, these do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from fasthttpserver._http.fields import canonical_names
 from fasthttpserver._http.headers import HTTPHeaders
+from fasthttpserver._parsing.known_fields import NOT_IN_TRAILERS
 from fasthttpserver.errors import HTTPOutputError
 
 __all__ = ["ResponseFraming"]
@@ -105,17 +106,26 @@ class ResponseFraming:
                 raise HTTPOutputError("Tried to write more data than Content-Length")
         return chunk
 
-    def end(self) -> bytes:
+    def end(self, trailers: Any = None) -> bytes:
         """Return what ends the body.
+
+        Args:
+            trailers: Fields that follow a chunked body, as the headers; of any other they are
+                left out, as there is no place for them.
 
         Raises:
             HTTPOutputError: It was less than Content-Length announced.
+            ValueError, TypeError: As for a head; or it is no field for a trailer.
         """
         if self._remaining and not self.silent:
             raise HTTPOutputError(
                 f"Tried to write {self._remaining} bytes less than Content-Length"
             )
-        return b"0\r\n\r\n" if self.chunked else b""
+        if not self.chunked:
+            return b""
+        if not trailers:
+            return b"0\r\n\r\n"
+        return _joined("0", _field_lines(_with_get_all(trailers), NOT_IN_TRAILERS))
 
 
 def _with_get_all(headers: Any) -> Any:
@@ -141,10 +151,16 @@ def _serialize(code: int, reason: str, headers: Any) -> bytes:
     # None of these says what it found: it gets into logs, and may be a client's.
     if _ILLEGAL.search(reason):
         raise ValueError("Illegal characters (CR or LF) in reason")
-    lines = [f"HTTP/1.1 {code} {reason}"]
+    return _joined(f"HTTP/1.1 {code} {reason}", _field_lines(headers))
+
+
+def _field_lines(headers: Any, forbidden: Container[str] = ()) -> list[str]:
+    lines = []
     for name, value in headers.get_all():
         if not _TOKEN.fullmatch(name):
             raise ValueError("Illegal header name")
+        if forbidden and canonical_names[name] in forbidden:
+            raise ValueError(f"{name} may not be in a trailer")  # RFC 9110 section 6.5.1
         if isinstance(value, bytes):
             value = value.decode("latin-1")
         elif not isinstance(value, str):
@@ -154,4 +170,8 @@ def _serialize(code: int, reason: str, headers: Any) -> bytes:
         if _ILLEGAL.search(value):
             raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")
         lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return lines
+
+
+def _joined(first: str, lines: list[str]) -> bytes:
+    return "\r\n".join([first, *lines, "", ""]).encode("latin-1")

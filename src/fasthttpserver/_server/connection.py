@@ -666,12 +666,18 @@ class HTTPConnection(asyncio.Protocol):
             raise ValueError(f"An informational status is 102 to 199, not {code!r}")
         return self.write_headers(("HTTP/1.1", code, responses.get(code, "Unknown")), headers)
 
-    def finish(self) -> None:
+    def finish(self, trailers: Any = None) -> None:
         """End the current exchange: the next request is served, or the connection closed.
 
+        Args:
+            trailers: Fields to follow the body (RFC 9110 section 6.5), as the headers of
+                ``write_headers``. They are left out where the body is not chunked.
+
         Raises:
-            RuntimeError: The exchange is over, and had ``write_headers``.
+            RuntimeError: The exchange is over, and had ``write_headers``; or it had none, and
+                there are trailers.
             HTTPOutputError: The body is shorter than Content-Length announced.
+            ValueError: A trailer would end early, or change how the response is read.
         """
         response = self.leave_fast_path()
         if response is None or response.request._finish_time is not None:
@@ -683,7 +689,7 @@ class HTTPConnection(asyncio.Protocol):
         elif not response.wrote:
             self._finish_unanswered(response.request)
         else:
-            response.finish()
+            response.finish(trailers)
 
     def _finish_unanswered(self, request: HTTPRequest) -> None:
         """End an exchange without a response, so that the next one is not taken for it."""

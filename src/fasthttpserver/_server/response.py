@@ -173,17 +173,25 @@ class Response:
 
     # --- Ending -------------------------------------------------------------------------
 
-    def finish(self) -> None:
+    def finish(self, trailers: Any = None) -> None:
         """End it: what was written is all of it.
+
+        Args:
+            trailers: As for ``ResponseFraming.end``.
 
         Raises:
             HTTPOutputError: The body is shorter than Content-Length announced.
+            RuntimeError: There are trailers, and the framing is the application's own.
+            ValueError, TypeError: As for ``ResponseFraming.end``.
         """
-        if self.framing is not None:
+        if self.framing is None:
+            if trailers:
+                raise RuntimeError("trailers are for responses that write_headers() has begun")
+        else:
             try:
-                end = self.framing.end()
-            except HTTPOutputError:
-                self._connection.close()
+                end = self.framing.end(trailers)
+            except Exception:
+                self._connection.close()  # nothing that was sent may look whole
                 raise
             if end:
                 self.emit(end)

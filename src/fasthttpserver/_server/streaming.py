@@ -83,10 +83,14 @@ class RequestConnection:
         self._check("write")
         return self._connection.write(chunk)
 
-    def finish(self) -> None:
-        """End the response. If the request is not whole yet, the connection is closed then."""
+    def finish(self, trailers: Any = None) -> None:
+        """End the response. If the request is not whole yet, the connection is closed then.
+
+        Args:
+            trailers: As for ``HTTPConnection.finish``.
+        """
         if self._request._finish_time is None:  # a second time is tolerated, as in Tornado
-            self._connection.finish()
+            self._connection.finish(trailers)
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run when the client has gone before the response was finished."""
