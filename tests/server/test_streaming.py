@@ -6,10 +6,23 @@ import asyncio
 import threading
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import OK, Logs, Served, answer, eventually, framed, get, post, split, status_of
+from helpers import (
+    OK,
+    Certificates,
+    Logs,
+    Served,
+    answer,
+    eventually,
+    framed,
+    get,
+    post,
+    split,
+    status_of,
+)
 from wire import Wire
 
 from fasthttpserver import HTTPRequest
@@ -370,6 +383,36 @@ def test_delegate_ends_its_response_with_trailers(wire: Wired) -> None:
     end = wire(Recorder(head=respond))
     end.send(get())
     assert end.sent().endswith(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")
+
+
+def test_delegate_learns_of_the_transport_without_taking_the_stream(serve: Serve) -> None:
+    facts: list[Any] = []
+
+    def ask(message: Message) -> None:
+        about = message.connection.get_extra_info
+        facts.extend([about("sockname"), about("peername"), about("ssl_object"), about("x", 5)])
+
+    served = serve(Recorder(head=ask))
+    client = served.connect()
+    client.ask(get())
+    assert facts == [client.socket.getpeername(), client.address, None, 5]
+    assert served.connection._stream is None
+
+
+def test_delegate_learns_of_tls(serve: Serve, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    facts: list[Any] = []
+
+    def ask(message: Message) -> None:
+        facts.append(message.connection.get_extra_info("ssl_object").version())
+
+    served = serve(
+        Recorder(head=ask),
+        ssl_options={"certfile": certificates.certfile, "keyfile": certificates.keyfile},
+    )
+    client = served.connect(context=certificates.client_context())
+    client.ask(get())
+    assert facts == [client.socket.version()]  # type: ignore[attr-defined]
 
 
 # --- Callbacks ------------------------------------------------------------------------------

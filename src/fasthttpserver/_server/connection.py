@@ -1161,6 +1161,15 @@ class HTTPConnection(asyncio.Protocol):
         """Whether the bytes go through TLS."""
         return self._transport.get_extra_info("ssl_object") is not None
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Ask the transport, as ``asyncio.BaseTransport.get_extra_info``.
+
+        Args:
+            name: For instance ``sockname``, ``peername`` or ``ssl_object``.
+            default: What to return if the transport does not know.
+        """
+        return self._transport.get_extra_info(name, default)
+
     @property
     def address_family(self) -> socket.AddressFamily:
         """The kind of socket, from the shape of the address, so that a closed one tells too."""

@@ -61,6 +61,10 @@ class RequestConnection:
         """The stream of the connection."""
         return self._connection.stream
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Ask the transport; see ``HTTPConnection.get_extra_info``."""
+        return self._connection.get_extra_info(name, default)
+
     @property
     def no_keep_alive(self) -> bool:
         """Whether the connection is closed after the response."""
