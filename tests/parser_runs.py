@@ -31,6 +31,9 @@ class Seen:
 def attributes(message: RequestMessage, body: bytes) -> dict[str, Any]:
     """Everything that a message tells."""
     names = ("method", "uri", "version", "keep_alive", "upgrade", "expect_continue", "authority")
+    assert message.raw_fields == [
+        (name.lower().encode(), value.encode("latin-1")) for name, value in message.fields
+    ]
     return {
         **{name: getattr(message, name) for name in names},
         "fields": message.fields,

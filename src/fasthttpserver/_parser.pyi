@@ -60,6 +60,10 @@ class RequestMessage:
         """A new list of header fields in their order: canonical names, trimmed values."""
 
     @property
+    def raw_fields(self) -> list[tuple[bytes, bytes]]:
+        """A new list of header fields in their order, as bytes: names in lower case."""
+
+    @property
     def trailers(self) -> list[tuple[str, str]]:
         """Trailer fields of a chunked body, but those that a trailer may not set."""
 

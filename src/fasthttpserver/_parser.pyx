@@ -76,6 +76,7 @@ from fasthttpserver._parsing.names cimport (
     add_name,
     find_name,
     write_canonical,
+    write_lower,
 )
 from fasthttpserver._parsing.reading cimport (
     ACCEPTED,
@@ -251,23 +252,43 @@ cdef list _NAME_OBJECTS = []  # what the table borrows from
 cdef void _fill_names():
     memset(_NAMES, 0, sizeof(_NAMES))
     cdef bytes raw
+    cdef bytes lower
     cdef str text
     for text in COMMON_NAMES:
-        for raw in {text.encode(), text.lower().encode()}:
-            _NAME_OBJECTS.append((raw, text))
-            add_name(_NAMES, PyBytes_AS_STRING(raw), <uint32_t>len(raw), <PyObject*>text)
+        lower = text.lower().encode()
+        for raw in {text.encode(), lower}:
+            _NAME_OBJECTS.append((raw, text, lower))
+            add_name(
+                _NAMES,
+                PyBytes_AS_STRING(raw),
+                <uint32_t>len(raw),
+                <PyObject*>text,
+                <PyObject*>lower,
+            )
 
 _fill_names()
 
 
 cdef str _field_name(const char* at, uint32_t size):
-    cdef PyObject* known = find_name(_NAMES, at, size)
+    cdef const Name* known = find_name(_NAMES, at, size)
     if known != NULL:
-        return <str>known
+        return <str>known.text
     # A new string to write into: bytes of length 1 are shared by the whole interpreter.
     cdef str canonical = PyUnicode_New(size, 127)
     write_canonical(<char*>PyUnicode_1BYTE_DATA(canonical), at, size)
     return canonical
+
+
+cdef bytes _lower_name(const char* at, uint32_t size):
+    cdef const Name* known = find_name(_NAMES, at, size)
+    if known != NULL:
+        return <bytes>known.lower
+    # A new one to write into, as above.
+    cdef bytes lower = at[:size]
+    if size == 1:
+        return lower.lower()
+    write_lower(PyBytes_AS_STRING(lower), at, size)
+    return lower
 
 
 cdef list _field_items(const char* head, Field* fields, uint32_t count):
@@ -391,6 +412,25 @@ cdef class RequestMessage:
         return _field_items(
             PyBytes_AS_STRING(self._head) + self._base, self._fields, self._count
         )
+
+    @property
+    def raw_fields(self):
+        cdef list items = []
+        cdef Field field  # a copy: several threads may read one message
+        cdef const char* head
+        cdef bytes name
+        cdef uint32_t i
+        if self._head is None:
+            return items
+        head = PyBytes_AS_STRING(self._head) + self._base
+        for i in range(self._count):
+            field = self._fields[i]
+            trim(head, &field.value_at, &field.value_size)
+            items.append((
+                _lower_name(head + field.name_at, field.name_size),
+                PyBytes_FromStringAndSize(head + field.value_at, field.value_size),
+            ))
+        return items
 
     @property
     def trailers(self):

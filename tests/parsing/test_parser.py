@@ -1024,6 +1024,13 @@ def test_unread_is_what_waits_behind_the_message() -> None:
     assert parser.receiving_head
 
 
+@pytest.mark.parametrize("name", ["A", "a", "X-Odd", "x-oDD", "Content-Type", "content-type"])
+def test_raw_fields_have_names_in_lower_case_and_values_as_they_came(name: str) -> None:
+    message = parse_one(GET + name.encode() + b": \tA\xe9b \r\n\r\n")
+    assert message.raw_fields == [(b"host", b"a"), (name.lower().encode(), b"A\xe9b")]
+    assert RequestMessage("GET", "/").raw_fields == []
+
+
 # --- Piece by piece -----------------------------------------------------------------------
 
 

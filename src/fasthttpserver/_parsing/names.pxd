@@ -1,6 +1,6 @@
-"""Field names: a table of those that clients write, and the canonical form of all others. C only.
+"""Field names: a table of those that clients write, and the form of all others. C only.
 
-Most names of a request are among a hundred. Their `str` objects are made once, at import, and
+Most names of a request are among a hundred. Their objects are made once, at import, and
 found by the bytes of the name, so that a name costs neither an object nor a conversion. The
 parser owns the table. It has open addressing, is filled once and only read after that.
 """
@@ -15,8 +15,9 @@ cdef enum:
 
 
 cdef struct Name:
-    const char* raw  # borrowed, as `text` is, from objects that live as long as the table
-    PyObject* text   # NULL in an empty slot
+    const char* raw  # borrowed, as the objects are, from what lives as long as the table
+    PyObject* text   # a str in canonical form; NULL in an empty slot
+    PyObject* lower  # bytes in lower case
     uint32_t size
 
 
@@ -30,22 +31,25 @@ cdef inline uint32_t slot_of(const char* at, uint32_t size) noexcept nogil:
 
 
 cdef inline void add_name(
-    Name* names, const char* raw, uint32_t size, PyObject* text
+    Name* names, const char* raw, uint32_t size, PyObject* text, PyObject* lower
 ) noexcept nogil:
     cdef uint32_t slot = slot_of(raw, size)
     while names[slot].text != NULL:
         slot = (slot + 1) & (NAME_SLOTS - 1)
     names[slot].raw = raw
     names[slot].text = text
+    names[slot].lower = lower
     names[slot].size = size
 
 
-cdef inline PyObject* find_name(const Name* names, const char* at, uint32_t size) noexcept nogil:
-    """Return the canonical form of a name, borrowed; NULL if it is not in the table."""
+cdef inline const Name* find_name(
+    const Name* names, const char* at, uint32_t size
+) noexcept nogil:
+    """Return what is known of a name; NULL if it is not in the table."""
     cdef uint32_t slot = slot_of(at, size)
     while names[slot].text != NULL:
         if names[slot].size == size and memcmp(names[slot].raw, at, size) == 0:
-            return names[slot].text
+            return &names[slot]
         slot = (slot + 1) & (NAME_SLOTS - 1)
     return NULL
 
@@ -64,3 +68,14 @@ cdef inline void write_canonical(char* to, const char* at, uint32_t size) noexce
             c += 32
         to[i] = c
         first = c == b"-"
+
+
+cdef inline void write_lower(char* to, const char* at, uint32_t size) noexcept nogil:
+    """Write a name in lower case."""
+    cdef char c
+    cdef uint32_t i
+    for i in range(size):
+        c = at[i]
+        if b"A" <= c <= b"Z":
+            c += 32
+        to[i] = c
