@@ -100,11 +100,28 @@ class ResponseFraming:
             return b""
         if self.chunked:
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        self._count(len(chunk))
+        return chunk
+
+    def around(self, size: int) -> tuple[bytes, bytes]:
+        """Return what goes before and after a piece of the body that is sent by itself.
+
+        Args:
+            size: Of the piece, in bytes; not 0.
+
+        Raises:
+            HTTPOutputError: It is more than Content-Length announced.
+        """
+        if self.chunked:
+            return b"%x\r\n" % size, b"\r\n"
+        self._count(size)
+        return b"", b""
+
+    def _count(self, size: int) -> None:
         if self._remaining is not None:
-            self._remaining -= len(chunk)
+            self._remaining -= size
             if self._remaining < 0:
                 raise HTTPOutputError("Tried to write more data than Content-Length")
-        return chunk
 
     def end(self, trailers: Any = None) -> bytes:
         """Return what ends the body.

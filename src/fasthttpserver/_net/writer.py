@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from fasthttpserver._net.sockets import unacknowledged
 from fasthttpserver.errors import StreamClosedError
@@ -24,6 +24,8 @@ __all__ = ["Writer"]
 # costs a copy of them, and a cork must not hold more than the client may take.
 _LARGE_CHUNK = 65_536
 _MANY_CHUNKS = 64
+# A file is sent in pieces of so many bytes, each of which is progress for the deadline.
+_FILE_PIECE = 1 << 20
 
 
 class Writer:
@@ -39,6 +41,8 @@ class Writer:
 
     __slots__ = (
         "_callback",
+        "_count",
+        "_file",
         "_futures",
         "_loop",
         "_resume",
@@ -74,6 +78,8 @@ class Writer:
         self._futures: list[asyncio.Future[None]] | None = None  # few need it
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._written = 0
+        self._count: Callable[[int], None] | None = None  # is told of bytes that are sent
+        self._file: asyncio.Future[int] | None = None  # what the kernel sends by itself
 
     # --- Sending ------------------------------------------------------------------------
 
@@ -101,7 +107,7 @@ class Writer:
     def flush(self) -> None:
         """Hand what is corked to the transport now."""
         chunks = self.chunks
-        if chunks and not self.closed:
+        if chunks and not self.closed and self._file is None:
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.clear()
             if self._transport.is_closing():
@@ -111,6 +117,7 @@ class Writer:
 
     def count_writes(self, add: Callable[[int], None]) -> None:
         """Have `add` called with the number of bytes of each write, from now on."""
+        self._count = add
         write = self.transport_write
 
         def counted(data: bytes) -> None:
@@ -118,6 +125,82 @@ class Writer:
             write(data)
 
         self.transport_write = counted
+
+    # --- Files ----------------------------------------------------------------------------
+
+    async def send_file(
+        self, file: IO[bytes], offset: int, count: int, then: Callable[[], None]
+    ) -> int:
+        """Send a part of a file, and wait until it has left.
+
+        What is written meanwhile leaves after it.
+
+        Args:
+            file: With a position that may be set.
+            offset, count: Which bytes of it.
+            then: As for ``resume``.
+
+        Returns:
+            How many bytes were sent: fewer if the file has no more.
+
+        Raises:
+            StreamClosedError: The peer has gone.
+        """
+        sent = 0
+        if count > _LARGE_CHUNK:  # a small one leaves together with its head
+            sent = await self._send_by_kernel(file, offset, count, then)
+        file.seek(offset + sent)
+        while sent < count and (piece := file.read(min(_LARGE_CHUNK, count - sent))):
+            self.send(piece)
+            await self.flushed()
+            sent += len(piece)
+        return sent
+
+    async def _send_by_kernel(
+        self, file: IO[bytes], offset: int, count: int, then: Callable[[], None]
+    ) -> int:
+        """Send what can be sent without being read: of a real file, on plain TCP and asyncio."""
+        await self.flushed()
+        sent = 0
+        self.pause()
+        try:
+            while sent < count:
+                self._file = self._loop.create_task(
+                    self._loop.sendfile(
+                        self._transport,
+                        file,
+                        offset + sent,
+                        min(count - sent, _FILE_PIECE),
+                        fallback=False,
+                    )
+                )
+                piece = await self._file
+                if not piece:
+                    break
+                sent += piece
+                self._written += piece
+                if self._count is not None:
+                    self._count(piece)
+        except (NotImplementedError, RuntimeError):
+            pass  # uvloop, TLS, a file that the system does not know
+        except ConnectionError as error:
+            raise StreamClosedError(error) from error
+        except asyncio.CancelledError:
+            if self.closed:
+                raise StreamClosedError(self.error) from None
+            raise
+        finally:
+            self._file = None
+            if not self.closed:
+                self.flush()
+                if not self._transport.get_write_buffer_size():  # or the transport will say so
+                    self.resume(then)
+        return sent
+
+    def _stop_file(self) -> None:
+        # It has to be over when the transport closes its socket, or it would never be.
+        if self._file is not None:
+            self._file.cancel()
 
     # --- Back-pressure --------------------------------------------------------------------
 
@@ -236,12 +319,14 @@ class Writer:
         if not self.closed:
             self.flush()
             self.closed = True
+            self._stop_file()
             self._transport.close()
 
     def abort(self) -> None:
         """Close at once: what was not handed to the kernel is dropped."""
         self.chunks.clear()
         self.closed = True
+        self._stop_file()
         self._transport.abort()
 
     def reset(self) -> None:
@@ -258,6 +343,7 @@ class Writer:
     def lost(self, error: Exception | None) -> None:
         """Take note of the end: the transport's ``connection_lost``."""
         self.closed = self.gone = True
+        self._stop_file()
         self.waiting = False
         self._cancel_resume()
         self.chunks.clear()

@@ -39,13 +39,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from enum import Enum
 from http.client import responses
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
 from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
@@ -646,6 +647,41 @@ class HTTPConnection(asyncio.Protocol):
             response.write(chunk or b"", None)
         return self._writer.flushed()
 
+    async def send_file(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> None:
+        """Send a part of a file as a part of the body, after ``write_headers``.
+
+        The kernel sends it by itself where it can: a file of the system's, larger than a few
+        pieces of a body, on plain TCP and asyncio. Otherwise it is read in pieces, each when
+        the one before has left. It is to be awaited before anything else is written.
+
+        Args:
+            file: Open for reading, binary; its position is moved.
+            offset: Where to begin.
+            count: How many bytes; None for all that follow.
+
+        Raises:
+            ValueError: A number is negative.
+            RuntimeError: The exchange is over, or has not begun with ``write_headers``.
+            HTTPOutputError: It is more than Content-Length announced; or more than the file
+                has, and the connection is aborted.
+            StreamClosedError: The client has gone.
+        """
+        if offset < 0 or (count is not None and count < 0):
+            raise ValueError("offset and count must not be negative")
+        if count is None:
+            count = max(0, file.seek(0, os.SEEK_END) - offset)
+        response = self.leave_fast_path()
+        if self._ends():
+            await self._writer.flushed()  # which raises
+        elif (
+            response is None
+            or response.request._finish_time is not None
+            or response.framing is None
+        ):
+            raise RuntimeError("send_file() without a response that write_headers() has begun")
+        else:
+            await response.send_file(file, offset, count, self._flushed)
+
     def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
         """Send an interim response, for instance 103 Early Hints (RFC 9110 section 15.2).
 
@@ -1029,7 +1065,7 @@ class HTTPConnection(asyncio.Protocol):
         self._lifecycle = CLOSED
         self._writer.abort()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Abort, and let the client see that what it has is not all."""
         self._fast = False
         self.leave_fast_path()
@@ -1079,7 +1115,7 @@ class HTTPConnection(asyncio.Protocol):
         """
         parser = self._parser
         if self._lifecycle is OPEN and (self._request is not None or self._writer.waiting):
-            self._reset()
+            self.reset()
         elif self._lifecycle is OPEN and (parser.receiving_head or parser.receiving_body):
             self.refuse(HTTPInputError("Timeout reading the request", 408))
             self.abort()
@@ -1131,7 +1167,7 @@ class HTTPConnection(asyncio.Protocol):
         elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
             self.refuse(HTTPInputError("Timeout reading headers", 408))
         elif waiting is Waiting.WRITING:
-            self._reset()
+            self.reset()
         elif waiting is Waiting.LINGERING:
             self.abort()
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._parser import ResponseChecker
@@ -44,6 +44,7 @@ class Response:
         "_write_callback",
         "_writer",
         "_checker",
+        "_sends_file",
         "access",
         "ending",
         "framing",
@@ -66,6 +67,7 @@ class Response:
         self.access = access
         self.mark = len(writer.chunks)  # how many chunks were corked before it
         self.wrote = False
+        self._sends_file = False
         self.framing: ResponseFraming | None = None  # None: the application's own
         self._checker: ResponseChecker | None = None  # of the application's own, if it is checked
         if checked:
@@ -91,8 +93,10 @@ class Response:
 
         Raises:
             HTTPOutputError: It is more than Content-Length announced.
+            RuntimeError: A file is being sent.
         """
         framing = self.framing
+        self._check_file()
         if framing is None:
             if chunk:
                 self.take(chunk)
@@ -105,6 +109,50 @@ class Response:
                 raise
             self.emit(chunk)
         self._expect_written(callback)
+
+    async def send_file(
+        self, file: IO[bytes], offset: int, count: int, then: Callable[[], None]
+    ) -> None:
+        """Send a part of a file as a part of the body, after ``write_headers``.
+
+        Args:
+            file, offset, count, then: As for ``Writer.send_file``.
+
+        Raises:
+            StreamClosedError: The client has gone.
+            HTTPOutputError: It is more than Content-Length announced, or more than the file has.
+            RuntimeError: Another one is being sent.
+        """
+        framing = self.framing
+        assert framing is not None
+        self._check_file()
+        if framing.silent or not count:
+            return
+        try:
+            before, after = framing.around(count)
+        except HTTPOutputError:
+            self._connection.close()
+            raise
+        if before:
+            self.emit(before)
+        sent = 0
+        self._sends_file = True
+        try:
+            sent = await self._writer.send_file(file, offset, count, then)
+        finally:
+            self._sends_file = False
+            if self.access is not None:
+                self.access.size += sent
+            if sent < count and not self._writer.closed:
+                self._connection.reset()  # nothing else tells the client that this is not all
+        if sent < count:
+            raise HTTPOutputError(f"The file ended {count - sent} bytes early")
+        if after and self._connection.response is self:
+            self.emit(after)
+
+    def _check_file(self) -> None:
+        if self._sends_file:
+            raise RuntimeError("send_file() has not been awaited")
 
     def take(self, chunk: bytes) -> None:
         """Take note of bytes of the application's own, which are sent by somebody else."""
@@ -181,13 +229,15 @@ class Response:
 
         Raises:
             HTTPOutputError: The body is shorter than Content-Length announced.
-            RuntimeError: There are trailers, and the framing is the application's own.
+            RuntimeError: A file is being sent; or there are trailers, and the framing is the
+                application's own.
             ValueError, TypeError: As for ``ResponseFraming.end``.
         """
         if self.framing is None:
             if trailers:
                 raise RuntimeError("trailers are for responses that write_headers() has begun")
         else:
+            self._check_file()
             try:
                 end = self.framing.end(trailers)
             except Exception:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.replies import CONTINUE
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
@@ -86,6 +86,13 @@ class RequestConnection:
         """Write a part of the response; see ``HTTPConnection.write``."""
         self._check("write")
         return self._connection.write(chunk)
+
+    def send_file(
+        self, file: IO[bytes], offset: int = 0, count: int | None = None
+    ) -> Awaitable[None]:
+        """Send a part of a file as a part of the body; see ``HTTPConnection.send_file``."""
+        self._check("send_file")
+        return self._connection.send_file(file, offset, count)
 
     def finish(self, trailers: Any = None) -> None:
         """End the response. If the request is not whole yet, the connection is closed then.
