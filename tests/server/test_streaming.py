@@ -553,3 +553,23 @@ def test_compressed_bodies_are_not_streamed() -> None:
 
     with pytest.raises(ValueError, match="decompress_request"):
         HTTPServer(answer, stream_request_body=True, decompress_request=True)
+
+
+def test_client_sees_that_an_aborted_answer_is_not_whole(serve: Serve) -> None:
+    def respond(message: Message) -> None:
+        message.connection.write_headers(ResponseStartLine("", 200, "OK"), {}, b"half")
+        message.connection.abort()
+
+    client = serve(Recorder(head=respond)).connect()
+    client.send(get(version="HTTP/1.0"))  # whose answer ends with the connection
+    with pytest.raises(ConnectionResetError):
+        client.read_to_end()
+
+
+def test_abort_after_finish_does_not_meet_the_next_request(wire: Wired) -> None:
+    recorder = Recorder()
+    end = wire(recorder)
+    end.send(get("/1"))
+    recorder.messages[0].connection.abort()
+    end.send(get("/2"))
+    assert end.sent() == framed(b"") + framed(b"")

@@ -123,6 +123,11 @@ class RequestConnection:
         """Close the connection; see ``HTTPConnection.close``."""
         self._connection.close()
 
+    def abort(self) -> None:
+        """Close the connection so that the client sees that its answer is not whole."""
+        if self._request._finish_time is None:
+            self._connection.reset()
+
 
 class StreamedRequests:
     """The requests of one connection, given to delegates piece by piece.
