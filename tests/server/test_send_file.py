@@ -76,7 +76,7 @@ def unchunked(client: Client) -> bytes:
 )
 @pytest.mark.parametrize("real", [True, False], ids=["file", "memory"])
 def test_part_of_a_file_is_sent(
-    serve: Serve, file: IO[bytes], offset: int, count: int | None, real: bool
+    file: IO[bytes], serve: Serve, offset: int, count: int | None, real: bool
 ) -> None:
     source = file if real else io.BytesIO(CONTENT)
     expected = CONTENT[offset:] if count is None else CONTENT[offset : offset + count]
@@ -106,7 +106,7 @@ class Unreadable:
 
 
 def test_kernel_sends_a_large_file_by_itself_on_asyncio(
-    serve: Serve, file: IO[bytes], loop_kind: str
+    file: IO[bytes], serve: Serve, loop_kind: str
 ) -> None:
     if loop_kind != "asyncio":
         pytest.skip("uvloop has no sendfile")
@@ -135,7 +135,7 @@ def test_head_sends_nothing(wire: Wired, file: IO[bytes]) -> None:
     assert sent.endswith(b"\r\n\r\n")
 
 
-def test_access_log_knows_the_size(serve: Serve, file: IO[bytes]) -> None:
+def test_access_log_knows_the_size(file: IO[bytes], serve: Serve) -> None:
     sizes = []
     served = serve(
         sender(file, len(CONTENT)), access_log=lambda access, ip: sizes.append(access.size) or ""
@@ -158,7 +158,7 @@ def test_access_log_knows_the_size(serve: Serve, file: IO[bytes]) -> None:
     ids=["write", "finish", "send_file"],
 )
 def test_nothing_else_is_written_before_it_has_left(
-    serve: Serve, file: IO[bytes], do: Callable[[HTTPRequest], Any]
+    file: IO[bytes], serve: Serve, do: Callable[[HTTPRequest], Any]
 ) -> None:
     async def callback(request: HTTPRequest) -> None:
         connection = request.connection
@@ -206,7 +206,7 @@ def test_more_than_content_length_is_an_error(wire: Wired, logs: Logs) -> None:
 @pytest.mark.parametrize("length", [None, len(CONTENT) + 1], ids=["chunked", "length"])
 @pytest.mark.parametrize("size", [2, 200_000, len(CONTENT)])
 def test_file_that_ends_early_aborts_the_connection(
-    serve: Serve, logs: Logs, file: IO[bytes], length: int | None, size: int
+    file: IO[bytes], serve: Serve, logs: Logs, length: int | None, size: int
 ) -> None:
     served = serve(sender(file, length, len(CONTENT) - size, size + 1))
     client = served.connect()
@@ -218,7 +218,7 @@ def test_file_that_ends_early_aborts_the_connection(
     assert "closing connection" in error
 
 
-def test_client_that_leaves_ends_it(serve: Serve, file: IO[bytes]) -> None:
+def test_client_that_leaves_ends_it(file: IO[bytes], serve: Serve) -> None:
     ended = threading.Event()
     errors: list[Any] = []
 
@@ -234,7 +234,7 @@ def test_client_that_leaves_ends_it(serve: Serve, file: IO[bytes]) -> None:
     assert isinstance(errors[0], StreamClosedError)
 
 
-def test_client_that_takes_nothing_meets_the_write_timeout(serve: Serve, file: IO[bytes]) -> None:
+def test_client_that_takes_nothing_meets_the_write_timeout(file: IO[bytes], serve: Serve) -> None:
     ended = threading.Event()
     errors: list[Any] = []
 
@@ -307,7 +307,7 @@ def test_server_that_closes_ends_it(serve: Serve, tmp_path: Path) -> None:
         assert isinstance(errors[0], StreamClosedError)
 
 
-def test_delegates_have_it_too(serve: Serve, file: IO[bytes]) -> None:
+def test_delegates_have_it_too(file: IO[bytes], serve: Serve) -> None:
     class Message:
         def __init__(self, connection: Any) -> None:
             self.connection = connection
