@@ -141,6 +141,20 @@ class RequestParser(Generic[_M]):
             RuntimeError: The message was begun with ``next_event``.
         """
 
+    def next_message(self, data: bytes | bytearray | memoryview | None = None, /) -> _M | None:
+        """Return the next request, whole if all of it is here, or else its head.
+
+        Args:
+            data: As for ``next_request``.
+
+        After a head alone, ``receiving_body`` is true, and ``next_event`` goes on with its
+        body. One in chunks is never taken for here.
+
+        Raises:
+            HTTPInputError: As ``next_request``.
+            RuntimeError: The message was begun otherwise.
+        """
+
     def next_event(self) -> _M | bytes | EndOfMessage | None:
         """Return a request's head, then pieces of its body, then ``END_OF_MESSAGE``.
 

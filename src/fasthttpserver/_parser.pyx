@@ -589,6 +589,33 @@ cdef class RequestParser:
         self._busy = False
         return message
 
+    @cython.binding(False)
+    def next_message(self, data=None, /):
+        if data is not None:
+            self._receive(data)
+        if self._message is not None:
+            raise RuntimeError("this message was begun otherwise; go on with that")
+        cdef RequestMessage message = None
+        cdef int step
+        self._enter()
+        while True:
+            step = self._step()
+            if step == NEED_DATA:
+                break
+            if step == GOT_DATA:
+                self._collect()
+            elif self._stage == END:
+                message = self._take_message()
+                if self._body != NULL:
+                    message.body = self._take_body()
+                break
+            elif self._stage == CHUNKS or self._reading.body_remaining > self._unread():
+                self._streaming = True
+                message = self._message
+                break
+        self._busy = False
+        return message
+
     def next_event(self):
         cdef object event = None
         cdef int step
@@ -663,6 +690,9 @@ cdef class RequestParser:
 
     @property
     def unread(self):
+        return self._unread()
+
+    cdef inline uint64_t _unread(self):
         if self._data is None:
             return 0
         return PyBytes_GET_SIZE(self._data) - self._pos + self._pending_size
@@ -734,7 +764,7 @@ cdef class RequestParser:
 
     cdef int _drop_input(self) except -1:
         if self._data is not None:
-            self._stream_offset += self.unread
+            self._stream_offset += self._unread()
             self._data = None
             self._pending = None
             self._pending_size = 0

@@ -1093,6 +1093,69 @@ def test_ways_of_reading_may_alternate_between_messages_and_not_inside() -> None
     assert isinstance(parser.next_event(), RequestMessage)
 
 
+@pytest.mark.parametrize(
+    "data, body",
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b""),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b""),
+    ],
+)
+def test_next_message_is_whole_if_all_of_it_is_here(data: bytes, body: bytes) -> None:
+    for cut in range(len(data) - len(body)):  # the head may come in pieces
+        parser = RequestParser()
+        parser.receive_data(data[:cut])
+        assert parser.next_message() is None
+        message = parser.next_message(data[cut:] + data)
+        assert message is not None
+        assert message.body == body
+        assert not parser.receiving_body
+        assert parser.messages == 1
+        message = parser.next_message()
+        assert message is not None and message.body == body
+
+
+def test_next_message_counts_what_came_in_several_pieces() -> None:
+    parser = RequestParser()
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+    for piece in (head, b"he", b"llo"):
+        parser.receive_data(piece)
+    message = parser.next_message()
+    assert message is not None and message.body == b"hello"
+
+
+@pytest.mark.parametrize(
+    "field, rest, pieces",
+    [
+        (b"Content-Length: 5", b"hell", [b"hell", None, b"o"]),
+        (b"Transfer-Encoding: chunked", b"4\r\nhell\r\n", [b"hell", None, b"o"]),
+    ],
+)
+def test_next_message_is_the_head_if_not_all_is_here(
+    field: bytes, rest: bytes, pieces: list[bytes | None]
+) -> None:
+    parser = RequestParser()
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n"
+    message = parser.next_message(head + rest)
+    assert message is not None and message.body == b""
+    assert parser.receiving_body
+    for step in (parser.next_message, parser.next_request):
+        with pytest.raises(RuntimeError, match="begun"):
+            step()
+    assert [parser.next_event(), parser.next_event()] == pieces[:2]
+    parser.receive_data(b"1\r\no\r\n0\r\n\r\n" if b"chunked" in field else b"o")
+    assert [parser.next_event(), parser.next_event()] == [pieces[2], END_OF_MESSAGE]
+    assert parser.next_message() is None
+
+
+def test_next_message_does_not_go_on_with_what_next_request_has_begun() -> None:
+    parser = RequestParser()
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell")
+    assert parser.next_request() is None
+    with pytest.raises(RuntimeError, match="begun"):
+        parser.next_message()
+
+
 def test_fault_in_a_body_comes_behind_what_was_good_of_it() -> None:
     parser = fed(CHUNKED + b"2\r\nab\r\n2\r\ncdx")
     assert isinstance(parser.next_event(), RequestMessage)

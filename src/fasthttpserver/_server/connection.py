@@ -206,6 +206,8 @@ class HTTPConnection(asyncio.Protocol):
         if settings.delegate is not None:
             most, chunk_size = settings.limits.max_body_size, settings.chunk_size
             self._streamed = StreamedRequests(self, settings.delegate, most, chunk_size)
+            if self._streamed.takes_whole:
+                self.request_callback = self._streamed.take
         self._close_callback: Callable[[], object] | None = None
         self._deadlines = Deadlines(settings.clock.now)
         self._task: asyncio.Future[Any] | None = None
@@ -255,8 +257,9 @@ class HTTPConnection(asyncio.Protocol):
         try:
             parser = self._parser
             # Local, here and below: a call of an attribute that is no method costs more.
+            next_request = self._settings.next_request
             check = self._check
-            request = parser.next_request(data)
+            request = next_request(parser, data)
             while request is not None:
                 request.connection = self
                 request._finish_time = None
@@ -307,7 +310,7 @@ class HTTPConnection(asyncio.Protocol):
                     self._wake_later()
                     self.apply_back_pressure()
                     break
-                request = parser.next_request()
+                request = next_request(parser)
             else:
                 self.wait_for_more()
         except HTTPInputError as error:
@@ -375,6 +378,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._streamed is not None:
             self._streamed.connection_lost()
             self._streamed = None  # no cycle
+            self.request_callback = self._settings.callback
         if self._stream is not None:
             self._stream.connection_lost(exc)
 
@@ -385,8 +389,9 @@ class HTTPConnection(asyncio.Protocol):
         if self._lifecycle is not OPEN:
             self._dropped += len(data)
             return False
-        if self._streamed is not None:
+        if self._streamed is not None and self._streamed.wants_reads:
             self._streamed.data_received(data)
+            self._renew_fast()
             return False
         if self._request is not None or self._wakes or self._writer.waiting:
             self._parser.receive_data(data)
@@ -407,7 +412,7 @@ class HTTPConnection(asyncio.Protocol):
         """Whether nothing special is known: what `_fast` has to be."""
         return not (
             self._lifecycle is not OPEN
-            or self._streamed is not None
+            or (self._streamed is not None and self._streamed.wants_reads)
             or self._input is not READING
             or self._shutdown is not NO_SHUTDOWN
             or self.response is not None
@@ -934,7 +939,7 @@ class HTTPConnection(asyncio.Protocol):
         """Whether nothing is left to do after `response` until something comes."""
         if self._has_to_go_on() or self._persistence(response) is not KEEP_ALIVE:
             return False
-        if self._streamed is not None:
+        if self._streamed is not None and self._streamed.wants_reads:
             return False
         return response.fault(keep_alive=True) is None
 

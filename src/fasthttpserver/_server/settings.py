@@ -64,6 +64,7 @@ class Settings:
         "limits",
         "max_buffer_size",
         "new_parser",
+        "next_request",
         "no_keep_alive",
         "pool",
         "protocol",
@@ -118,6 +119,10 @@ class Settings:
             require_host=require_host,
             message_class=HTTPRequest,
         ).new
+        # Of these parsers: gets a whole request, or for a delegate perhaps its head alone.
+        self.next_request: Callable[..., HTTPRequest | None] = (
+            RequestParser.next_request if delegate is None else RequestParser.next_message
+        )
 
     def _open_connections(self) -> list[HTTPConnection]:
         return list(self.pool.connections)

@@ -148,6 +148,8 @@ class StreamedRequests:
     ) -> None:
         self._connection = connection
         self._delegate = delegate
+        # What answers whole requests as a callback does, if they need not come in pieces.
+        self._whole_request: Any = getattr(delegate, "whole_request", None)
         self._most = max_body_size
         self._chunk_size = chunk_size
         self._message: HTTPMessageDelegate | None = None  # of the current request
@@ -172,6 +174,31 @@ class StreamedRequests:
         """Whether all of the current request has come and was given to the application."""
         return self._request is None or (self._whole and not self._pieces)
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether ``take`` is the callback of the connection."""
+        return self._whole_request is not None
+
+    @property
+    def wants_reads(self) -> bool:
+        """Whether reads come here: all of them, or those within a request in pieces."""
+        return self._whole_request is None or self._request is not None
+
+    def take(self, request: HTTPRequest) -> Any:
+        """Answer a request, or begin to give it to the application in pieces."""
+        connection = self._connection
+        if not connection.parser.receiving_body:
+            if len(request.body) > self._most:
+                raise HTTPInputError("Body is too large", 413)
+            return self._whole_request(request)
+        connection.leave_fast_path()
+        self._whole = False
+        self._begin(request)
+        # Until it is answered: then the connection goes on, as after any callback.
+        while self._may_advance() and request._finish_time is None and self._advance():
+            pass
+        return None
+
     def data_received(self, data: bytes) -> None:
         """Give the application what is here, until it is busy or something is missing."""
         connection = self._connection
@@ -179,7 +206,7 @@ class StreamedRequests:
         parser.receive_data(data)
         connection.cork()
         try:
-            while connection.is_open and self._pending is None and self._advance():
+            while self._may_advance() and self._advance():
                 pass
         except HTTPInputError as error:
             connection.refuse(error)
@@ -187,13 +214,16 @@ class StreamedRequests:
             connection.uncork()
         connection.apply_back_pressure()
 
+    def _may_advance(self) -> bool:
+        return self._connection.is_open and self._pending is None
+
     def _advance(self) -> bool:
         """Do the next step; tell whether there may be another."""
         connection = self._connection
         parser = connection.parser
         request = self._request
         if request is None:
-            event = parser.next_event()
+            event = None if self.takes_whole else parser.next_event()
             if event is None:
                 connection.wait_for_more()
                 return False
@@ -201,6 +231,7 @@ class StreamedRequests:
             self._whole = not parser.receiving_body
             if self._whole:
                 parser.next_event()  # END_OF_MESSAGE
+            connection.begin_streamed(event)
             self._begin(event)
             return True
         if request._finish_time is not None:
@@ -235,7 +266,6 @@ class StreamedRequests:
         self._told_end = self._continued = False
         self._received = 0
         self.max_body_size = self._most
-        connection.begin_streamed(request)
         message = self._message = self._delegate.start_request(
             connection, RequestConnection(connection, self, request)
         )
