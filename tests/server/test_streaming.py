@@ -192,6 +192,27 @@ def test_half_closed_client_is_answered_although_the_application_was_busy(wire: 
     assert "cut" not in recorder.events
 
 
+def test_next_request_does_not_wait_for_what_comes_after_a_response(wire: Wired) -> None:
+    futures: list[asyncio.Future[None]] = []
+
+    async def respond_and_go_on(message: Message) -> None:
+        message.respond()
+        futures.append(end.loop.create_future())
+        await futures[-1]
+
+    def head(message: Message) -> Any:
+        return respond_and_go_on(message) if message.start_line.path == "/slow" else None
+
+    end = wire(Recorder(head=head))
+    end.send(get("/slow"))
+    assert end.sent() == framed(b"")
+    end.send(get())
+    assert end.sent() == framed(b"")
+    end.call(futures[0].set_result, None)
+    end.send(get())
+    assert end.sent() == framed(b"")
+
+
 # --- Continue -------------------------------------------------------------------------------
 
 

@@ -324,7 +324,8 @@ class StreamedRequests:
         future.add_done_callback(lambda done: self._go_on(done, request))
 
     def _go_on(self, future: asyncio.Future[Any], request: HTTPRequest) -> None:
-        self._pending = None
+        if self._pending is future:
+            self._pending = None
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is not None:
             self._connection.callback_failed(error, request)
@@ -357,6 +358,7 @@ class StreamedRequests:
         """Forget the current request; tell its delegate, if it has not been told of the end."""
         message, self._message = self._message, None
         self._request = None
+        self._pending = None  # the next request does not wait for it
         self._pieces.clear()
         self._size = 0
         self._cancel_timer()
