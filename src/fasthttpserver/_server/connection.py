@@ -131,6 +131,7 @@ class HTTPConnection(asyncio.Protocol):
         "_framed",
         "_input",
         "_lifecycle",
+        "_next_request",
         "_no_keep_alive",
         "_parser",
         "_request",
@@ -194,6 +195,7 @@ class HTTPConnection(asyncio.Protocol):
         self.request_callback = settings.callback
         self.xheaders = settings.xheaders
         self.protocol = settings.protocol
+        self._next_request = settings.next_request
         self._check = check_response if settings.check_responses else _take_for_right
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
@@ -257,7 +259,8 @@ class HTTPConnection(asyncio.Protocol):
         try:
             parser = self._parser
             # Local, here and below: a call of an attribute that is no method costs more.
-            next_request = self._settings.next_request
+            next_request = self._next_request
+            next_request = self._next_request
             check = self._check
             request = next_request(parser, data)
             while request is not None:
