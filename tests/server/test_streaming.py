@@ -569,13 +569,6 @@ def test_body_is_read_by_one_at_a_time(wire: Wired) -> None:
     end.call(answer, requests[0])
 
 
-def test_compressed_bodies_are_not_streamed() -> None:
-    from fasthttpserver import HTTPServer
-
-    with pytest.raises(ValueError, match="decompress_request"):
-        HTTPServer(answer, stream_request_body=True, decompress_request=True)
-
-
 def test_client_sees_that_an_aborted_answer_is_not_whole(serve: Serve) -> None:
     def respond(message: Message) -> None:
         message.connection.write_headers(ResponseStartLine("", 200, "OK"), {}, b"half")

@@ -21,7 +21,7 @@ from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tcpserver import TELLING, TCPServer
 from fasthttpserver._server.access import Access, AccessLog
 from fasthttpserver._server.connection import HTTPConnection
-from fasthttpserver._server.decompress import decompressing
+from fasthttpserver._server.decompress import DecompressingDelegate, decompressing
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
 from fasthttpserver._server.settings import Settings
@@ -73,7 +73,7 @@ class HTTPServer(TCPServer):
         max_buffer_size: The largest body in bytes, as in Tornado 3; ``max_body_size`` is
             the name since Tornado 4.
         require_host: Refuse an HTTP/1.1 request without Host (RFC 9112 section 3.2).
-        decompress_request: Unpack bodies with ``Content-Encoding: gzip``.
+        decompress_request: Unpack bodies with ``Content-Encoding: gzip``, those in pieces too.
         trusted_downstream: Addresses and networks of proxies that may stand in
             X-Forwarded-For, as strings such as ``10.0.0.0/8``. Given them, X-Real-Ip and
             X-Scheme count only where X-Forwarded-For and X-Forwarded-Proto are missing.
@@ -160,8 +160,6 @@ class HTTPServer(TCPServer):
         is_delegate = hasattr(request_callback, "start_request")
         if not (is_delegate or callable(request_callback)):
             raise TypeError(f"request_callback must be callable, not {request_callback!r}")
-        if decompress_request and (is_delegate or stream_request_body):
-            raise ValueError("decompress_request is for bodies that are not streamed")
         if not (protocol is None or isinstance(protocol, str)):
             raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
         if protocol and protocol not in ("http", "https"):
@@ -196,11 +194,14 @@ class HTTPServer(TCPServer):
         callback: Any = request_callback
         if isolate_context:
             callback = _in_own_context(callback)
-        if decompress_request:
-            callback = decompressing(callback, self.limits.max_body_size)
+        chunk_size = chunk_size or 65_536
         delegate: Any = request_callback if is_delegate else None
         if delegate is None and stream_request_body:
             delegate = CallbackDelegate(callback)
+        if decompress_request and delegate is not None:
+            delegate = DecompressingDelegate(delegate, chunk_size)
+        elif decompress_request:
+            callback = decompressing(callback, self.limits.max_body_size)
         self.require_host = require_host
         self._settings = Settings(
             callback,
@@ -214,7 +215,7 @@ class HTTPServer(TCPServer):
             count_bytes_sent=count_bytes_sent,
             check_responses=check_responses,
             delegate=delegate,
-            chunk_size=chunk_size or 65_536,
+            chunk_size=chunk_size,
             connected=self._connected,
         )
         self._settings.max_buffer_size = self.max_buffer_size

@@ -107,6 +107,11 @@ class RequestConnection:
         """Have `callback` run when the client has gone before the response was finished."""
         self._connection.set_close_callback(callback)
 
+    @property
+    def max_body_size(self) -> int:
+        """Bytes that the body of this request may have."""
+        return self._streamed.max_body_size
+
     def set_max_body_size(self, size: int) -> None:
         """Bound the body of this request instead of ``max_body_size``; in bytes."""
         self._streamed.max_body_size = size
