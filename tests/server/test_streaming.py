@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -587,3 +588,55 @@ def test_abort_after_finish_does_not_meet_the_next_request(wire: Wired) -> None:
     recorder.messages[0].connection.abort()
     end.send(get("/2"))
     assert end.sent() == framed(b"") + framed(b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "expected"),
+    [
+        ({}, (), ("192.0.2.7", "http", "192.0.2.7")),
+        ({"protocol": "https"}, (), ("192.0.2.7", "https", "192.0.2.7")),
+        ({}, ("X-Real-Ip: 203.0.113.5",), ("192.0.2.7", "http", "192.0.2.7")),
+        (
+            {"xheaders": True},
+            ("X-Real-Ip: 203.0.113.5", "X-Scheme: https"),
+            ("203.0.113.5", "https", "203.0.113.5"),
+        ),
+        (
+            {"address": "", "family": socket.AF_UNIX},
+            (),
+            ("0.0.0.0", "http", ""),
+        ),
+        (
+            {"address": b"/run/x", "family": socket.AF_UNIX},
+            (),
+            ("0.0.0.0", "http", "/run/x"),
+        ),
+    ],
+)
+def test_context_says_where_a_request_comes_from(
+    wire: Wired, options: dict[str, Any], fields: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    recorder = Recorder()
+    end = wire(recorder, **options)
+    end.send(get("/", *fields), get("/"))
+    first, second = [message.connection.context for message in recorder.messages]
+    assert (first.remote_ip, first.protocol, str(first)) == expected
+    assert first.address == options.get("address", ("192.0.2.7", 4711))
+    assert first.address_family == options.get("family", socket.AF_INET)
+    # What a proxy says of one request is not said of the next one.
+    assert str(second) == ("192.0.2.7" if "address" not in options else expected[2])
+
+
+def test_a_delegate_sees_the_options_of_its_server(wire: Wired) -> None:
+    recorder = Recorder()
+    end = wire(recorder, chunk_size=10, max_body_size=20, body_timeout=3, decompress_request=True)
+    end.send(get())
+    connection = recorder.messages[0].connection
+    params = connection.params
+    assert (params.chunk_size, params.max_body_size, params.body_timeout) == (10, 20, 3)
+    assert params.decompress
+    assert not params.no_keep_alive
+    assert not connection.is_client
+    assert connection.max_body_size == 20
+    connection.set_max_body_size(5)
+    assert connection.max_body_size == 5

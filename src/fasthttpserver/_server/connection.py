@@ -55,6 +55,7 @@ from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
 from fasthttpserver._parser import RequestParser, check_response
 from fasthttpserver._server.access import Access
+from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
 from fasthttpserver._server.persistence import (
     KEEP_ALIVE,
@@ -124,6 +125,7 @@ class HTTPConnection(asyncio.Protocol):
         "__weakref__",
         "_check",
         "_close_callback",
+        "_context",
         "_continued",
         "_deadlines",
         "_dropped",
@@ -211,6 +213,7 @@ class HTTPConnection(asyncio.Protocol):
             if self._streamed.takes_whole:
                 self.request_callback = self._streamed.take
         self._close_callback: Callable[[], object] | None = None
+        self._context: ConnectionContext | None = None  # if it is the same for all requests
         self._deadlines = Deadlines(settings.clock.now)
         self._task: asyncio.Future[Any] | None = None
         self._wakes = False  # what is here will be looked at in a later turn of the loop
@@ -1225,6 +1228,25 @@ class HTTPConnection(asyncio.Protocol):
         if isinstance(self.address, tuple):
             return str(self.address[0])
         return "0.0.0.0"  # Tornado's, for Unix sockets
+
+    def context_of(self, request: HTTPRequest) -> ConnectionContext:
+        """Where a request comes from; the same object for all of them without ``xheaders``."""
+        if self._context is not None:
+            return self._context
+        context = ConnectionContext(
+            self.remote_ip_of(request),
+            self.protocol_of(request),
+            self.address,
+            self.address_family,
+        )
+        if not self.xheaders:
+            self._context = context
+        return context
+
+    @property
+    def params(self) -> ConnectionParameters:
+        """The options of the server, as delegates see them."""
+        return self._settings.params
 
     def remote_ip_of(self, request: HTTPRequest) -> str:
         """The client's address for one request."""

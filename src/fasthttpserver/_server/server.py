@@ -216,6 +216,7 @@ class HTTPServer(TCPServer):
             check_responses=check_responses,
             delegate=delegate,
             chunk_size=chunk_size,
+            decompress=decompress_request,
             connected=self._connected,
         )
         self._settings.max_buffer_size = self.max_buffer_size

@@ -7,6 +7,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from fasthttpserver._server.clock import Clock
+from fasthttpserver._server.context import ConnectionParameters
 from fasthttpserver._server.counters import Counters
 from fasthttpserver._server.eviction import Eviction
 from fasthttpserver._server.pool import Pool
@@ -45,6 +46,7 @@ class Settings:
         check_responses: Whether the framing of applications is checked.
         delegate: Gets requests in pieces instead of the callback, if not None.
         chunk_size: Bytes of such a piece.
+        decompress: Whether bodies are unpacked.
         connected: Called with each new connection.
     """
 
@@ -66,6 +68,7 @@ class Settings:
         "new_parser",
         "next_request",
         "no_keep_alive",
+        "params",
         "pool",
         "protocol",
         "trusted",
@@ -87,6 +90,7 @@ class Settings:
         check_responses: bool = True,
         delegate: HTTPServerConnectionDelegate | None = None,
         chunk_size: int = 65_536,
+        decompress: bool = False,
         connected: Callable[[HTTPConnection], None] = _nothing,
     ) -> None:
         self.callback = callback
@@ -101,6 +105,15 @@ class Settings:
         self.delegate = delegate
         self.chunk_size = chunk_size
         self.connected = connected
+        self.params = ConnectionParameters(
+            no_keep_alive=no_keep_alive,
+            chunk_size=chunk_size,
+            max_header_size=limits.max_header_size,
+            header_timeout=limits.header_timeout,
+            max_body_size=limits.max_body_size,
+            body_timeout=limits.body_timeout,
+            decompress=decompress,
+        )
         self.io_loop: Any = None
         # In which the first client was accepted: without what any request has set.
         self.context: Context | None = None

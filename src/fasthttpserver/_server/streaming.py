@@ -25,6 +25,7 @@ from fasthttpserver.log import app_log
 
 if TYPE_CHECKING:
     from fasthttpserver._net.streams import IOStream
+    from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
     from fasthttpserver._server.connection import HTTPConnection
 
 __all__ = ["CallbackDelegate", "RequestConnection", "StreamedRequests"]
@@ -38,6 +39,8 @@ class RequestConnection:
         streamed: Gives it the request.
         request: What is answered.
     """
+
+    is_client = False  # Tornado has the same class for both ends
 
     def __init__(
         self, connection: HTTPConnection, streamed: StreamedRequests, request: HTTPRequest
@@ -55,6 +58,16 @@ class RequestConnection:
         # The bytes would land in another request's answer (CVE-2023-46137's family).
         if self._request._finish_time is not None and self._connection.is_open:
             raise RuntimeError(f"{what}() after finish() of {self._request!r}")
+
+    @property
+    def context(self) -> ConnectionContext:
+        """Where the request comes from; of its own, if ``xheaders`` says who sent it."""
+        return self._connection.context_of(self._request)
+
+    @property
+    def params(self) -> ConnectionParameters:
+        """The options of the server that Tornado lets applications see."""
+        return self._connection.params
 
     @property
     def stream(self) -> IOStream:
