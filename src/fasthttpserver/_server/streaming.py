@@ -25,8 +25,8 @@ from fasthttpserver.log import app_log
 
 if TYPE_CHECKING:
     from fasthttpserver._net.streams import IOStream
-    from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
     from fasthttpserver._server.connection import HTTPConnection
+    from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 
 __all__ = ["CallbackDelegate", "RequestConnection", "StreamedRequests"]
 
