@@ -254,6 +254,23 @@ def test_no_client_certificate_is_none(
     assert eval(client.ask(get())) == (None, None)
 
 
+def test_a_socket_with_tls_tells_about_both(
+    serve: Serve, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    def tell(request: HTTPRequest) -> None:
+        sock = request.connection.stream.socket
+        (_, name), *_ = sock.getpeercert()["subjectAltName"]
+        answer(request, f"{name} {sock.version()} {sock.getsockname()[0]} {sock.family:d}")
+
+    served = serve(
+        tell,
+        ssl_options=options | {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": certificates.ca_certs},
+    )
+    client = served.connect(context=certificates.client_context("ada@example.org"))
+    expected = f"ada@example.org {client.socket.version()} 127.0.0.1 {socket.AF_INET:d}"  # type: ignore[attr-defined]
+    assert client.ask(get()).decode() == expected
+
+
 def test_no_certificate_without_tls(serve: Serve) -> None:
     assert eval(serve(certificate_of).connect().ask(get())) == (None, None)
 

@@ -418,8 +418,14 @@ class IOStream(asyncio.Protocol):
 
     @property
     def socket(self) -> Any:
-        """The socket, for its address and options; None when the stream is closed."""
-        return None if self._writer.closed else self._transport.get_extra_info("socket")
+        """The socket, for its address and options; None when the stream is closed.
+
+        With TLS it can be asked about that as well, as an ``ssl.SSLSocket``.
+        """
+        if self._writer.closed:
+            return None
+        sock = self._transport.get_extra_info("socket")
+        return sock if self._ssl_object is None else _TLSSocket(sock, self._ssl_object)
 
     @property
     def is_tls(self) -> bool:
@@ -447,6 +453,33 @@ class IOStream(asyncio.Protocol):
 
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""
+
+
+# What is asked about TLS; nothing that would read or write.
+_OF_TLS = frozenset(
+    [
+        "cipher",
+        "compression",
+        "context",
+        "get_channel_binding",
+        "getpeercert",
+        "selected_alpn_protocol",
+        "session_reused",
+        "shared_ciphers",
+        "version",
+    ]
+)
+
+
+class _TLSSocket:
+    """The socket below a connection with TLS, and what is known of the TLS on it."""
+
+    def __init__(self, sock: Any, ssl_object: Any) -> None:
+        self._socket = sock
+        self._ssl_object = ssl_object
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ssl_object if name in _OF_TLS else self._socket, name)
 
 
 def run_close_callback(callback: Callable[[], object] | None, close: Callable[[], object]) -> None:
