@@ -640,3 +640,15 @@ def test_a_delegate_sees_the_options_of_its_server(wire: Wired) -> None:
     assert connection.max_body_size == 20
     connection.set_max_body_size(5)
     assert connection.max_body_size == 5
+
+
+def test_refusal_of_a_body_does_not_get_into_an_answer_that_was_begun(wire: Wired) -> None:
+    def begin(message: Message) -> None:
+        message.connection.write_headers(ResponseStartLine("", 200, "OK"), HTTPHeaders(), b"begun")
+
+    recorder = Recorder(head=begin)
+    end = wire(recorder)
+    end.send(CHUNKED + b"x")
+    assert end.sent() == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n"
+    assert end.ended  # and so the client sees that it is not whole
+    assert recorder.events[1:] == ["cut"]

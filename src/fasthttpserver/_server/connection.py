@@ -1024,23 +1024,34 @@ class HTTPConnection(asyncio.Protocol):
     def refuse(self, error: HTTPInputError) -> None:
         """Answer a request that is refused, and close; nothing after it is read."""
         self._settings.counters.refusals[error.status] += 1
-        where = f" (byte {error.offset})" if error.offset >= 0 else ""
-        gen_log.info(
-            "Malformed HTTP request from %r: %s%s", self.address, one_line(error.reason), where
-        )
-        self._reply_and_close(error.status, error.reason, self._parser.is_head)
+        reply = None
+        if self._settings.on_refusal is None:
+            where = f" (byte {error.offset})" if error.offset >= 0 else ""
+            gen_log.info(
+                "Malformed HTTP request from %r: %s%s", self.address, one_line(error.reason), where
+            )
+        else:
+            try:
+                reply = self._settings.on_refusal(error, self.address)
+            except Exception:
+                app_log.error("Uncaught exception in on_refusal", exc_info=True)
+        self._reply_and_close(error.status, error.reason, self._parser.is_head, reply)
 
     def refuse_service(self, reason: str) -> None:
         """Answer 503 to whatever comes, and close."""
         self._settings.counters.refusals[503] += 1
         self._reply_and_close(503, reason, head_only=False)
 
-    def _reply_and_close(self, status: int, reason: str, head_only: bool) -> None:
+    def _reply_and_close(
+        self, status: int, reason: str, head_only: bool, reply: bytes | None = None
+    ) -> None:
         if self._lifecycle is not OPEN or self._writer.closed:
             return
-        reply = error_reply(status, reason, head_only)
+        if reply is None:
+            reply = error_reply(status, reason, head_only)
         if self.response is not None:
-            self.response.emit(reply)
+            if not self.response.wrote:  # or it would be taken for a part of that answer
+                self.response.emit(reply)
         else:
             self._writer.send(reply)
             if self._settings.access_log is not None:

@@ -24,7 +24,7 @@ from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.decompress import DecompressingDelegate, decompressing
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
-from fasthttpserver._server.settings import Settings
+from fasthttpserver._server.settings import OnRefusal, Settings
 from fasthttpserver._server.shutdown import drain_on_sigterm
 from fasthttpserver._server.streaming import CallbackDelegate
 from fasthttpserver.httputil import HTTPServerConnectionDelegate
@@ -94,6 +94,9 @@ class HTTPServer(TCPServer):
             context variables that it sets are seen by the next request of the connection,
             which behind a proxy is another client's. What is awaited has a context of its
             own in any case.
+        on_refusal: Called with the ``HTTPInputError`` that refuses a request and the client's
+            address, in the place of the line in the log. What it returns, a whole response as
+            bytes, is sent before the connection closes; None for the usual answer.
         max_header_size: Bytes of request line and header block together.
         max_request_line: Bytes of the request line.
         max_field_size: Bytes of one header field.
@@ -139,6 +142,7 @@ class HTTPServer(TCPServer):
         check_responses: bool = True,
         stream_request_body: bool = False,
         isolate_context: bool = False,
+        on_refusal: OnRefusal | None = None,
         max_header_size: int = 65_536,
         max_request_line: int = 8190,
         max_field_size: int = 16_384,
@@ -217,6 +221,7 @@ class HTTPServer(TCPServer):
             delegate=delegate,
             chunk_size=chunk_size,
             decompress=decompress_request,
+            on_refusal=on_refusal,
             connected=self._connected,
         )
         self._settings.max_buffer_size = self.max_buffer_size

@@ -12,6 +12,7 @@ from fasthttpserver._server.counters import Counters
 from fasthttpserver._server.eviction import Eviction
 from fasthttpserver._server.pool import Pool
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import HTTPServerConnectionDelegate
 from fasthttpserver.limits import Limits
 from fasthttpserver.parser import RequestParser
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from fasthttpserver._server.access import AccessLog
     from fasthttpserver._server.connection import HTTPConnection
 
-__all__ = ["Settings"]
+__all__ = ["OnRefusal", "Settings"]
 
+# Takes what refuses a request, and the client's address; returns the answer or None.
+OnRefusal = Callable[[HTTPInputError, Any], bytes | None]
 
 # The parser's largest size. Of a request that is streamed the application may bound the body,
 # after its head has come.
@@ -47,6 +50,7 @@ class Settings:
         delegate: Gets requests in pieces instead of the callback, if not None.
         chunk_size: Bytes of such a piece.
         decompress: Whether bodies are unpacked.
+        on_refusal: As for ``HTTPServer``.
         connected: Called with each new connection.
     """
 
@@ -68,6 +72,7 @@ class Settings:
         "new_parser",
         "next_request",
         "no_keep_alive",
+        "on_refusal",
         "params",
         "pool",
         "protocol",
@@ -91,6 +96,7 @@ class Settings:
         delegate: HTTPServerConnectionDelegate | None = None,
         chunk_size: int = 65_536,
         decompress: bool = False,
+        on_refusal: OnRefusal | None = None,
         connected: Callable[[HTTPConnection], None] = _nothing,
     ) -> None:
         self.callback = callback
@@ -104,6 +110,7 @@ class Settings:
         self.check_responses = check_responses
         self.delegate = delegate
         self.chunk_size = chunk_size
+        self.on_refusal = on_refusal
         self.connected = connected
         self.params = ConnectionParameters(
             no_keep_alive=no_keep_alive,
