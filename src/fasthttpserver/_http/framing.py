@@ -19,6 +19,9 @@ __all__ = ["ResponseFraming"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ILLEGAL = re.compile(r"[\r\n\0]")
+# Names of fields that were found to be tokens. Few are in use, but they may be a client's.
+_known_tokens: set[str] = set()
+_MOST_KNOWN = 1000
 
 
 class ResponseFraming:
@@ -142,7 +145,7 @@ class ResponseFraming:
             return b""
         if not trailers:
             return b"0\r\n\r\n"
-        return _joined("0", _field_lines(_with_get_all(trailers), NOT_IN_TRAILERS))
+        return _lines("0", _with_get_all(trailers), NOT_IN_TRAILERS)
 
 
 def _with_get_all(headers: Any) -> Any:
@@ -165,30 +168,45 @@ def _content_length(value: str) -> int:
 
 
 def _serialize(code: int, reason: str, headers: Any) -> bytes:
-    # None of these says what it found: it gets into logs, and may be a client's.
-    if _ILLEGAL.search(reason):
-        raise ValueError("Illegal characters (CR or LF) in reason")
-    return _joined(f"HTTP/1.1 {code} {reason}", _field_lines(headers))
+    return _lines(f"HTTP/1.1 {code} {reason}", headers)
 
 
-def _field_lines(headers: Any, forbidden: Container[str] = ()) -> list[str]:
-    lines = []
-    for name, value in headers.get_all():
-        if not _TOKEN.fullmatch(name):
-            raise ValueError("Illegal header name")
+def _lines(first: str, fields: Any, forbidden: Container[str] = ()) -> bytes:
+    """Return a first line, a line for each field, and the empty one."""
+    lines = [first]
+    for name, value in fields.get_all():
+        if name not in _known_tokens:
+            _check_name(name)
         if forbidden and canonical_names[name] in forbidden:
             raise ValueError(f"{name} may not be in a trailer")  # RFC 9110 section 6.5.1
-        if isinstance(value, bytes):
-            value = value.decode("latin-1")
-        elif not isinstance(value, str):
-            if not isinstance(value, int):
-                raise TypeError(f"header {name} is a string or a number, not {value!r}")
-            value = str(value)
-        if _ILLEGAL.search(value):
-            raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")
+        if type(value) is not str:
+            value = _to_text(name, value)
         lines.append(f"{name}: {value}")
-    return lines
+    text = "\n".join(lines)
+    if "\r" in text or "\0" in text or text.count("\n") >= len(lines):
+        _refuse_illegal(lines)
+    return text.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n"
 
 
-def _joined(first: str, lines: list[str]) -> bytes:
-    return "\r\n".join([first, *lines, "", ""]).encode("latin-1")
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("Illegal header name")
+    if len(_known_tokens) < _MOST_KNOWN:
+        _known_tokens.add(name)
+
+
+def _to_text(name: str, value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if not isinstance(value, (str, int)):
+        raise TypeError(f"header {name} is a string or a number, not {value!r}")
+    return str(value)
+
+
+def _refuse_illegal(lines: list[str]) -> None:
+    # None of these says what it found: it gets into logs, and may be a client's.
+    for line in lines[1:]:
+        if _ILLEGAL.search(line):
+            name = line.partition(":")[0]
+            raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")
+    raise ValueError("Illegal characters (CR or LF) in reason")

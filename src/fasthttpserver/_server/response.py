@@ -40,11 +40,12 @@ class Response:
     """
 
     __slots__ = (
+        "_checked",
+        "_checker",
         "_connection",
+        "_sends_file",
         "_write_callback",
         "_writer",
-        "_checker",
-        "_sends_file",
         "access",
         "ending",
         "framing",
@@ -69,14 +70,8 @@ class Response:
         self.wrote = False
         self._sends_file = False
         self.framing: ResponseFraming | None = None  # None: the application's own
+        self._checked = checked
         self._checker: ResponseChecker | None = None  # of the application's own, if it is checked
-        if checked:
-            self._checker = ResponseChecker()
-            self._checker.start(
-                request.method == "HEAD",
-                request.method == "CONNECT",
-                request.version == "HTTP/1.1",
-            )
         self.ending = False  # it is finished, and something has to leave first
         self._write_callback: Callable[[], object] | None = None
 
@@ -157,12 +152,26 @@ class Response:
     def take(self, chunk: bytes) -> None:
         """Take note of bytes of the application's own, which are sent by somebody else."""
         self.wrote = True
-        if self._checker is not None:
-            self._checker.feed(chunk)
+        if self._checked:
+            checker = self._checker
+            if checker is None:
+                checker = self._checker = self._new_checker()
+            checker.feed(chunk)
+
+    def _new_checker(self) -> ResponseChecker:
+        request = self.request
+        checker = ResponseChecker()
+        checker.start(
+            request.method == "HEAD",
+            request.method == "CONNECT",
+            request.version == "HTTP/1.1",
+        )
+        return checker
 
     def take_stream(self) -> None:
         """Take note that the application writes to the stream, and nobody knows what."""
         self.wrote = True
+        self._checked = False
         self._checker = None
 
     def fault(self, keep_alive: bool) -> str | None:
