@@ -88,9 +88,10 @@ class HTTPServerConnectionDelegate:
 
         Args:
             server_conn: Stands for the client's connection.
-            request_conn: To answer with: ``write_headers``, ``write``, ``send_file``, ``finish``,
-                ``abort``, ``detach``, ``send_informational``, ``get_extra_info``,
-                ``set_close_callback``, ``set_max_body_size``, ``set_body_timeout``.
+            request_conn: To answer with: ``respond``; or ``write_headers``, ``write``,
+                ``send_file``, ``finish``. Also ``abort``, ``detach``, ``send_informational``,
+                ``get_extra_info``, ``set_close_callback``, ``set_max_body_size``,
+                ``set_body_timeout``.
         """
         raise NotImplementedError
 

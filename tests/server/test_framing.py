@@ -1118,3 +1118,124 @@ def test_headers_and_chunk_of_no_kind_are_refused_at_the_call(
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], (TypeError, ValueError))
     assert len(logs.errors()) == 1
+
+
+# --- Whole responses ----------------------------------------------------------------------
+
+WHOLE = [
+    (get(), 200, [], b"body"),
+    (get(), 200, [], b""),
+    (get(), 200, [("Content-Length", 4), ("X-A", "b")], b"body"),
+    (get(), 200, [("Set-Cookie", "a=1"), ("set-cookie", "b=2")], b"body"),
+    (get("/", "Connection: close"), 200, [], b"body"),
+    (get(), 200, [("Connection", "close")], b"body"),
+    (get(version="HTTP/1.0"), 200, [], b"body"),
+    (get("/", "Connection: keep-alive", version="HTTP/1.0"), 200, [], b"body"),
+    (get(), 204, [], b""),
+    (get(), 304, [], b""),
+    (head(), 200, [("Content-Length", 4)], b""),
+    (head(), 200, [], b"body"),
+    (post(b"asked"), 404, [], b"body"),
+]
+
+
+@pytest.mark.parametrize("asked, code, fields, body", WHOLE)
+def test_whole_response_is_that_of_write_headers_and_finish(
+    wire: Callable[..., Wire], asked: bytes, code: int, fields: list[Any], body: bytes
+) -> None:
+    start_line = ResponseStartLine("", code, "X")
+
+    def at_once(request: HTTPRequest) -> None:
+        request.connection.respond(start_line, fields, body)
+        assert request.connection.response is None or slow
+
+    def step_by_step(request: HTTPRequest) -> None:
+        headers = list(fields)
+        silent = code in (204, 304) or (request.method == "HEAD" and not body)
+        if not silent and "Content-Length" not in dict(headers):
+            headers.append(("Content-Length", len(body)))
+        respond(request, body, code=code, reason="X", headers=headers)
+
+    slow = False
+    fast, steps = wire(at_once), wire(step_by_step)
+    for end in (fast, steps):
+        end.send(asked, asked)
+    sent = steps.sent()
+    assert fast.sent() == sent
+    assert fast.ended == steps.ended
+    slow = True
+    logged = wire(at_once, access_log=lambda access, ip: "")
+    logged.send(asked, asked)
+    assert logged.sent() == sent
+    assert logged.ended == steps.ended
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["fast", "slow"])
+@pytest.mark.parametrize(
+    "error, code, fields, body",
+    [
+        (HTTPOutputError, 200, [("Content-Length", 3)], b"body"),
+        (HTTPOutputError, 200, [("Content-Length", 5)], b"body"),
+        (ValueError, 200, [("X", "a\nb")], b"body"),
+        (ValueError, 100, [], b""),
+        (TypeError, 200, [("X", None)], b""),
+    ],
+)
+def test_nothing_is_sent_of_a_whole_response_that_is_wrong(
+    wire: Callable[..., Wire],
+    error: type[Exception],
+    code: int,
+    fields: list[Any],
+    body: bytes,
+    slow: bool,
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        if slow:
+            request.connection.set_close_callback(list)
+        with pytest.raises(error):
+            request.connection.respond(("", code, "X"), fields, body)
+        answer(request, b"another")
+
+    end = wire(callback)
+    end.send(get(), get())
+    assert end.sent() == 2 * framed(b"another")
+
+
+def test_whole_response_may_come_later(wire: Callable[..., Wire]) -> None:
+    requests: list[HTTPRequest] = []
+    end = wire(requests.append)
+    for _ in range(2):
+        end.send(get())
+        end.call(requests.pop().connection.respond, OK, [], b"later")
+        assert end.sent() == framed(b"later")
+
+
+def test_whole_response_is_the_only_one(wire: Callable[..., Wire]) -> None:
+    def callback(request: HTTPRequest) -> None:
+        if request.uri == "/begun":
+            request.connection.write_headers(OK, [("Content-Length", 3)], b"one")
+        else:
+            request.connection.respond(OK, [], b"one")
+        with pytest.raises(RuntimeError):
+            request.connection.respond(OK, [], b"two")
+        if request.uri == "/begun":
+            request.finish()
+
+    end = wire(callback)
+    end.send(get(), get("/begun"), get())
+    assert end.sent() == 3 * framed(b"one")
+
+
+def test_whole_response_to_a_client_that_has_gone_is_dropped(wire: Callable[..., Wire]) -> None:
+    requests: list[HTTPRequest] = []
+    end = wire(requests.append)
+    end.send(get())
+    end.reset()
+    requests[0].connection.respond(OK, [], b"late")
+    assert end.sent() == b""
+
+
+def test_whole_response_to_connect_switches_protocols(wire: Callable[..., Wire]) -> None:
+    end = wire(lambda request: request.connection.respond(OK, [], b""))
+    end.send(CONNECT)
+    assert end.sent() == b"HTTP/1.1 200 OK\r\n\r\n"

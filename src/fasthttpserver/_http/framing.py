@@ -10,14 +10,13 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any
 
-from fasthttpserver._http.fields import canonical_names
+from fasthttpserver._http.fields import canonical_names, is_token
 from fasthttpserver._http.headers import HTTPHeaders
 from fasthttpserver._parsing.known_fields import NOT_IN_TRAILERS
 from fasthttpserver.errors import HTTPOutputError
 
 __all__ = ["ResponseFraming"]
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ILLEGAL = re.compile(r"[\r\n\0]")
 # Names of fields that were found to be tokens. Few are in use, but they may be a client's.
 _known_tokens: set[str] = set()
@@ -34,6 +33,8 @@ class ResponseFraming:
         start_line: Three things: a version, which is ignored, a status code and a reason.
         headers: An ``HTTPHeaders``, or what has its ``get_all`` and acts like a dict; the
             fields that delimit the body are set in it. Or another mapping, or pairs.
+        length: Of the body in bytes, where all of it is known; where ``headers`` have none,
+            it becomes the Content-Length.
 
     Raises:
         ValueError: A field or the reason has CR, LF or NUL, a name is no token, the status
@@ -52,7 +53,13 @@ class ResponseFraming:
     )
 
     def __init__(
-        self, method: str, version: str, keep_alive: bool, start_line: Any, headers: Any
+        self,
+        method: str,
+        version: str,
+        keep_alive: bool,
+        start_line: Any,
+        headers: Any,
+        length: int | None = None,
     ) -> None:
         headers = _with_get_all(headers)
         code = int(start_line[1])
@@ -76,6 +83,12 @@ class ResponseFraming:
                     del headers[name]
         elif "Content-Length" in headers:
             self._remaining = _content_length(str(headers["Content-Length"]))
+            if "Transfer-Encoding" in headers:
+                del headers["Transfer-Encoding"]
+        elif length is not None and (length or not self.silent):
+            # No body of a response without one says nothing of how long it would be.
+            headers["Content-Length"] = str(length)
+            self._remaining = length
             if "Transfer-Encoding" in headers:
                 del headers["Transfer-Encoding"]
         elif http_1_1 and not self.silent:
@@ -148,13 +161,23 @@ class ResponseFraming:
         return _lines("0", _with_get_all(trailers), NOT_IN_TRAILERS)
 
 
+class _Fields(dict[str, Any]):
+    """Fields of which no name is repeated: the least that is needed of ``HTTPHeaders``."""
+
+    __slots__ = ()
+
+    get_all = dict.items
+
+
 def _with_get_all(headers: Any) -> Any:
     if hasattr(headers, "get_all"):
         return headers
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return HTTPHeaders._from_canonical_pairs(
-        [(canonical_names[name], value) for name, value in pairs]
-    )
+    pairs = headers
+    if type(pairs) is not list and isinstance(pairs, Mapping):
+        pairs = pairs.items()
+    pairs = [(canonical_names[name], value) for name, value in pairs]
+    fields = _Fields(pairs)
+    return fields if len(fields) == len(pairs) else HTTPHeaders._from_canonical_pairs(pairs)
 
 
 def _options(connection: str) -> list[str]:
@@ -189,7 +212,7 @@ def _lines(first: str, fields: Any, forbidden: Container[str] = ()) -> bytes:
 
 
 def _check_name(name: str) -> None:
-    if not _TOKEN.fullmatch(name):
+    if not is_token(name):
         raise ValueError("Illegal header name")
     if len(_known_tokens) < _MOST_KNOWN:
         _known_tokens.add(name)

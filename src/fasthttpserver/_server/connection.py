@@ -49,6 +49,7 @@ from time import time
 from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
+from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
@@ -657,6 +658,52 @@ class HTTPConnection(asyncio.Protocol):
         if response.write_headers(start_line, headers, keep_alive):
             response.write(chunk or b"", None)
         return self._writer.flushed()
+
+    def respond(self, start_line: Any, headers: Any, body: bytes) -> None:
+        """Send a whole response whose framing the server does, and end the exchange.
+
+        It does what ``write_headers`` and ``finish`` do, at less cost: the request stays on the
+        fast path. Nothing is sent if it raises.
+
+        Args:
+            start_line, headers: As for ``write_headers``; without a Content-Length it is that
+                of the body.
+            body: All of it.
+
+        Raises:
+            ValueError, TypeError: As for ``write_headers``; or the response is interim.
+            HTTPOutputError: The body is longer or shorter than Content-Length says.
+            RuntimeError: The exchange is over, or has begun otherwise.
+        """
+        request = self._request
+        if request is None or request._corked is not NOTHING_YET:
+            response = self.leave_fast_path()
+            if self._ends():
+                return
+            if response is None or response.request._finish_time is not None:
+                raise RuntimeError("respond() after the response was finished")
+            request = response.request
+        framing = ResponseFraming(
+            request.method,
+            request.version,
+            request.keep_alive and not self.no_keep_alive,
+            start_line,
+            headers,
+            len(body),
+        )
+        if framing.informational:
+            raise ValueError("an interim response is no whole one")
+        data = framing.head + framing.frame(body)
+        end = framing.end()
+        if request._corked is NOTHING_YET and not framing.switches:
+            request._corked = data + end
+            request._framed = True
+            request._finish_time = time()
+        else:
+            response = self.leave_fast_path()
+            assert response is not None
+            response.begin(framing, data)
+            self.finish()
 
     async def send_file(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> None:
         """Send a part of a file as a part of the body, after ``write_headers``.

@@ -203,18 +203,30 @@ class Response:
             RuntimeError: Something was written before.
             ValueError, TypeError: As for ``ResponseFraming``.
         """
-        if self.wrote:
-            raise RuntimeError("write_headers() after the response was begun")
+        self._check_unbegun()
         request = self.request
         framing = ResponseFraming(request.method, request.version, keep_alive, start_line, headers)
         if framing.informational:
             if request.version != "HTTP/1.0":  # RFC 9110 section 15.2: it does not know them
                 self.emit(framing.head)
             return False
-        self.emit(framing.head)
-        self.framing = framing
-        self.wrote = request._framed = True
+        self.begin(framing, framing.head)
         return True
+
+    def begin(self, framing: ResponseFraming, data: bytes) -> None:
+        """Send the head of a framed response, or more of it.
+
+        Raises:
+            RuntimeError: Something was written before.
+        """
+        self._check_unbegun()
+        self.emit(data)
+        self.framing = framing
+        self.wrote = self.request._framed = True
+
+    def _check_unbegun(self) -> None:
+        if self.wrote:
+            raise RuntimeError("write_headers() after the response was begun")
 
     def _expect_written(self, callback: Callable[[], object] | None) -> None:
         """Take a write's callback, in the place of an earlier one's."""
