@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -92,16 +93,10 @@ def test_part_of_a_file_is_sent(
     assert in_chunks.read_to_end().partition(b"\r\n\r\n")[2] == expected
 
 
-class Unreadable:
-    """A file that has a descriptor and cannot be read by anybody but the kernel."""
+class Unreadable(io.FileIO):
+    """A file that nobody but the kernel can read."""
 
-    mode = "rb"
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.fileno = file.fileno
-        self.seek = file.seek
-
-    def read(self, size: int) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         raise AssertionError("it is read")
 
 
@@ -110,7 +105,7 @@ def test_kernel_sends_a_large_file_by_itself_on_asyncio(
 ) -> None:
     if loop_kind != "asyncio":
         pytest.skip("uvloop has no sendfile")
-    source: Any = Unreadable(file)
+    source: Any = Unreadable(file.fileno(), closefd=False)
     served = serve(sender(source, len(CONTENT)), count_bytes_sent=True)
     client = served.connect()
     client.send(get("/", "Connection: close"))
@@ -119,6 +114,17 @@ def test_kernel_sends_a_large_file_by_itself_on_asyncio(
     client.close()
     served.all_closed()
     assert served.call(served.server.stats)["bytes_sent"] == len(answer)
+
+
+def test_bytes_are_those_of_the_file_object_and_not_of_its_descriptor(
+    tmp_path: Path, serve: Serve
+) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(CONTENT, 0))
+    with gzip.open(path) as file:
+        client = serve(sender(file, len(CONTENT))).connect()  # type: ignore[arg-type]
+        client.send(get())
+        assert client.read_response().body == CONTENT
 
 
 def test_small_file_leaves_together_with_its_head(wire: Wired) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import socket
 import struct
 import sys
@@ -147,7 +148,9 @@ class Writer:
             StreamClosedError: The peer has gone.
         """
         sent = 0
-        if count > _LARGE_CHUNK:  # a small one leaves together with its head
+        # A small one leaves together with its head. And what has the descriptor of a file need
+        # not have its bytes: gzip.GzipFile has not.
+        if count > _LARGE_CHUNK and isinstance(getattr(file, "raw", file), io.FileIO):
             sent = await self._send_by_kernel(file, offset, count, then)
         file.seek(offset + sent)
         while sent < count and (piece := file.read(min(_LARGE_CHUNK, count - sent))):
