@@ -16,6 +16,7 @@ import pytest
 from helpers import Logs, Served, answer, eventually, framed, get, post
 from wire import Wire
 
+from fasthttpserver._server.persistence import ANNOUNCING
 from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.errors import HTTPOutputError, StreamClosedError
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
@@ -1164,6 +1165,10 @@ def test_whole_response_is_that_of_write_headers_and_finish(
     assert fast.sent() == sent
     assert fast.ended == steps.ended
     slow = True
+    late = wire(lambda request: late.loop.call_soon(at_once, request) and None)
+    late.send(asked, asked)
+    assert late.sent() == sent
+    assert late.ended == steps.ended
     logged = wire(at_once, access_log=lambda access, ip: "")
     logged.send(asked, asked)
     assert logged.sent() == sent
@@ -1208,6 +1213,34 @@ def test_whole_response_may_come_later(wire: Callable[..., Wire]) -> None:
         end.send(get())
         end.call(requests.pop().connection.respond, OK, [], b"later")
         assert end.sent() == framed(b"later")
+
+
+MEANWHILE: dict[str, Callable[[Wire, HTTPRequest], object]] = {
+    "the client sends": lambda end, request: end.send(get("/next")),
+    "the client sends much": lambda end, request: end.send(get("/next") * 10_000),
+    "the client ends": lambda end, request: end.half_close(),
+    "a close callback": lambda end, request: request.connection.set_close_callback(list),
+    "a look at the stream": lambda end, request: request.connection.stream.writing(),
+    "the server ends": lambda end, request: end.connection.drain(ANNOUNCING),
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE.values(), ids=MEANWHILE)
+def test_much_may_happen_before_a_whole_response(
+    wire: Callable[..., Wire], meanwhile: Callable[[Wire, HTTPRequest], object]
+) -> None:
+    requests: list[HTTPRequest] = []
+    end = wire(requests.append)
+    end.send(get("/first"))
+    first = requests[0]
+    meanwhile(end, first)
+    assert requests == [first]
+    end.call(first.connection.respond, OK, [], b"late")
+    sent = end.sent()
+    assert sent.startswith(b"HTTP/1.1 200 OK\r\n") and sent.endswith(b"\r\n\r\nlate")
+    assert (b"Connection: close" in sent) == (meanwhile is MEANWHILE["the server ends"])
+    if "sends" in next(name for name, each in MEANWHILE.items() if each is meanwhile):
+        assert [request.uri for request in requests] == ["/first", "/next"]
 
 
 def test_whole_response_is_the_only_one(wire: Callable[..., Wire]) -> None:

@@ -264,7 +264,6 @@ class HTTPConnection(asyncio.Protocol):
             parser = self._parser
             # Local, here and below: a call of an attribute that is no method costs more.
             next_request = self._next_request
-            next_request = self._next_request
             check = self._check
             request = next_request(parser, data)
             while request is not None:
@@ -281,7 +280,10 @@ class HTTPConnection(asyncio.Protocol):
                 if result is not None:
                     self.follow(result, request)
                 if request._finish_time is None:
-                    self.leave_fast_path()
+                    if request._corked is NOTHING_YET:
+                        request._corked = None  # respond() may be all that it still does
+                    else:
+                        self.leave_fast_path()
                     self.apply_back_pressure()
                     break  # the end of its response goes on from here
                 alone = not parser  # nothing follows yet, but something may
@@ -454,13 +456,14 @@ class HTTPConnection(asyncio.Protocol):
         self._fast = False
         if self.response is not None:
             return self.response
-        # The loop in data_received() is running, and uncorks when it ends.
         response = self._make_response(request)
-        self._writer.corked = True
-        if request._corked:
-            response.take(request._corked)
-            self._writer.chunks.append(request._corked)
-        request._corked = None
+        if request._corked is not None:
+            # The loop in data_received() is running, and uncorks when it ends.
+            self._writer.corked = True
+            if request._corked:
+                response.take(request._corked)
+                self._writer.chunks.append(request._corked)
+            request._corked = None
         return response
 
     def _end_fast(self, request: HTTPRequest) -> bool:
@@ -676,7 +679,7 @@ class HTTPConnection(asyncio.Protocol):
             RuntimeError: The exchange is over, or has begun otherwise.
         """
         request = self._request
-        if request is None or request._corked is not NOTHING_YET:
+        if request is None or (request._corked is not NOTHING_YET and not self._fast):
             response = self.leave_fast_path()
             if self._ends():
                 return
@@ -699,6 +702,13 @@ class HTTPConnection(asyncio.Protocol):
             request._corked = data + end
             request._framed = True
             request._finish_time = time()
+        elif request._corked is None and self._fast and framing.keep_alive and not framing.switches:
+            self._request = None
+            self._framed = request._framed = True
+            request._finish_time = time()
+            self._send(data + end)
+            if self._parser.unread:
+                self._wake_later()
         else:
             response = self.leave_fast_path()
             assert response is not None
