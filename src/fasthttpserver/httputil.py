@@ -90,21 +90,32 @@ class HTTPServerConnectionDelegate:
             server_conn: Stands for the client's connection.
             request_conn: To answer with: ``respond``; or ``write_headers``, ``write``,
                 ``send_file``, ``finish``. Also ``abort``, ``detach``, ``send_informational``,
-                ``get_extra_info``, ``set_close_callback``, ``set_max_body_size``,
-                ``set_body_timeout``.
+                ``get_extra_info``, ``send_continue``, ``set_close_callback``,
+                ``set_max_body_size``, ``set_body_timeout``.
         """
         raise NotImplementedError
 
     def on_close(self, server_conn: object) -> None:
         """The connection is closed."""
 
+    def on_stop(self) -> None:
+        """No connection of the server is left, after ``drain`` or ``close_all_connections``.
+
+        What it has made to serve with, such as threads, is needed no longer, unless the server
+        listens again.
+        """
+
 
 class HTTPMessageDelegate:
     """What is told of one request, piece by piece; to be overridden.
 
+    If ``asks_for_body`` is false, a client that waits for it (``Expect: 100-continue``) is not told
+    to send the body when the head has come, but by ``send_continue`` of the connection.
     Either ``finish`` or ``on_connection_close`` is called at last, once, unless the stream is
     detached.
     """
+
+    asks_for_body = True
 
     def headers_received(
         self, start_line: RequestStartLine, headers: HTTPHeaders

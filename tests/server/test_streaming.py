@@ -26,7 +26,7 @@ from helpers import (
 )
 from wire import Wire
 
-from fasthttpserver import HTTPRequest
+from fasthttpserver import HTTPRequest, HTTPServer
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
 from fasthttpserver.httputil import (
     HTTPHeaders,
@@ -680,3 +680,34 @@ def test_next_request_is_served_when_the_application_is_done_with_an_answered_on
         ("head", "GET", "/2"),
         "finish",
     ]
+
+
+def test_delegate_may_ask_for_the_body_later(wire: Wired) -> None:
+    recorder = Recorder(head=lambda message: setattr(message, "asks_for_body", False))
+    end = wire(recorder)
+    request = post(b"body", "Expect: 100-continue")
+    end.send(request[:-4])
+    assert end.sent() == b""
+    for _ in range(2):
+        end.call(recorder.messages[0].connection.send_continue)
+    assert end.sent() == CONTINUE
+    end.send(b"body")
+    assert end.sent() == framed(b"body")
+    end.send(request[:-4])
+    end.call(recorder.messages[0].connection.send_continue)  # of a request that is over
+    assert end.sent() == b""
+
+
+@pytest.mark.parametrize("end", [HTTPServer.drain, HTTPServer.close_all_connections])
+def test_delegate_is_told_of_the_end_of_the_server(serve: Serve, end: Callable[..., Any]) -> None:
+    class Told(Recorder):
+        def on_stop(self) -> None:
+            self.events.append("stop")
+
+    recorder = Told()
+    served = serve(recorder)
+    client = served.connect()
+    assert client.ask(get()) == b""
+    client.half_close()
+    served.call(end, served.server)
+    assert recorder.events[-2:] == ["closed", "stop"]

@@ -360,6 +360,7 @@ class HTTPServer(TCPServer):
         for connection in list(pool.connections):
             connection.abort()
         await pool.wait_empty()
+        self._stopped()
 
     async def drain(self, timeout: float = 30.0, grace: float = 1.0) -> dict[str, int]:
         """Stop serving without losing an answer.
@@ -401,11 +402,18 @@ class HTTPServer(TCPServer):
         await self._wait_gone(timeout - grace)
         aborted = sum([connection.cut() for connection in list(pool.connections)])
         await pool.wait_empty()
+        self._stopped()
         return {
             "served": pool.requests - requests,
             "closed": counters.closed - closed - aborted,
             "aborted": aborted,
         }
+
+    def _stopped(self) -> None:
+        # What was written for Tornado has no such method.
+        on_stop = getattr(self._settings.delegate, "on_stop", None)
+        if on_stop is not None:
+            on_stop()
 
     async def _wait_gone(self, timeout: float) -> None:
         """Wait until no connection is left or being made, or for `timeout` seconds."""

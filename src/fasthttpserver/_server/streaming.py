@@ -130,6 +130,11 @@ class RequestConnection:
         """Bytes that the body of this request may have."""
         return self._streamed.max_body_size
 
+    def send_continue(self) -> None:
+        """Have a client that waits for it send the body; see ``asks_for_body`` of delegates."""
+        if self._request._finish_time is None:
+            self._connection.send_continue()
+
     def set_max_body_size(self, size: int) -> None:
         """Bound the body of this request instead of ``max_body_size``; in bytes."""
         self._streamed.max_body_size = size
