@@ -47,6 +47,7 @@ class Writer:
         "_futures",
         "_loop",
         "_resume",
+        "_scheduled",
         "_transport",
         "_written",
         "chunks",
@@ -78,6 +79,7 @@ class Writer:
         self._callback: tuple[Callable[[], object], Callable[[], object]] | None = None
         self._futures: list[asyncio.Future[None]] | None = None  # few need it
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
+        self._scheduled = False  # _tell_flushed() will be called
         self._written = 0
         self._count: Callable[[int], None] | None = None  # is told of bytes that are sent
         self._file: asyncio.Future[int] | None = None  # what the kernel sends by itself
@@ -102,8 +104,8 @@ class Writer:
             raise StreamClosedError(self.error)
         if len(self.chunks[-1]) > _LARGE_CHUNK or len(self.chunks) > _MANY_CHUNKS:
             self.flush()
-        elif len(self.chunks) == 1:
-            self._loop.call_soon(self.flush)
+        elif not self._scheduled:
+            self._tell_soon()
 
     def flush(self) -> None:
         """Hand what is corked to the transport now."""
@@ -248,7 +250,8 @@ class Writer:
             if self._futures is None:
                 self._futures = []
             self._futures.append(future)
-            self._loop.call_soon(self._tell_flushed)
+            if not self._scheduled:
+                self._tell_soon()
         return future
 
     def set_callback(
@@ -261,15 +264,23 @@ class Writer:
             close: Called if it raises.
         """
         self._callback = None if callback is None else (callback, close)
-        if callback is not None:
-            self._loop.call_soon(self._tell_flushed)
+        if callback is not None and not self._scheduled:
+            self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """Flush in the next turn of the loop, and tell those who wait for that."""
+        self._scheduled = True
+        self._loop.call_soon(self._tell_flushed)
 
     def _tell_flushed(self) -> None:
-        self.flush()
+        self._scheduled = False
+        if self.chunks:
+            self.flush()
         if self.waiting or self.closed:
             return
-        for future in self._take_futures():
-            future.set_result(None)
+        if self._futures is not None:
+            for future in self._take_futures():
+                future.set_result(None)
         waiting, self._callback = self._callback, None
         if waiting is not None:
             callback, close = waiting

@@ -658,8 +658,7 @@ class HTTPConnection(asyncio.Protocol):
         if response is None or response.request._finish_time is not None:
             raise RuntimeError("write_headers() after the response was finished")
         keep_alive = response.request.keep_alive and not self.no_keep_alive
-        if response.write_headers(start_line, headers, keep_alive):
-            response.write(chunk or b"", None)
+        response.write_headers(start_line, headers, keep_alive, chunk or b"")
         return self._writer.flushed()
 
     def respond(self, start_line: Any, headers: Any, body: bytes) -> None:
@@ -824,10 +823,12 @@ class HTTPConnection(asyncio.Protocol):
         Args:
             callback: Called without arguments, once, from the loop; None takes it back.
         """
-        self.leave_fast_path()
+        if self.response is None:
+            self.leave_fast_path()
         self._close_callback = callback
-        self._renew_fast()
-        if self._input is EOF and callback is not None:
+        if self._request is None:
+            self._fast = self._may_be_fast()
+        if callback is not None and self._input is EOF:
             self.loop.call_soon(self._tell_disconnect)
 
     def _tell_disconnect(self) -> None:
@@ -1004,7 +1005,7 @@ class HTTPConnection(asyncio.Protocol):
             return False
         if self._streamed is not None and self._streamed.wants_reads:
             return False
-        return response.fault(keep_alive=True) is None
+        return response.framing is not None or response.fault(keep_alive=True) is None
 
     def _has_to_go_on(self) -> bool:
         """Whether a finished exchange leaves the loop of ``data_received`` something to do."""
@@ -1029,7 +1030,8 @@ class HTTPConnection(asyncio.Protocol):
             self._streamed.exchange_over(detached=self._lifecycle is DETACHED)
         if response is not None:
             self._framed = response.framing is not None
-            self._log(response.access)
+            if response.access is not None:
+                self._log(response.access)
 
     def _log(self, access: Access | None) -> None:
         log = self._settings.access_log

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Response"]
 
+# Up to so many bytes of a body are joined to the head, which costs a copy of them.
+_LARGE_CHUNK = 65_536
 # Seconds until the callback of a write that sends nothing, for instance after HEAD.
 _SILENT_PAUSE = 0.001
 
@@ -97,12 +99,7 @@ class Response:
                 self.take(chunk)
                 self.emit(chunk)
         elif chunk:
-            try:
-                chunk = framing.frame(chunk)
-            except HTTPOutputError:
-                self._connection.close()  # the client must not take the next one for the rest
-                raise
-            self.emit(chunk)
+            self.emit(self._frame(framing, chunk))
         self._expect_written(callback)
 
     async def send_file(
@@ -149,6 +146,16 @@ class Response:
         if self._sends_file:
             raise RuntimeError("send_file() has not been awaited")
 
+    def _frame(self, framing: ResponseFraming, chunk: bytes, before: bytes = b"") -> bytes:
+        """Return a piece of the body as it goes on the wire; if it cannot, send `before`."""
+        try:
+            return framing.frame(chunk)
+        except HTTPOutputError:
+            if before:
+                self.emit(before)
+            self._connection.close()  # the client must not take the next one for the rest
+            raise
+
     def take(self, chunk: bytes) -> None:
         """Take note of bytes of the application's own, which are sent by somebody else."""
         self.wrote = True
@@ -189,29 +196,35 @@ class Response:
         """Whether the application's own response says that it ends the connection, or does."""
         return self._checker is not None and self._checker.close
 
-    def write_headers(self, start_line: Any, headers: Any, keep_alive: bool) -> bool:
+    def write_headers(self, start_line: Any, headers: Any, keep_alive: bool, chunk: bytes) -> None:
         """Send a head, and have the framing done from here.
 
         Args:
             start_line, headers: As for ``ResponseFraming``.
             keep_alive: Whether the connection may go on.
-
-        Returns:
-            Whether a body may follow: not after an interim response.
+            chunk: The beginning of the body; none follows an interim response.
 
         Raises:
             RuntimeError: Something was written before.
             ValueError, TypeError: As for ``ResponseFraming``.
+            HTTPOutputError: The chunk is more than Content-Length announced.
         """
         self._check_unbegun()
         request = self.request
         framing = ResponseFraming(request.method, request.version, keep_alive, start_line, headers)
+        head = framing.head
         if framing.informational:
             if request.version != "HTTP/1.0":  # RFC 9110 section 15.2: it does not know them
-                self.emit(framing.head)
-            return False
-        self.begin(framing, framing.head)
-        return True
+                self.emit(head)
+            return
+        self.framing = framing
+        self.wrote = request._framed = True
+        if not chunk or len(chunk) > _LARGE_CHUNK:
+            self.emit(head)
+            self.write(chunk, None)
+        else:
+            self._write_callback = None
+            self.emit(head + self._frame(framing, chunk, head))
 
     def begin(self, framing: ResponseFraming, data: bytes) -> None:
         """Send the head of a framed response, or more of it.

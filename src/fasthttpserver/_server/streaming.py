@@ -298,12 +298,8 @@ class StreamedRequests:
             connection, RequestConnection(connection, self, request)
         )
         start_line = RequestStartLine(request.method, request.uri, request.version)
-
-        def received() -> Awaitable[None] | None:
-            return message.headers_received(start_line, request.headers)
-
-        self._call(request, received)
-        if self._pending is None:
+        self._call(request, message.headers_received, start_line, request.headers)
+        if self._pending is None and not self._whole:
             self._after_head(request)
 
     def _after_head(self, request: HTTPRequest) -> None:
@@ -334,12 +330,12 @@ class StreamedRequests:
         self._size = len(rest)
         message = self._message
         assert message is not None
-        self._call(request, lambda: message.data_received(piece))
+        self._call(request, message.data_received, piece)
 
-    def _call(self, request: HTTPRequest, step: Callable[[], Any]) -> None:
+    def _call(self, request: HTTPRequest, step: Callable[..., Any], *args: Any) -> None:
         """Call the application, and wait for what it returns, if that can be awaited."""
         try:
-            result = step()
+            result = step(*args)
             if result is None or not inspect.isawaitable(result):
                 return
             future = asyncio.ensure_future(result, loop=self._connection.loop)
@@ -388,9 +384,11 @@ class StreamedRequests:
         message, self._message = self._message, None
         self._request = None
         self._pending = None  # the next request does not wait for it
-        self._pieces.clear()
-        self._size = 0
-        self._cancel_timer()
+        if self._pieces:
+            self._pieces = []
+            self._size = 0
+        if self._timer is not None:
+            self._cancel_timer()
         if message is not None and not self._told_end and not detached:
             self._told_end = True
             try:
