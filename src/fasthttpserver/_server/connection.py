@@ -1003,7 +1003,7 @@ class HTTPConnection(asyncio.Protocol):
         """Whether nothing is left to do after `response` until something comes."""
         if self._has_to_go_on() or self._persistence(response) is not KEEP_ALIVE:
             return False
-        if self._streamed is not None and self._streamed.wants_reads:
+        if self._streamed is not None and not self._streamed.is_whole:
             return False
         return response.framing is not None or response.fault(keep_alive=True) is None
 

@@ -230,8 +230,7 @@ class StreamedRequests:
     def data_received(self, data: bytes) -> None:
         """Give the application what is here, until it is busy or something is missing."""
         connection = self._connection
-        parser = connection.parser
-        parser.receive_data(data)
+        connection.parser.receive_data(data)
         connection.cork()
         try:
             while self._may_advance() and self._advance():
@@ -261,19 +260,20 @@ class StreamedRequests:
                 parser.next_event()  # END_OF_MESSAGE
             connection.begin_streamed(event)
             self._begin(event)
-            return True
+            if not self._whole or self._pending is not None or event._finish_time is not None:
+                return True
+            request = event  # at once, since most requests have no body
         if request._finish_time is not None:
             return connection.end_streamed(request)
-        if self._size >= self._chunk_size or (self._pieces and (self._whole or not parser.unread)):
+        if self._pieces and (self._size >= self._chunk_size or self._whole or not parser.unread):
             self._give_piece(request)
             return True
         if self._whole:
-            if self._told_end:
-                return False  # the response is still to come
+            if self._told_end or self._message is None:
+                return False  # the response is still to come, or the application failed
             self._told_end = True
-            assert self._message is not None
             self._call(request, self._message.finish)
-            return True
+            return request._finish_time is not None
         event = parser.next_event()
         if event is None:
             connection.wait_for_body()
