@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import Served, answer, post, split, status_of
+from helpers import Served, answer, framed, post, split, status_of
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire
@@ -220,3 +220,21 @@ def test_memory_of_a_bomb_in_pieces_is_bounded(wire: Callable[..., Wire]) -> Non
     end.send(post(gzip.compress(bytes(10_000_000)), "Content-Encoding: gzip"))
     assert status_of(end.sent()) == 413
     assert sum(map(len, delegate.pieces)) <= 100_000
+
+
+def test_whole_requests_of_a_delegate_are_unpacked(wire: Callable[..., Wire]) -> None:
+    class Whole(Pieces):
+        def whole_request(self, request: HTTPRequest) -> None:
+            request.write(framed(request.body))
+            request.finish()
+
+        def on_stop(self) -> None:
+            self.ends.append("stop")
+
+    delegate = Whole()
+    end = wire(delegate, decompress_request=True)
+    end.send(post(gzip.compress(b"body"), "Content-Encoding: gzip"))
+    assert end.sent() == framed(b"body")
+    end.call(end.loop.create_task, end.server.close_all_connections())
+    end.turn()
+    assert delegate.ends == ["stop"]

@@ -654,34 +654,6 @@ def test_refusal_of_a_body_does_not_get_into_an_answer_that_was_begun(wire: Wire
     assert recorder.events[1:] == ["cut"]
 
 
-def test_next_request_is_served_when_the_application_is_done_with_an_answered_one(
-    wire: Wired,
-) -> None:
-    futures: list[asyncio.Future[None]] = []
-
-    def wait(message: Message) -> asyncio.Future[None]:
-        futures.append(end.loop.create_future())
-        return futures[-1]
-
-    recorder = Recorder(head=wait)
-    end = wire(recorder)
-    end.send(get("/1"))
-    end.call(recorder.messages[0].respond)
-    end.send(get("/2"))
-    assert len(recorder.messages) == 1  # it is still busy
-    futures[0].set_result(None)
-    end.turn()
-    futures[1].set_result(None)
-    end.turn()
-    assert end.sent() == framed(b"") * 2
-    assert recorder.events == [
-        ("head", "GET", "/1"),
-        "cut",
-        ("head", "GET", "/2"),
-        "finish",
-    ]
-
-
 def test_delegate_may_ask_for_the_body_later(wire: Wired) -> None:
     recorder = Recorder(head=lambda message: setattr(message, "asks_for_body", False))
     end = wire(recorder)

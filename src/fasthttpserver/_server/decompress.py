@@ -129,11 +129,17 @@ class DecompressingDelegate(HTTPServerConnectionDelegate):
     Args:
         delegate: The application's.
         chunk_size: Bytes of a piece of the body that it gets, at most.
+        max_body_size: Bytes that the body of a whole request may have, unpacked.
     """
 
-    def __init__(self, delegate: HTTPServerConnectionDelegate, chunk_size: int) -> None:
+    def __init__(
+        self, delegate: HTTPServerConnectionDelegate, chunk_size: int, max_body_size: int
+    ) -> None:
         self._delegate = delegate
         self._chunk_size = chunk_size
+        whole_request = getattr(delegate, "whole_request", None)
+        if whole_request is not None:
+            self.whole_request = decompressing(whole_request, max_body_size)
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         message = self._delegate.start_request(server_conn, request_conn)
@@ -143,6 +149,11 @@ class DecompressingDelegate(HTTPServerConnectionDelegate):
 
     def on_close(self, server_conn: object) -> None:
         self._delegate.on_close(server_conn)
+
+    def on_stop(self) -> None:
+        on_stop = getattr(self._delegate, "on_stop", None)
+        if on_stop is not None:
+            on_stop()
 
 
 class _Decompressing(HTTPMessageDelegate):

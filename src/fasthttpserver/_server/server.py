@@ -203,7 +203,7 @@ class HTTPServer(TCPServer):
         if delegate is None and stream_request_body:
             delegate = CallbackDelegate(callback)
         if decompress_request and delegate is not None:
-            delegate = DecompressingDelegate(delegate, chunk_size)
+            delegate = DecompressingDelegate(delegate, chunk_size, self.limits.max_body_size)
         elif decompress_request:
             callback = decompressing(callback, self.limits.max_body_size)
         self.require_host = require_host

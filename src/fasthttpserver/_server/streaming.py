@@ -354,15 +354,15 @@ class StreamedRequests:
         if error is not None:
             self._connection.callback_failed(error, request)
             return
-        if not self._connection.is_open:
-            return
-        if self._request is request and self._received == 0 and not self._pieces:
+        if self._request is not request or not self._connection.is_open:
+            return  # it has been answered meanwhile, and the next one did not wait
+        if self._received == 0 and not self._pieces:
             try:
                 self._after_head(request)
             except HTTPInputError as refusal:
                 self._connection.refuse(refusal)
                 return
-        self.data_received(b"")  # of the next one, if this was answered meanwhile
+        self.data_received(b"")
 
     def set_body_timeout(self, seconds: float) -> None:
         """Answer 408 if the current request is not whole after so many seconds."""
