@@ -22,12 +22,15 @@ LAYERS = {
     "HTTP values": "_http httputil",
     "loops, sockets, streams, processes": "_net ioloop iostream netutil process tcpserver",
     "connections and servers": "_server httpserver __init__",
+    "doors": "tornado",
     "command line": "_cli __main__",
     "test kit": "testing",
 }
 DEPTH = {part: depth for depth, parts in enumerate(LAYERS.values()) for part in parts.split()}
 FILES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxd"))
 MODULES = sorted({".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in FILES})
+# To applications of other kinds: modules, and the package that each may import.
+DOORS = {"tornado": "tornado"}
 # What belongs to the loop and below it.
 IO = {
     "asyncio",
@@ -80,7 +83,7 @@ def resolve(name: str) -> str:
     """``fasthttpserver.x.y`` as ``x.y`` or ``x``, whichever is the module; others as they are."""
     first, _, rest = name.partition(".")
     if first != NAME:
-        return name
+        return f"<{name}" if first in DOORS.values() else name  # no door of that name
     while rest and rest not in MODULES and f"{rest}.__init__" not in MODULES:
         rest = rest.rpartition(".")[0]
     return rest or "__init__"
@@ -100,6 +103,13 @@ def test_module_imports_only_from_its_layer_and_above(module: str) -> None:
     assert own is not None
     below = {name for name in imported_by(module) if (depth(name) or 0) > own}
     assert not below, f"{module} imports {below} from below it"
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_doors_are_built_on_public_modules_only(door: str) -> None:
+    imported = {name for name in imported_by(door) if name in MODULES}
+    assert not {name for name in imported if name.startswith("_")}
+    assert imported
 
 
 def test_imports_do_not_go_round_in_circles() -> None:
@@ -141,6 +151,7 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
     allowed = sys.stdlib_module_names | {"cython", "cpython", "libc"} | set(DEPTH)
     for module in MODULES:
         foreign = {name.partition(".")[0] for name in imported_by(module)} - allowed
+        foreign -= {f"<{DOORS.get(module.partition('.')[0])}"}
         if module.startswith("testing."):
             foreign -= {"hypothesis"}  # when it is asked for: tests/testing/test_testing.py
         assert not foreign, f"{module} imports {foreign}"

@@ -35,6 +35,12 @@ class ClosedForBoth(errors.StreamClosedError, TheirsOfTheSystem):
     pass
 
 
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests in this process have said does not count."""
+    monkeypatch.setattr(errors, "_KIN", {})
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_exceptions_are_of_a_kin_when_they_are_told_to(kind: type[Exception]) -> None:
     theirs = TheirsOfTheSystem if issubclass(kind, OSError) else Theirs
