@@ -24,7 +24,7 @@ CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd
 help:
 	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
 	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
-	@echo 'make conformance  run the tests of Tornado 3.2.2 against it (Python 3.11 only)'
+	@echo 'make conformance  run the tests of Tornado 6.6.1, and on Python 3.11 of 3.2.2, against it'
 	@echo 'make build     compile the extension after an edit'
 	@echo 'make lint      ruff, mypy --strict, pyright, stubtest, cython-lint'
 	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'

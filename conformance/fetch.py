@@ -1,4 +1,4 @@
-"""Fetches Tornado 3.2.2 as it was published, and makes a fresh certificate for it."""
+"""Fetches Tornado 3.2.2 as it was published, with a fresh certificate, and Tornado 6.6.1."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import trustme
 
-__all__ = ["fetch"]
+__all__ = ["fetch", "fetch_6"]
 
 _NAME = "tornado-3.2.2"
+_NAME_6 = "tornado-6.6.1"  # its wheels have the tests
 _PIN = (
     "tornado==3.2.2"
     " --hash=sha256:11592d3ed0d2c97ce2c735049e70d72243213579f48b8b28fe292594ba35b88e\n"
@@ -36,6 +37,26 @@ def fetch(directory: Path) -> Path:
             unpacked = _unpack(archive, Path(scratch) / "unpacked")
             unpacked.rename(target)
     _renew_certificate(target / "tornado" / "test")
+    return target
+
+
+def fetch_6(directory: Path) -> Path:
+    """Return a directory to put on the path, so that ``import tornado`` finds 6.6.1.
+
+    Args:
+        directory: What was fetched is kept here for the next time.
+
+    Raises:
+        subprocess.SubprocessError: pip could not install it.
+    """
+    target = directory / _NAME_6
+    if not target.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+            command += ["--disable-pip-version-check", f"--target={scratch}/it"]
+            subprocess.run([*command, _NAME_6.replace("-", "==")], check=True, timeout=120)
+            Path(scratch, "it").rename(target)
     return target
 
 

@@ -1,7 +1,7 @@
-"""Tells how far our server is a drop-in for Tornado 3.2.2's.
+"""Tells how far our servers are a drop-in for those of Tornado 3.2.2 and 6.6.1.
 
-``python conformance/run.py`` fetches Tornado 3.2.2, runs its tests with our server in the
-place of its own, and sends both servers the same requests. The status is 1 if anything differs
+``python conformance/run.py`` fetches both, runs their tests with our server in the place of
+their own, and sends 3.2.2's and ours the same requests. The status is 1 if anything differs
 that is not listed with a reason, or something listed no longer differs.
 """
 
@@ -15,11 +15,18 @@ import time
 from pathlib import Path
 
 import fetch
-import suite
+import tornado3
+import tornado6
 import wire
 
 _BUILD = Path(__file__).resolve().parent.parent / "build" / "conformance"
-_PARTS = {"suite": suite.run, "wire": wire.run}
+# What runs each part, which Tornado it needs, and whether on Python 3.11 only, the last one that
+# Tornado 3.2.2 runs on.
+_PARTS = {
+    "suite": (tornado3.run, fetch.fetch, True),
+    "wire": (wire.run, fetch.fetch, True),
+    "tornado6": (tornado6.run, fetch.fetch_6, False),
+}
 
 
 def main() -> int:
@@ -28,26 +35,28 @@ def main() -> int:
     parser.add_argument(
         "--only",
         choices=_PARTS,
-        help="suite: Tornado's own tests; wire: the differential test (default: both)",
+        help="suite, tornado6: the own tests of Tornado 3.2.2 and 6.6.1; wire: the differential "
+        "test (default: all)",
     )
     only = parser.parse_args().only
-    if sys.version_info[:2] != (3, 11):
-        version = "{}.{}".format(*sys.version_info)
-        print(f"conformance: skipped. Tornado 3.2.2 does not run on Python {version}, but on 3.11:")
-        print("make conformance PYTHON=python3.11 VENV=.venv-3.11")
-        return 0
-    try:
-        tornado = fetch.fetch(_BUILD)
-    except subprocess.SubprocessError as error:
-        print(f"conformance: Tornado 3.2.2 could not be fetched: {error}")
-        return 1
     logs = _BUILD / "logs"
-    logs.mkdir(exist_ok=True)
-    path = os.pathsep.join(filter(None, [str(tornado), os.environ.get("PYTHONPATH")]))
+    logs.mkdir(parents=True, exist_ok=True)
     complaints = 0
     for part in [only] if only else _PARTS:
+        run, fetch_tornado, needs_3_11 = _PARTS[part]
+        if needs_3_11 and sys.version_info[:2] != (3, 11):
+            version = "{}.{}".format(*sys.version_info)
+            print(f"{part}: skipped. Tornado 3.2.2 does not run on Python {version}, but on 3.11:")
+            print("make conformance PYTHON=python3.11 VENV=.venv-3.11\n")
+            continue
         started = time.monotonic()
-        complaints += _PARTS[part]({**os.environ, "PYTHONPATH": path}, logs)
+        try:
+            tornado = fetch_tornado(_BUILD)
+        except subprocess.SubprocessError as error:
+            print(f"{part}: its Tornado could not be fetched: {error}")
+            return 1
+        path = os.pathsep.join(filter(None, [str(tornado), os.environ.get("PYTHONPATH")]))
+        complaints += run({**os.environ, "PYTHONPATH": path}, logs)
         print(f"{part}: {time.monotonic() - started:.1f} s\n")
     if complaints:
         print(f"conformance: {complaints} complaints; what was logged is in {logs}")

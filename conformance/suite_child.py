@@ -31,7 +31,8 @@ class Outcomes(unittest.TestResult):
         if "<locals>" in type(test).__qualname__:  # made by a function, all with one name
             name += f"({type(test).__bases__[0].__name__})"
         method = test.id().rpartition(".")[2]
-        self.tests[f"{name}.{method}"] = outcome, why
+        before = self.tests.get(f"{name}.{method}", ("", ""))[1]
+        self.tests[f"{name}.{method}"] = outcome, before + why
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         self._note(test, "passed")
@@ -40,6 +41,11 @@ class Outcomes(unittest.TestResult):
         self._note(test, "failed", self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
 
     addError = addFailure
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
+        if err is not None:
+            what = subtest.id().removeprefix(test.id())
+            self._note(test, "failed", f"{what} {self._exc_info_to_string(err, test)}")  # type: ignore[attr-defined]
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         self._note(test, "skipped", reason)
