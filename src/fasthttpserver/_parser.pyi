@@ -8,6 +8,7 @@ __all__ = [
     "RequestParser",
     "ResponseChecker",
     "check_response",
+    "frame_response",
 ]
 
 _M = TypeVar("_M", bound=RequestMessage)
@@ -266,4 +267,20 @@ def check_response(response: bytes, request: RequestMessage, /) -> int:
     Returns:
         0: it is right, and another one may follow. 1: it is right, and the connection has to
         end after it. 2: it is wrong, or switches protocols; a ``ResponseChecker`` knows.
+    """
+
+def frame_response(
+    request: RequestMessage, code: object, reason: str, fields: object, body: bytes, /
+) -> bytes | None:
+    """Build a whole response, with a Content-Length as its last field.
+
+    Args:
+        request: What is answered.
+        code, reason: The status.
+        fields: A list of pairs, names and values each ``str`` or ``bytes``.
+        body: All of it.
+
+    Returns:
+        None if there is anything about it that takes more than that: the connection is not to
+        go on, the status has no body, a field frames, something is wrong.
     """

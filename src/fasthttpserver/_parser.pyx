@@ -33,8 +33,16 @@ from cpython.bytes cimport (
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
-from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeLatin1, PyUnicode_New
+from cpython.unicode cimport (
+    PyUnicode_1BYTE_DATA,
+    PyUnicode_1BYTE_KIND,
+    PyUnicode_DecodeLatin1,
+    PyUnicode_GET_LENGTH,
+    PyUnicode_KIND,
+    PyUnicode_New,
+)
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, memset
 
 from fasthttpserver._parsing.chunks cimport (
@@ -112,6 +120,13 @@ from fasthttpserver._parsing.reading cimport (
     begin_message,
     offset_of,
 )
+from fasthttpserver._parsing.response_fields cimport (
+    frames,
+    is_content_length,
+    is_line,
+    is_number,
+    is_token,
+)
 from fasthttpserver._parsing.response_framing cimport (
     RESPONSE_AFTER_CHUNKS,
     RESPONSE_BODY_FOR_HEAD,
@@ -175,6 +190,7 @@ __all__ = [
     "RequestParser",
     "ResponseChecker",
     "check_response",
+    "frame_response",
 ]
 
 
@@ -418,7 +434,6 @@ cdef class RequestMessage:
         cdef list items = []
         cdef Field field  # a copy: several threads may read one message
         cdef const char* head
-        cdef bytes name
         cdef uint32_t i
         if self._head is None:
             return items
@@ -1210,3 +1225,98 @@ def check_response(bytes response not None, RequestMessage request not None, /):
     if end_response(&reading, True) != RESPONSE_RIGHT or reading.state == SWITCHED:
         return 2
     return 1 if response_closes(&reading) else 0
+
+
+# --- Responses that the server frames ---------------------------------------------------------
+
+
+cdef inline bint _find_bytes(object text, const char** at, Py_ssize_t* size):
+    """Find the wire's bytes of a text, borrowed from it; False if it is not of that kind."""
+    if type(text) is bytes:
+        at[0] = PyBytes_AS_STRING(text)
+        size[0] = PyBytes_GET_SIZE(text)
+        return True
+    if type(text) is str and PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND:
+        at[0] = <const char*>PyUnicode_1BYTE_DATA(text)
+        size[0] = PyUnicode_GET_LENGTH(text)
+        return True
+    return False
+
+
+@cython.binding(False)
+def frame_response(
+    RequestMessage request not None, code, str reason not None, fields, bytes body not None, /
+):
+    cdef list texts = []  # names and values, which own what is copied below
+    cdef tuple pair
+    cdef object text
+    cdef const char* at = NULL
+    cdef Py_ssize_t size = 0
+    cdef Py_ssize_t total
+    cdef Py_ssize_t body_size = PyBytes_GET_SIZE(body)
+    cdef char[32] line
+    cdef char[48] length
+    cdef int line_size
+    cdef int length_size
+    cdef bint measured = False
+    cdef bint is_length = False
+    cdef bint is_name = True
+    cdef bytes response
+    cdef char* to
+    if not (request._is_1_1 and request.keep_alive) or request._is_head or request.upgrade:
+        return None
+    if type(code) is not int or not 200 <= code <= 999 or code == 204 or code == 304:
+        return None
+    if type(fields) is not list:
+        return None
+    if not _find_bytes(reason, &at, &size) or not is_line(at, size):
+        return None
+    line_size = snprintf(line, sizeof(line), b"HTTP/1.1 %d ", <int>code)
+    length_size = snprintf(
+        length, sizeof(length), b"Content-Length: %lld\r\n\r\n", <long long>body_size
+    )
+    total = line_size + size + 2 + length_size + body_size
+    for item in fields:
+        if type(item) is not tuple:
+            return None
+        pair = item
+        if len(pair) != 2:
+            return None
+        for text in pair:
+            if not _find_bytes(text, &at, &size):
+                return None
+            if is_name:
+                if not is_token(at, size) or frames(at, size):
+                    return None
+                is_length = is_content_length(at, size)
+            elif is_length:
+                if measured or not is_number(at, size, body_size):
+                    return None
+                measured = True
+            elif not is_line(at, size):
+                return None
+            if not is_length:
+                texts.append(text)
+                total += size + 2
+            is_name = not is_name
+    response = PyBytes_FromStringAndSize(NULL, total)
+    to = PyBytes_AS_STRING(response)
+    memcpy(to, line, line_size)
+    to += line_size
+    _find_bytes(reason, &at, &size)
+    memcpy(to, at, size)
+    memcpy(to + size, b"\r\n", 2)
+    to += size + 2
+    for text in texts:
+        _find_bytes(text, &at, &size)
+        if is_name:
+            write_canonical(to, at, <uint32_t>size)
+            memcpy(to + size, b": ", 2)
+        else:
+            memcpy(to, at, size)
+            memcpy(to + size, b"\r\n", 2)
+        to += size + 2
+        is_name = not is_name
+    memcpy(to, length, length_size)
+    memcpy(to + length_size, PyBytes_AS_STRING(body), body_size)
+    return response

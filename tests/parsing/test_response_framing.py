@@ -10,9 +10,15 @@ import pytest
 from helpers import split
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
+from parser_runs import parse_one
 from strategies import mutations, splits, tokens
 
-from fasthttpserver._parser import RequestMessage, ResponseChecker, check_response
+from fasthttpserver._parser import (
+    RequestMessage,
+    ResponseChecker,
+    check_response,
+    frame_response,
+)
 from fasthttpserver.testing._responses import Asked, RuleBroken, read_response
 
 GET_REQUEST = RequestMessage("GET", "/", "HTTP/1.1")
@@ -410,3 +416,68 @@ def test_what_is_right_has_the_same_end_for_a_client(data: bytes, method: str) -
         return
     assert seen[-1] is h11.EndOfMessage, seen
     assert client.trailing_data[0] == b""
+
+
+# --- Responses that the server frames ---------------------------------------------------------
+
+
+def test_framed_response_has_canonical_names_and_its_length_at_the_end() -> None:
+    request = parse_one(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    fields = [("x-ab", "1"), (b"CONTENT-length", b"4"), (b"X", "\xe9"), ("x", b"")]
+    assert frame_response(request, 201, "So it is", fields, b"body") == (
+        b"HTTP/1.1 201 So it is\r\nX-Ab: 1\r\nX: \xe9\r\nX: \r\nContent-Length: 4\r\n\r\nbody"
+    )
+    assert frame_response(request, 999, "", [], b"") == (
+        b"HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "HEAD / HTTP/1.1",
+        "GET / HTTP/1.0",
+        "CONNECT a:1 HTTP/1.1",
+        "GET / HTTP/1.1\r\nConnection: close",
+    ],
+)
+def test_response_to_a_special_request_is_not_framed_here(start: str) -> None:
+    request = parse_one(start.encode() + b"\r\nHost: a:1\r\n\r\n")
+    assert frame_response(request, 200, "OK", [], b"") is None
+
+
+@pytest.mark.parametrize(
+    "code, reason, fields",
+    [
+        (101, "X", []),
+        (204, "X", []),
+        (304, "X", []),
+        (1000, "X", []),
+        ("200", "X", []),
+        (200, "a\r\nb", []),
+        (200, "\u20ac", []),
+        (200, "X", ()),
+        (200, "X", [["a", "b"]]),
+        (200, "X", [("a", "b", "c")]),
+        (200, "X", [("a",)]),
+        (200, "X", [("a", 1)]),
+        (200, "X", [("a", "\u20ac")]),
+        (200, "X", [("a", "b\nc")]),
+        (200, "X", [("a", b"b\rc")]),
+        (200, "X", [("a", "b\0")]),
+        (200, "X", [("a b", "c")]),
+        (200, "X", [("", "c")]),
+        (200, "X", [("Connection", "c")]),
+        (200, "X", [("UPGRADE", "c")]),
+        (200, "X", [("trailer", "c")]),
+        (200, "X", [("Transfer-Encoding", "c")]),
+        (200, "X", [("Content-Length", "5")]),
+        (200, "X", [("Content-Length", "")]),
+        (200, "X", [("Content-Length", "0x4")]),
+        (200, "X", [("Content-Length", "18446744073709551620")]),
+        (200, "X", [("Content-Length", "4"), ("Content-Length", "4")]),
+    ],
+)
+def test_response_of_a_special_kind_is_not_framed_here(code: Any, reason: str, fields: Any) -> None:
+    request = parse_one(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert frame_response(request, code, reason, fields, b"body") is None

@@ -1137,6 +1137,12 @@ WHOLE = [
     (head(), 200, [("Content-Length", 4)], b""),
     (head(), 200, [], b"body"),
     (post(b"asked"), 404, [], b"body"),
+    (get(), 200, [("x-a", "1"), (b"x-a", b"\xe9"), (b"set-cookie", "a=b")], b"body"),
+    (get(version="HTTP/1.0"), 200, [(b"x-a", b"1"), (b"x-a", "\xe9")], b"body"),
+    (get(), 200, [("Transfer-Encoding", "chunked")], b"body"),
+    (get(), 200, {"x-a": "1"}, b"body"),
+    (get(), 200, [["x-a", "1"]], b"body"),
+    (get("/", "Upgrade: x", "Connection: upgrade"), 200, [], b"body"),
 ]
 
 
@@ -1151,7 +1157,7 @@ def test_whole_response_is_that_of_write_headers_and_finish(
         assert request.connection.response is None or slow
 
     def step_by_step(request: HTTPRequest) -> None:
-        headers = list(fields)
+        headers = list(fields.items() if isinstance(fields, dict) else fields)
         silent = code in (204, 304) or (request.method == "HEAD" and not body)
         if not silent and "Content-Length" not in dict(headers):
             headers.append(("Content-Length", len(body)))
@@ -1182,6 +1188,14 @@ def test_whole_response_is_that_of_write_headers_and_finish(
         (HTTPOutputError, 200, [("Content-Length", 3)], b"body"),
         (HTTPOutputError, 200, [("Content-Length", 5)], b"body"),
         (ValueError, 200, [("X", "a\nb")], b"body"),
+        (ValueError, 200, [(b"X", b"a\r\nb")], b"body"),
+        (ValueError, 200, [("X", "a\0b")], b"body"),
+        (ValueError, 200, [("X y", "a")], b"body"),
+        (ValueError, 200, [("", "a")], b"body"),
+        (ValueError, 200, [("X", "a", "b")], b"body"),
+        (ValueError, 200, [("Content-Length", "x")], b"body"),
+        (ValueError, 1000, [], b"body"),
+        (UnicodeEncodeError, 200, [("X", "\u20ac")], b"body"),
         (ValueError, 100, [], b""),
         (TypeError, 200, [("X", None)], b""),
     ],

@@ -32,7 +32,8 @@ class ResponseFraming:
         keep_alive: Whether the connection is to go on.
         start_line: Three things: a version, which is ignored, a status code and a reason.
         headers: An ``HTTPHeaders``, or what has its ``get_all`` and acts like a dict; the
-            fields that delimit the body are set in it. Or another mapping, or pairs.
+            fields that delimit the body are set in it. Or another mapping, or pairs. Names and
+            values may be bytes.
         length: Of the body in bytes, where all of it is known; where ``headers`` have none,
             it becomes the Content-Length.
 
@@ -175,7 +176,10 @@ def _with_get_all(headers: Any) -> Any:
     pairs = headers
     if type(pairs) is not list and isinstance(pairs, Mapping):
         pairs = pairs.items()
-    pairs = [(canonical_names[name], value) for name, value in pairs]
+    pairs = [
+        (canonical_names[name if type(name) is not bytes else name.decode("latin-1")], value)
+        for name, value in pairs
+    ]
     fields = _Fields(pairs)
     return fields if len(fields) == len(pairs) else HTTPHeaders._from_canonical_pairs(pairs)
 

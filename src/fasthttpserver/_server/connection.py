@@ -54,7 +54,7 @@ from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import RequestParser, check_response
+from fasthttpserver._parser import RequestParser, check_response, frame_response
 from fasthttpserver._server.access import Access
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
@@ -639,7 +639,7 @@ class HTTPConnection(asyncio.Protocol):
         Args:
             start_line: An ``httputil.ResponseStartLine``, or a version, a code and a reason.
             headers: An ``HTTPHeaders``, in which what delimits the body is set; or any other
-                mapping, or pairs. Values are strings or numbers.
+                mapping, or pairs. Names are strings or bytes, values may be numbers too.
             chunk: The first part of the body, as for ``write``.
 
         Returns:
@@ -665,7 +665,7 @@ class HTTPConnection(asyncio.Protocol):
         """Send a whole response whose framing the server does, and end the exchange.
 
         It does what ``write_headers`` and ``finish`` do, at less cost: the request stays on the
-        fast path. Nothing is sent if it raises.
+        fast path, and a list of pairs makes the least work. Nothing is sent if it raises.
 
         Args:
             start_line, headers: As for ``write_headers``; without a Content-Length it is that
@@ -678,7 +678,17 @@ class HTTPConnection(asyncio.Protocol):
             RuntimeError: The exchange is over, or has begun otherwise.
         """
         request = self._request
-        if request is None or (request._corked is not NOTHING_YET and not self._fast):
+        if request is not None and self._fast and not request._corked:
+            data = frame_response(request, start_line[1], start_line[2], headers, body)
+            if data is not None:
+                request._framed = True
+                request._finish_time = time()
+                if request._corked is None:
+                    self._end_late(data)
+                else:
+                    request._corked = data
+                return
+        if request is None or request._corked is not NOTHING_YET:
             response = self.leave_fast_path()
             if self._ends():
                 return
@@ -701,18 +711,19 @@ class HTTPConnection(asyncio.Protocol):
             request._corked = data + end
             request._framed = True
             request._finish_time = time()
-        elif request._corked is None and self._fast and framing.keep_alive and not framing.switches:
-            self._request = None
-            self._framed = request._framed = True
-            request._finish_time = time()
-            self._send(data + end)
-            if self._parser.unread:
-                self._wake_later()
         else:
             response = self.leave_fast_path()
             assert response is not None
             response.begin(framing, data)
             self.finish()
+
+    def _end_late(self, data: bytes) -> None:
+        """Send the response to a request that has not left the fast path, after its callback."""
+        self._request = None
+        self._framed = True
+        self._send(data)
+        if self._parser.unread:
+            self._wake_later()
 
     async def send_file(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> None:
         """Send a part of a file as a part of the body, after ``write_headers``.
