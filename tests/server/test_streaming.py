@@ -581,6 +581,17 @@ def test_client_sees_that_an_aborted_answer_is_not_whole(serve: Serve) -> None:
         client.read_to_end()
 
 
+def test_abort_of_what_has_gone_does_nothing(serve: Serve) -> None:
+    recorder = Recorder(head=lambda message: message.connection.abort())
+    served = serve(recorder)
+    client = served.connect()
+    client.send(get())
+    with pytest.raises(ConnectionResetError):
+        client.read_to_end()
+    served.all_closed()
+    served.call(recorder.messages[0].connection.abort)
+
+
 def test_abort_after_finish_does_not_meet_the_next_request(wire: Wired) -> None:
     recorder = Recorder()
     end = wire(recorder)

@@ -350,7 +350,7 @@ class Writer:
             # The kernel would go on delivering what it holds, and then send FIN: a response
             # that ends with the connection would look complete.
             shape = "hh" if sys.platform == "win32" else "ii"
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it is closed: asyncio's, uvloop's
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(shape, 1, 0))
         self.abort()
 
