@@ -86,9 +86,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         request_callback: A ``tornado.web.Application``, another
             ``tornado.httputil.HTTPServerConnectionDelegate``, or a function of an
             ``HTTPServerRequest``.
-        no_keep_alive, xheaders, ssl_options, protocol, decompress_request, chunk_size,
-            max_header_size, idle_connection_timeout, body_timeout, max_body_size,
-            max_buffer_size, trusted_downstream: As in Tornado, in this order.
+        no_keep_alive: This and the following as in Tornado.
         options: Those of ``fasthttpserver.httpserver.HTTPServer`` that Tornado has not:
             limits, deadlines, the access log.
 

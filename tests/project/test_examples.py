@@ -410,3 +410,14 @@ def test_websocket_echo_refuses_a_frame_without_mask(
         head = client.read_until(b"\r\n\r\n")
         assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head  # RFC 6455's
         assert client.read(4) == b"\x88\x02\x03\xea"
+
+
+def test_tornado_app(run_until_term: Callable[..., Example]) -> None:
+    connect = pytest.importorskip("websockets.sync.client").connect
+    example = run_until_term("tornado_app")
+    assert example.fetch(uri="/?name=Ada")[1] == b"Hello, Ada\n"
+    url = f"{example.url}echo".replace("http:", "ws:")
+    with connect(url, proxy=None, open_timeout=TIMEOUT) as websocket:
+        for message in "text", bytes(100_000):
+            websocket.send(message)
+            assert websocket.recv(TIMEOUT) == message
