@@ -109,8 +109,8 @@ class Response:
         if not isinstance(headers, list):
             raise TypeError(f"headers must be a list, not {type(headers).__name__}")
         for name, value in headers:
-            if type(value) is not str:
-                raise TypeError(f"the value of {name} must be a str, not {type(value).__name__}")
+            if type(name) is not str or type(value) is not str:
+                raise TypeError(f"a header is two strings, not {name!r} and {value!r}")
             lower = name.lower()
             if lower in _LOOKED_AT:
                 if lower in _HOP_BY_HOP:
