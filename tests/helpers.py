@@ -391,7 +391,7 @@ class Served(LoopThread):
     @property
     def connections(self) -> list[HTTPConnection]:
         """The open connections."""
-        return list(self.server._settings.pool.connections)
+        return list(self.server._settings.pool)
 
     @property
     def connection(self) -> HTTPConnection:

@@ -206,7 +206,7 @@ class Wire:
     @property
     def connections(self) -> int:
         """How many connections the server has."""
-        return len(self.server._settings.pool.connections)
+        return len(self.server._settings.pool)
 
     @property
     def transitions(self) -> set[Transition]:

@@ -202,7 +202,7 @@ def test_bytes_of_a_lingering_client_are_dropped(wire: Wired, logs: Logs) -> Non
     end.send(b"bad\r\n\r\n")
     for _ in range(100):
         end.send(bytes(100_000))
-    assert end.connection._parser.unread == 0
+    assert end.connection.parser.unread == 0
     assert end.transport.unread == 0
     assert not end.transport.closing
     end.half_close()
@@ -259,7 +259,7 @@ def test_client_that_sends_without_reading_is_made_to_wait(serve: Serve) -> None
     with pytest.raises(TimeoutError):
         while sent < 200_000_000:
             sent += client.socket.send(get() * 10_000)
-    assert served.connection._parser.unread < 1_000_000
+    assert served.connection.parser.unread < 1_000_000
 
 
 def test_input_that_waits_is_bounded_while_a_request_runs(wire: Wired) -> None:
@@ -269,7 +269,7 @@ def test_input_that_waits_is_bounded_while_a_request_runs(wire: Wired) -> None:
     for _ in range(100):
         end.send(get() * 1000)
     assert end.transport.paused
-    assert end.connection._parser.unread < 200_000
+    assert end.connection.parser.unread < 200_000
     # And it is all served in the end.
     for _ in range(100_000):
         end.loop.call_soon(answer, slow.request)
@@ -284,7 +284,7 @@ def test_input_that_waits_is_bounded_while_the_client_does_not_read(wire: Wired)
     for _ in range(100):
         end.send(get() * 1000)
     assert end.transport.paused
-    assert end.connection._parser.unread < 200_000
+    assert end.connection.parser.unread < 200_000
 
 
 def test_input_that_waits_is_bounded_when_it_comes_faster_than_it_is_served(
@@ -296,7 +296,7 @@ def test_input_that_waits_is_bounded_when_it_comes_faster_than_it_is_served(
         end.transport.peer_sends(get() * 4000)
     for _ in range(100):
         end.turn(1)
-        most = max(most, end.connection._parser.unread)
+        most = max(most, end.connection.parser.unread)
     assert most < 500_000
 
 

@@ -397,7 +397,7 @@ def test_finding_who_is_idle_takes_little_time_in_a_crowd(serve: Serve) -> None:
             return super().items()
 
     pool, clock = served.server._settings.pool, served.server._settings.clock
-    served.call(lambda: setattr(pool, "connections", Counting(pool.connections)))
+    served.call(lambda: setattr(pool, "active", Counting(pool.active)))
     begun = clock.now
     for _ in range(100):
         with Client(served.address) as client:

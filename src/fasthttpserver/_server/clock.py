@@ -7,18 +7,23 @@ them. It sleeps while there are none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fasthttpserver.limits import Limits
 
 if TYPE_CHECKING:
     from fasthttpserver._server.connection import HTTPConnection
+    from fasthttpserver._server.pool import Pool
 
 __all__ = ["Clock"]
 
 # Seconds that let the loop poll once.
 _MOMENT = 0.001
+# Connections that are looked at in one turn of the loop: about a millisecond's.
+_FEW = 256
 
 
 class Clock:
@@ -26,14 +31,18 @@ class Clock:
 
     Args:
         limits: The deadlines; the shortest decides how often to look.
-        connections: Returns those to look at.
+
+    Attributes:
+        pool: The connections to look at.
     """
 
-    def __init__(self, limits: Limits, connections: Callable[[], list[HTTPConnection]]) -> None:
+    pool: Pool
+
+    def __init__(self, limits: Limits) -> None:
         # Seconds, in which a loop that stood still counts for little: the bytes that came
         # meanwhile wait to be read, and their senders are not late.
         self.now = 0.0
-        self._connections = connections
+        self._idle_timeout = limits.idle_connection_timeout or math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._last_run = 0.0
         self._stood_still = False  # the loop, when it was looked last
@@ -67,8 +76,8 @@ class Clock:
         return time
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        connections = self._connections()
-        if not connections:
+        pool = self.pool
+        if not pool:
             self._timer = None  # until the next start
             return
         time = loop.time()
@@ -83,5 +92,33 @@ class Clock:
             return
         self._stood_still = False
         self._timer = loop.call_later(self._interval, self._run, loop)
-        for connection in connections:
-            connection.check_deadlines(self.now)
+        self._wake_resting(pool)
+        self._look_at(iter(list(pool.active)), loop)
+
+    def _look_at(
+        self, connections: Iterator[HTTPConnection], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        pool = self.pool
+        looked = 0
+        for connection in itertools.islice(connections, _FEW):
+            looked += 1
+            # One that was closed meanwhile is no longer there.
+            if connection in pool.active and connection.check_deadlines(self.now):
+                pool.rest(connection)
+        if looked == _FEW:
+            loop.call_soon(self._look_at, connections, loop)
+
+    def _wake_resting(self, pool: Pool) -> None:
+        """Wake whom something has come for, and who has rested too long.
+
+        There may be ten thousand of them, so this is all that is done with one.
+        """
+        resting = pool.resting
+        woken = [each for each, received in resting.items() if each.parser.received != received]
+        for connection in woken:
+            pool.wake(connection)
+        while resting:
+            longest = next(iter(resting))
+            if self.now - longest.idle_since < self._idle_timeout:
+                break
+            pool.wake(longest)

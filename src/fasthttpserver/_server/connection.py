@@ -54,7 +54,7 @@ from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import RequestParser, check_response, frame_response
+from fasthttpserver._parser import check_response, frame_response
 from fasthttpserver._server.access import Access
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
@@ -136,7 +136,6 @@ class HTTPConnection(asyncio.Protocol):
         "_lifecycle",
         "_next_request",
         "_no_keep_alive",
-        "_parser",
         "_request",
         "_send",
         "_settings",
@@ -149,6 +148,7 @@ class HTTPConnection(asyncio.Protocol):
         "_writer",
         "address",
         "loop",
+        "parser",
         "protocol",
         "request_callback",
         "response",
@@ -228,7 +228,7 @@ class HTTPConnection(asyncio.Protocol):
         transport, writer, ahead = stream.give_to(self, self)
         self._connect(transport, writer)
         if ahead:
-            self._parser.receive_data(ahead)
+            self.parser.receive_data(ahead)
             self._wake_later()
 
     def _connect(self, transport: Any, writer: Writer) -> None:
@@ -236,7 +236,7 @@ class HTTPConnection(asyncio.Protocol):
         self._writer = writer
         if self._settings.count_bytes_sent:
             writer.count_writes(self._settings.counters.add_sent)
-        self._parser = self._settings.new_parser()
+        self.parser = self._settings.new_parser()
         self._send = writer.transport_write
         if self._settings.context is None:
             self._settings.context = copy_context()
@@ -261,7 +261,7 @@ class HTTPConnection(asyncio.Protocol):
         pipelined = 0
         started = 0.0
         try:
-            parser = self._parser
+            parser = self.parser
             # Local, here and below: a call of an attribute that is no method costs more.
             next_request = self._next_request
             check = self._check
@@ -346,12 +346,12 @@ class HTTPConnection(asyncio.Protocol):
             if self._request is not None:
                 # Long-polling applications want to know; the answer may still be written.
                 self._tell_disconnect()
-                if self.response is not None and not self._parser.unread:
+                if self.response is not None and not self.parser.unread:
                     framing = self.response.framing
                     if framing is not None and framing.silent:
                         self.close()  # nothing more of it is sent, and nothing follows
                 return True
-            if self._parser.unread or self._writer.waiting:
+            if self.parser.unread or self._writer.waiting:
                 # What came before it is answered; then _wait_for_more() closes.
                 self._wake_later()
                 return True
@@ -361,6 +361,7 @@ class HTTPConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._settings.pool.wake(self)  # an application may write while it rests
         self._writer.pause()
         self._fast = False
         self.leave_fast_path()
@@ -403,7 +404,7 @@ class HTTPConnection(asyncio.Protocol):
             self._renew_fast()
             return False
         if self._request is not None or self._wakes or self._writer.waiting:
-            self._parser.receive_data(data)
+            self.parser.receive_data(data)
             self.apply_back_pressure()
             return False
         return True
@@ -469,7 +470,7 @@ class HTTPConnection(asyncio.Protocol):
     def _end_fast(self, request: HTTPRequest) -> bool:
         """Close after the last response of a client; False if there is more to it than that."""
         response = request._corked
-        if self._parser.unread or self._check(response, request) > 1:
+        if self.parser.unread or self._check(response, request) > 1:
             return False
         self._request = None
         request._corked = None
@@ -490,7 +491,7 @@ class HTTPConnection(asyncio.Protocol):
             if response.ending:
                 self.apply_back_pressure()
                 return False, False  # response_over() goes on
-            if self._parser:
+            if self.parser:
                 chunks = self._writer.chunks[response.mark :]
                 # None: it has left already, as large ones do.
                 large = max(map(len, chunks), default=_LARGE_CHUNK + 1) > _LARGE_CHUNK
@@ -502,7 +503,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def wait_for_more(self) -> None:
         """Nothing that is here can be served."""
-        parser = self._parser
+        parser = self.parser
         if self._input is PAUSED:
             self.resume_reading()
         if self._input is EOF:
@@ -518,7 +519,7 @@ class HTTPConnection(asyncio.Protocol):
         """Pause reading while more is here than can be dealt with now: back-pressure."""
         if self._lifecycle is not OPEN or self._input is EOF:
             return
-        much = self._parser.unread > self._settings.limits.read_ahead
+        much = self.parser.unread > self._settings.limits.read_ahead
         if much and self._input is READING:
             self._input = PAUSED
             self._fast = False
@@ -576,7 +577,7 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do until something comes."""
-        parser = self._parser
+        parser = self.parser
         return not (
             self._lifecycle is not OPEN
             or self._request is not None
@@ -722,7 +723,7 @@ class HTTPConnection(asyncio.Protocol):
         self._request = None
         self._framed = True
         self._send(data)
-        if self._parser.unread:
+        if self.parser.unread:
             self._wake_later()
 
     async def send_file(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> None:
@@ -894,11 +895,6 @@ class HTTPConnection(asyncio.Protocol):
     # --- What is streamed to the application ------------------------------------------------
 
     @property
-    def parser(self) -> RequestParser[HTTPRequest]:
-        """The parser of this connection."""
-        return self._parser
-
-    @property
     def is_open(self) -> bool:
         """Whether requests are served."""
         return self._lifecycle is OPEN
@@ -915,7 +911,7 @@ class HTTPConnection(asyncio.Protocol):
     def end_streamed(self, request: HTTPRequest) -> bool:
         """End a finished exchange; tell whether the next request may be served now."""
         goes_on, _ = self._end_slow(request)
-        if goes_on and self._parser.unread:
+        if goes_on and self.parser.unread:
             self._wake_later()  # others get their turn
             return False
         return goes_on
@@ -970,7 +966,7 @@ class HTTPConnection(asyncio.Protocol):
         Raises:
             RuntimeError: Inside of a body.
         """
-        rest = self._parser.detach()  # first: it may refuse
+        rest = self.parser.detach()  # first: it may refuse
         self._settings.pool.discard(self)
         self._fast = False
         response = self.leave_fast_path()
@@ -1020,7 +1016,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def _has_to_go_on(self) -> bool:
         """Whether a finished exchange leaves the loop of ``data_received`` something to do."""
-        return self._input is not READING or self._parser.unread > 0
+        return self._input is not READING or self.parser.unread > 0
 
     def _persistence(self, response: Response, announced: bool | None = None) -> Persistence:
         framing = response.framing
@@ -1030,7 +1026,7 @@ class HTTPConnection(asyncio.Protocol):
             announced=response.announced if announced is None else announced,
             no_keep_alive=self._no_keep_alive,
             shutdown=self._shutdown,
-            unread=self._parser.unread > 0,
+            unread=self.parser.unread > 0,
         )
 
     def _forget_exchange(self) -> None:
@@ -1105,7 +1101,7 @@ class HTTPConnection(asyncio.Protocol):
                 reply = self._settings.on_refusal(error, self.address)
             except Exception:
                 app_log.error("Uncaught exception in on_refusal", exc_info=True)
-        self._reply_and_close(error.status, error.reason, self._parser.is_head, reply)
+        self._reply_and_close(error.status, error.reason, self.parser.is_head, reply)
 
     def refuse_service(self, reason: str) -> None:
         """Answer 503 to whatever comes, and close."""
@@ -1137,7 +1133,7 @@ class HTTPConnection(asyncio.Protocol):
         """Close the connection; what was written arrives, the close callback does not run."""
         self.leave_fast_path()
         # A client that waits for this answer may have sent more after the request.
-        linger = self._request is not None or self._parser.unread > 0
+        linger = self._request is not None or self.parser.unread > 0
         self._forget_exchange()
         if self._lifecycle is OPEN:
             self._close_gently(linger)
@@ -1205,7 +1201,7 @@ class HTTPConnection(asyncio.Protocol):
         A half-sent request is answered 408. An answer that is under way must not look
         complete.
         """
-        parser = self._parser
+        parser = self.parser
         if self._lifecycle is OPEN and (self._request is not None or self._writer.waiting):
             self.reset()
         elif self._lifecycle is OPEN and (parser.receiving_head or parser.receiving_body):
@@ -1218,9 +1214,13 @@ class HTTPConnection(asyncio.Protocol):
 
     # --- Deadlines ------------------------------------------------------------------------
 
-    def check_deadlines(self, now: float) -> None:
-        """Close, or answer 408, if something takes too long; called by the clock."""
-        parser = self._parser
+    def check_deadlines(self, now: float) -> bool:
+        """Close, or answer 408, if something takes too long; called by the clock.
+
+        Returns:
+            Whether it rests: until a byte comes or time is over there is nothing to see.
+        """
+        parser = self.parser
         writer = self._writer
         message = parser.messages
         progress = 0
@@ -1237,7 +1237,7 @@ class HTTPConnection(asyncio.Protocol):
             if self._input is PAUSED and has_failed(self._transport.get_extra_info("socket")):
                 # Nobody listens while reading is paused; a long poll would wait for ever.
                 self.abort()
-                return
+                return False
         elif parser.receiving_body:
             waiting, progress = Waiting.BODY, parser.body_received
         elif message == 0:
@@ -1246,13 +1246,13 @@ class HTTPConnection(asyncio.Protocol):
             waiting = Waiting.HEAD if parser.receiving_head else Waiting.IDLE
         limits = self._settings.limits
         if not self._deadlines.overdue(waiting, message, progress, limits, now):
-            return
+            return waiting is Waiting.IDLE and self._deadlines.since < now
         if waiting is Waiting.IDLE and self.input_waits:
-            return  # its next request is here
+            return False  # its next request is here
         if waiting is Waiting.IDLE and writer.unacknowledged:
             # It takes its time for what our kernel holds; from now on that is looked at.
             self._deadlines.overdue(Waiting.WRITING, message, writer.bytes_taken, limits, now)
-            return
+            return False
         self._settings.counters.timeouts[waiting.name.lower()] += 1
         if waiting is Waiting.BODY:
             self.refuse(HTTPInputError("Timeout reading body", 408))
@@ -1266,6 +1266,7 @@ class HTTPConnection(asyncio.Protocol):
             if waiting is Waiting.DISCONNECTED:
                 self._note_disconnect()
             self.close_idle()
+        return False
 
     @property
     def idle_since(self) -> float:
@@ -1277,12 +1278,12 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def requests(self) -> int:
         """How many whole requests it has received and answered."""
-        return self._parser.messages - (self._request is not None)
+        return self.parser.messages - (self._request is not None)
 
     @property
     def bytes_received(self) -> int:
         """How many bytes have come."""
-        return self._parser.received
+        return self.parser.received
 
     @property
     def is_tls(self) -> bool:

@@ -39,14 +39,14 @@ class Eviction:
         many callers cost little.
         """
         self._asked += 1
-        connections = self._pool.connections
+        pool = self._pool
         looked = False
         while True:
             while self._idle:
                 connection = self._idle.pop()
-                if connection in connections and connection.idle and not connection.input_waits:
+                if connection in pool and connection.idle and not connection.input_waits:
                     return connection
-            few = self._asked * _LOOK_SHARE < len(connections)
+            few = self._asked * _LOOK_SHARE < len(pool)
             if looked or (few and self._looked == self._clock.now):
                 return None
             self._look()
@@ -55,11 +55,11 @@ class Eviction:
     def _look(self) -> None:
         self._looked = self._clock.now
         self._asked = 0
-        connections = self._pool.connections
-        if not connections:
-            return
-        oldest = next(iter(connections)).loop.time() - _FRESH
-        idle = [each for each, made in connections.items() if made <= oldest and each.idle]
+        pool = self._pool
+        idle = [each for each in pool.resting if each.idle]
+        if pool.active:
+            oldest = next(iter(pool.active)).loop.time() - _FRESH
+            idle += [each for each, made in pool.active.items() if made <= oldest and each.idle]
         idle.sort(key=_idle_since, reverse=True)
         self._idle = idle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fasthttpserver._server.counters import Counters
@@ -15,7 +16,10 @@ __all__ = ["Pool"]
 
 
 class Pool:
-    """The connections that are open.
+    """The connections that are open; ``len``, ``in`` and iteration work on all of them.
+
+    Those that have been idle for a while rest: the clock does not look at them, unless something
+    has come. Each connection is in one of the two dicts.
 
     Args:
         clock: Runs while there are any, and then once more.
@@ -23,8 +27,10 @@ class Pool:
     """
 
     def __init__(self, clock: Clock, counters: Counters) -> None:
-        # In the order in which they were made.
-        self.connections: dict[HTTPConnection, float] = {}
+        # With the time when it was made, in the order in which they were made or woke.
+        self.active: dict[HTTPConnection, float] = {}
+        # With the bytes it had received, the longest idle first.
+        self.resting: dict[HTTPConnection, int] = {}
         self.turned_away: set[HTTPConnection] = set()  # of these; there for their 503 only
         self._clock = clock
         self._counters = counters
@@ -32,34 +38,55 @@ class Pool:
 
     def add(self, connection: HTTPConnection) -> None:
         """Take in a new connection."""
-        self.connections[connection] = self._clock.start(connection.loop)
+        self.active[connection] = self._clock.start(connection.loop)
+
+    def rest(self, connection: HTTPConnection) -> None:
+        """Take note that a connection is idle."""
+        del self.active[connection]
+        self.resting[connection] = connection.bytes_received
+
+    def wake(self, connection: HTTPConnection) -> None:
+        """Have a connection looked at again, if it rests."""
+        if self.resting.pop(connection, None) is not None:
+            self.active[connection] = 0.0  # it is not new
+
+    def __len__(self) -> int:
+        return len(self.active) + len(self.resting)
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self.active or connection in self.resting
+
+    def __iter__(self) -> Iterator[HTTPConnection]:
+        """Iterate over those that there are now; they may be closed meanwhile."""
+        return iter([*self.resting, *self.active])
 
     def discard(self, connection: HTTPConnection) -> None:
         """Forget a connection that is closed or detached; more than once does no harm."""
-        if self.connections.pop(connection, None) is None:
-            return
+        if self.active.pop(connection, None) is None:
+            if self.resting.pop(connection, None) is None:
+                return
         self.turned_away.discard(connection)
         counters = self._counters
         counters.closed += 1
         counters.requests += connection.requests
         counters.bytes_received += connection.bytes_received
-        if not self.connections and self._empty is not None and not self._empty.done():
+        if not self and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
     @property
     def requests(self) -> int:
         """How many whole requests were received and answered."""
-        return self._counters.requests + sum([each.requests for each in self.connections])
+        return self._counters.requests + sum([each.requests for each in self])
 
     @property
     def bytes_received(self) -> int:
         """How many bytes have come from clients."""
-        received = [each.bytes_received for each in self.connections]
+        received = [each.bytes_received for each in self]
         return self._counters.bytes_received + sum(received)
 
     async def wait_empty(self, timeout: float | None = None) -> None:
         """Wait until no connection is left, or for `timeout` seconds."""
-        if self.connections:
+        if self:
             if self._empty is None or self._empty.done():
                 self._empty = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._empty], timeout=timeout)

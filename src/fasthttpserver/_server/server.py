@@ -300,7 +300,7 @@ class HTTPServer(TCPServer):
         """Whether there are too many with a new one, after making room if that can be done."""
         limit = self.limits.max_connections
         pool = self._settings.pool
-        if limit is None or len(pool.connections) - len(pool.turned_away) <= limit:
+        if limit is None or len(pool) - len(pool.turned_away) <= limit:
             return False
         longest_idle = self._settings.eviction.longest_idle()
         if longest_idle is None:
@@ -309,7 +309,7 @@ class HTTPServer(TCPServer):
         return False
 
     def _count_connections(self) -> int:
-        return super()._count_connections() + len(self._settings.pool.connections)
+        return super()._count_connections() + len(self._settings.pool)
 
     def _evict_idle(self) -> bool:
         longest_idle = self._settings.eviction.longest_idle()
@@ -338,8 +338,8 @@ class HTTPServer(TCPServer):
             see ``docs/limits.md``.
         """
         pool, counters = self._settings.pool, self._settings.counters
-        now = len(pool.connections)
-        idle = sum([each.idle for each in pool.connections])
+        now = len(pool)
+        idle = sum([each.idle for each in pool])
         return {
             "connections": {
                 "accepted": counters.closed + now,
@@ -357,7 +357,7 @@ class HTTPServer(TCPServer):
         """Close every connection at once, and wait until they are closed."""
         await self._stop_connecting()
         pool = self._settings.pool
-        for connection in list(pool.connections):
+        for connection in pool:
             connection.abort()
         await pool.wait_empty()
         self._stopped()
@@ -391,16 +391,16 @@ class HTTPServer(TCPServer):
         pool, counters = self._settings.pool, self._settings.counters
         requests = pool.requests
         closed = counters.closed
-        for connection in list(pool.connections):
+        for connection in pool:
             connection.drain(ANNOUNCING)
         await self._wait_gone(min(grace, timeout))
         for _ in range(3):  # what came while the loop was busy is read first
             await asyncio.sleep(0)
         await self._stop_connecting()  # handshakes that take longer
-        for connection in list(pool.connections):
+        for connection in pool:
             connection.drain(LAST_CALL)
         await self._wait_gone(timeout - grace)
-        aborted = sum([connection.cut() for connection in list(pool.connections)])
+        aborted = sum([connection.cut() for connection in pool])
         await pool.wait_empty()
         self._stopped()
         return {
@@ -420,7 +420,7 @@ class HTTPServer(TCPServer):
         pool = self._settings.pool
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while self._connecting or pool.connections:
+        while self._connecting or pool:
             left = end - loop.time()
             if left <= 0:
                 return

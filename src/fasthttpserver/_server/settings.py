@@ -126,8 +126,8 @@ class Settings:
         self.context: Context | None = None
         self.max_buffer_size = limits.max_body_size
         self.counters = Counters()
-        self.clock = Clock(limits, self._open_connections)
-        self.pool = Pool(self.clock, self.counters)
+        self.clock = Clock(limits)
+        self.pool = self.clock.pool = Pool(self.clock, self.counters)
         self.eviction = Eviction(self.pool, self.clock)
         # Checked once: connections get parsers that are made from this one.
         self.new_parser: Callable[[], RequestParser[HTTPRequest]] = RequestParser(
@@ -143,6 +143,3 @@ class Settings:
         self.next_request: Callable[..., HTTPRequest | None] = (
             RequestParser.next_request if delegate is None else RequestParser.next_message
         )
-
-    def _open_connections(self) -> list[HTTPConnection]:
-        return list(self.pool.connections)
