@@ -254,6 +254,20 @@ class Writer:
                 self._tell_soon()
         return future
 
+    def flush_now(self) -> asyncio.Future[None]:
+        """Flush, unless it is corked, and return a future as ``flushed`` does.
+
+        It is done already if the kernel has taken everything.
+        """
+        if self.corked or self.closed or self.ended:
+            return self.flushed()
+        self.flush()
+        if self.waiting or self.closed:
+            return self.flushed()
+        future: asyncio.Future[None] = self._loop.create_future()
+        future.set_result(None)
+        return future
+
     def set_callback(
         self, callback: Callable[[], object] | None, close: Callable[[], object]
     ) -> None:

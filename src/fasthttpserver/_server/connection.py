@@ -651,16 +651,19 @@ class HTTPConnection(asyncio.Protocol):
             TypeError: A header or the chunk is of another type.
             RuntimeError: The exchange is over, or has begun otherwise.
         """
+        self._write_headers(start_line, headers, chunk)
+        return self._writer.flushed()
+
+    def _write_headers(self, start_line: Any, headers: Any, chunk: bytes | str | None) -> None:
         if chunk is not None and type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
         response = self.leave_fast_path()
         if self._ends():
-            return self._writer.flushed()
+            return
         if response is None or response.request._finish_time is not None:
             raise RuntimeError("write_headers() after the response was finished")
         keep_alive = response.request.keep_alive and not self.no_keep_alive
         response.write_headers(start_line, headers, keep_alive, chunk or b"")
-        return self._writer.flushed()
 
     def respond(self, start_line: Any, headers: Any, body: bytes) -> None:
         """Send a whole response whose framing the server does, and end the exchange.
@@ -907,6 +910,21 @@ class HTTPConnection(asyncio.Protocol):
         """Send what was written since ``cork``."""
         self._writer.corked = False
         self._writer.flush()
+
+    def write_headers_now(
+        self, start_line: Any, headers: Any, chunk: bytes | str | None
+    ) -> asyncio.Future[None]:
+        """As ``write_headers``, but do not wait for a later turn of the loop.
+
+        Most responses of delegates are whole with this one write.
+        """
+        writer = self._writer
+        corked, writer.corked = writer.corked, True
+        try:
+            self._write_headers(start_line, headers, chunk)
+        finally:
+            writer.corked = corked
+        return writer.flush_now()
 
     def end_streamed(self, request: HTTPRequest) -> bool:
         """End a finished exchange; tell whether the next request may be served now."""

@@ -86,9 +86,13 @@ class RequestConnection:
     def write_headers(
         self, start_line: Any, headers: Any, chunk: bytes | str | None = None
     ) -> Awaitable[None]:
-        """Begin the response; see ``HTTPConnection.write_headers``."""
+        """Begin the response; see ``HTTPConnection.write_headers``.
+
+        It leaves at once, unless it is written while the request is read: what is returned is
+        done already then, if the client takes all of it.
+        """
         self._check("write_headers")
-        return self._connection.write_headers(start_line, headers, chunk)
+        return self._connection.write_headers_now(start_line, headers, chunk)
 
     def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
         """Send an interim response; see ``HTTPConnection.send_informational``."""
