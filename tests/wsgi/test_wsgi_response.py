@@ -102,6 +102,17 @@ def test_body_of_unknown_length_is_chunked(wsgi: Serve, threads: int) -> None:
         assert b"".join(chunked(client)[1]) == b"onetwo"
 
 
+def test_generator_may_start_the_response_with_its_first_bytes(wsgi: Serve, threads: int) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        yield b""
+        start_response("200 OK", [*PLAIN])
+        yield b"body"
+
+    client = wsgi(app, threads).connect()
+    client.send(get())
+    assert chunked(client)[1] == [b"body"]
+
+
 def test_old_client_gets_the_end_of_the_connection_instead(wsgi: Serve, threads: int) -> None:
     client = wsgi(app_of(lambda: iter([b"one", b"two"])), threads).connect()
     client.send(get(version="HTTP/1.0"))
