@@ -17,13 +17,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd)
 
-.PHONY: help run test conformance build lint annotate dist sanitize fuzz soak clean distclean
+.PHONY: help run test test-django conformance build lint annotate dist sanitize fuzz soak clean distclean
 .PHONY: bench bench-quick bench-parser bench-render bench-guard wheel docs
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
 	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
+	@echo 'make test-django  install Django and run the example of a site with its admin'
 	@echo 'make conformance  run the tests of Tornado 6.6.1, and on Python 3.11 of 3.2.2, against it'
 	@echo 'make build     compile the extension after an edit'
 	@echo 'make lint      ruff, mypy --strict, pyright, stubtest, cython-lint'
@@ -46,6 +47,10 @@ run: build
 
 test: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-django: build $(VENV)/django.stamp
+	$(BIN)/python -m pytest tests/project/test_examples.py \
+		tests/project/test_docs_programs.py -k django $(ARGS)
 
 conformance: build $(VENV)/test.stamp
 	$(BIN)/python conformance/run.py

@@ -237,3 +237,34 @@ def test_systemd() -> None:
                     assert client.ask(get()) == b"ok\n"
             finally:
                 process.terminate()
+
+
+# --- WSGI ---------------------------------------------------------------------------------
+
+
+@nothing_left
+def test_flask() -> None:
+    pytest.importorskip("flask", reason="flask is not installed")
+    port = free_port()
+    source = program("howto/flask", "flask") + f"\n\nasyncio.run(main({port}))"
+    with Process(["-W", "error", "-c", source]), connect_when_up(port) as client:
+        assert client.ask(get("/hello/Ada")) == b"Hello, Ada!\n"
+
+
+@has_signals
+@nothing_left
+def test_django(tmp_path: Path) -> None:
+    pytest.importorskip("django", reason="django is not installed: make test-django")
+    command = [sys.executable, "-m", "django", "startproject", "mysite", "."]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    port = free_port()
+    source = program("howto/django", "django").replace("main())", f"main({port}))")
+    (tmp_path / "serve.py").write_text(source)
+    settings = "mysite.settings"
+    arguments = ["-W", "error", "serve.py"]
+    with Process(arguments, cwd=tmp_path, DJANGO_SETTINGS_MODULE=settings) as process:
+        with connect_when_up(port) as client:
+            client.send(get("/", "Host: localhost").replace(b"Host: a\r\n", b"", 1))
+            assert b"The install worked successfully!" in client.read_response().body
+        process.send_signal(signal.SIGTERM)
+        assert process.end().returncode == 0

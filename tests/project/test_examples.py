@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import http.cookiejar
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -421,3 +425,53 @@ def test_tornado_app(run_until_term: Callable[..., Example]) -> None:
         for message in "text", bytes(100_000):
             websocket.send(message)
             assert websocket.recv(TIMEOUT) == message
+
+
+def test_flask_app(start: Callable[..., Example]) -> None:
+    pytest.importorskip("flask", reason="flask is not installed")
+    example = start("flask_app")
+    assert example.fetch(uri="/hello/Ada")[1] == b"Hello, Ada!\n"
+    body, form = upload_of(b"some bytes")
+    answer = example.fetch("POST", "/upload", body, form)[1]
+    assert json.loads(answer) == {"name": "name.txt", "size": 10}
+    assert example.fetch(uri="/count")[1].split()[-1] == b"999"
+    assert example.stop().returncode == 0
+
+
+def upload_of(content: bytes) -> tuple[bytes, dict[str, str]]:
+    """A form with a file, and the field that says so."""
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="name.txt"\r\n\r\n'
+    return head + content + b"\r\n--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+def test_django_app(start: Callable[..., Example], tmp_path: Path) -> None:
+    pytest.importorskip("django", reason="django is not installed: make test-django")
+    example = start("django_app", DATABASE=str(tmp_path / "db.sqlite3"))
+    assert example.fetch(uri="/?name=Ada")[1] == b"Hello, Ada!\n"
+    for content in b"some bytes", bytes(5_000_000):
+        body, form = upload_of(content)
+        answer = example.fetch("POST", "/upload", body, form)[1]
+        assert answer == b"name.txt: %d bytes\n" % len(content)
+    assert example.fetch(uri="/count")[1].split()[-1] == b"999"
+    assert example.fetch(uri="/source")[1] == (EXAMPLES / "django_app.py").read_bytes()
+    assert b"--primary" in example.fetch(uri="/static/admin/css/base.css")[1]
+    # The admin, as a browser goes through it: cookies, forms, redirects.
+    cookies = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(cookies)
+    )
+
+    def submit(path: str, **fields: str) -> str:
+        """Open a page, and send its form; the page that follows."""
+        with browser.open(f"{example.url}{path}", timeout=TIMEOUT) as page:
+            page.read()
+        token = {cookie.name: str(cookie.value) for cookie in cookies}["csrftoken"]
+        data = urllib.parse.urlencode({"csrfmiddlewaretoken": token, **fields}).encode()
+        with browser.open(f"{example.url}{path}", data, timeout=TIMEOUT) as page:
+            return str(page.read().decode())
+
+    page = submit("admin/login/?next=/admin/", username="admin", password="admin")
+    assert "Site administration" in page
+    page = submit("admin/auth/group/add/", name="Readers &c.")
+    assert "was added successfully" in page and "Readers &amp;c." in page
+    assert example.stop().returncode == 0

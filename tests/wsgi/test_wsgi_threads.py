@@ -69,20 +69,6 @@ def test_no_more_calls_run_than_there_are_threads(wsgi: Serve) -> None:
     assert gate.running == 4
 
 
-def test_one_client_after_the_other_needs_one_thread(wsgi: Serve) -> None:
-    names: set[int] = set()
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        names.add(threading.get_ident())
-        start_response("200 OK", [])
-        return [b"ok"]
-
-    client = wsgi(app, 8).connect()
-    for _ in range(20):
-        assert client.ask(get()) == b"ok"
-    assert len(names) <= 2  # the second if the client was faster than the end of the first job
-
-
 def test_pipelined_requests_are_answered_in_order(wsgi: Serve, threads: int) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [])
