@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ class HTTPServerConnectionDelegate:
     # What answers a request that is here as a whole when it is looked at: a function of the
     # ``HTTPRequest``, as ``HTTPServer`` takes it in the place of a delegate. Its body is
     # ``request.body`` then. None: each request is given to ``start_request``.
-    whole_request: Callable[[Any], object] | None = None
+    whole_request: Any = None
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         """Return the delegate of a request whose head has come.
