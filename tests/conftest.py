@@ -12,11 +12,10 @@ import os
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, Logs, Served
+from helpers import TIMEOUT, Logs, Served, open_descriptors
 from hypothesis import HealthCheck, settings
 from wire import Wire
 
@@ -82,11 +81,6 @@ def nothing_left() -> Iterator[None]:
     after = open_descriptors()
     assert after == before, f"{after - before} descriptors left open"
     assert threading.enumerate() == threads
-
-
-def open_descriptors() -> int:
-    path = Path("/proc/self/fd")
-    return len(list(path.iterdir())) if path.exists() else 0
 
 
 @pytest.fixture

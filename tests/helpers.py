@@ -38,6 +38,11 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
 
 
+def open_descriptors() -> int:
+    path = Path("/proc/self/fd")
+    return len(list(path.iterdir())) if path.exists() else 0
+
+
 def eventually(condition: Callable[[], object]) -> None:
     """Wait for what another thread or process does and does not tell."""
     deadline = time.monotonic() + TIMEOUT

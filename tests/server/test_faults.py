@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import open_descriptors
 from helpers import (
     TIMEOUT,
     Certificates,
@@ -27,6 +26,7 @@ from helpers import (
     eventually,
     framed,
     get,
+    open_descriptors,
     post,
 )
 from wire import Wire
