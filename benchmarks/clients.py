@@ -1,18 +1,30 @@
 """Clients that a load generator does not have; each prints what a server did as JSON.
 
 ``upload PORT BYTES`` sends one large body, ``idle PORT COUNT`` opens connections, asks once
-on each and keeps them. Both end when their stdin does.
+on each and keeps them, ``echo PORT COUNT SECONDS`` opens WebSockets and has messages echoed on
+them, by turns. All end when their stdin does.
 """
 
 import json
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 from benchmarks.corpus import CORPUS, with_body
 from benchmarks.servers import HOST
 
-__all__ = ["hold_idle", "upload"]
+__all__ = ["echo", "hold_idle", "upload"]
+
+_HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_MESSAGE = b"x" * 64
+# Binary, whole, masked with zeros.
+_SENT = bytes([0x82, 0x80 | len(_MESSAGE), 0, 0, 0, 0]) + _MESSAGE
+_ECHOED = bytes([0x82, len(_MESSAGE)]) + _MESSAGE
+_WARM_UP = 0.3
 
 
 def upload(port: int, size: int) -> dict[str, float]:
@@ -40,9 +52,37 @@ def hold_idle(port: int, count: int) -> tuple[dict[str, int], list[socket.socket
     return {"connections": len(held)}, held
 
 
+def echo(port: int, count: int, seconds: float) -> Iterator[dict[str, float]]:
+    """Have messages echoed; yield the figures after the warm-up and at the end."""
+    socks = [socket.create_connection((HOST, port), timeout=15) for _ in range(count)]
+    for sock in socks:
+        sock.sendall(_HANDSHAKE)
+        if not sock.recv(65536).startswith(b"HTTP/1.1 101"):
+            sys.exit("no WebSocket")
+    messages = 0
+    for duration in _WARM_UP, seconds:
+        start, cpu = time.perf_counter(), time.process_time()
+        while time.perf_counter() - start < duration:
+            for sock in socks:
+                sock.sendall(_SENT)
+            for sock in socks:
+                if sock.recv(65536) != _ECHOED:
+                    sys.exit("no echo")
+            messages += count
+        yield {
+            "messages": messages,
+            "seconds": time.perf_counter() - start,
+            "cpu": time.process_time() - cpu,
+        }
+
+
 if __name__ == "__main__":
-    _, verb, port_text, number_text = sys.argv
+    _, verb, port_text, number_text, *more = sys.argv
     keep: list[socket.socket] = []
+    if verb == "echo":
+        for figures in echo(int(port_text), int(number_text), float(more[0])):
+            print(json.dumps(figures), flush=True)
+        sys.exit()
     if verb == "upload":
         result: dict[str, float] = upload(int(port_text), int(number_text))
     else:

@@ -82,6 +82,7 @@ def why_not_installed(package: str) -> str:
 
 
 _UVLOOP = ("--loop", "uvloop")
+_ON_OURS = ("--server", "ours")
 _GRANIAN = (*_UVLOOP, "--interface")
 _C_WSGI = ("attributes", "processes", "tls")
 _CONSTANT = ("attributes", "body", "processes")
@@ -142,6 +143,22 @@ CONTENDERS = {
     ),
     "socketify": Contender(
         "socketify", "peer", "socketify_app", (), "socketify", lacks=("attributes", "processes")
+    ),
+    "web-ours-asyncio": Contender(
+        "tornado.web on fasthttpserver, asyncio", "ours", "tornado_web", _ON_OURS, "tornado"
+    ),
+    "web-ours-uvloop": Contender(
+        "tornado.web on fasthttpserver, uvloop",
+        "ours",
+        "tornado_web",
+        (*_ON_OURS, *_UVLOOP),
+        "tornado",
+    ),
+    "web-tornado-asyncio": Contender(
+        "tornado.web on tornado, asyncio", "peer", "tornado_web", (), "tornado"
+    ),
+    "web-tornado-uvloop": Contender(
+        "tornado.web on tornado, uvloop", "peer", "tornado_web", _UVLOOP, "tornado"
     ),
     "nginx": Contender(
         "nginx, return 200",

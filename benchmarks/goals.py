@@ -94,6 +94,16 @@ def _beside_tornado(results: Results) -> Iterator[Verdict]:
             yield Verdict(f"on {loop}", measured, ours * 6 <= tornado)
 
 
+def _half_of_tornado(results: Results) -> Iterator[Verdict]:
+    for shape in "web-hello", "web-json", "web-echo":
+        for loop in _LOOPS:
+            ours = _cpu(results, shape, f"web-ours-{loop}")
+            tornado = _cpu(results, shape, f"web-tornado-{loop}")
+            if ours and tornado:
+                measured = f"{ours / tornado:.2f} × ({ours:.1f} beside {tornado:.1f} µs)"
+                yield Verdict(f"{shape} on {loop}", measured, ours <= 0.5 * tornado)
+
+
 def _ns(results: Results, name: str, case: str, mode: str) -> float | None:
     if "parser" not in results:
         return None
@@ -154,6 +164,11 @@ GOALS = (
         "callback that reads path, arguments, 3 headers, a cookie",
         "CPU ≤ 1/6 of tornado's",
         _beside_tornado,
+    ),
+    Goal(
+        "handlers of tornado.web: hello, JSON, WebSocket echo",
+        "CPU ≤ 1/2 of tornado's own server, same handler",
+        _half_of_tornado,
     ),
     Goal(
         "parse to a request object",

@@ -19,7 +19,7 @@ from benchmarks.corpus import Request
 from benchmarks.root import ROOT
 from benchmarks.servers import HOST, Server, ServerFailed, pin
 
-__all__ = ["Load", "check_answer", "hold_idle", "upload", "wrk", "wrk_steady"]
+__all__ = ["Load", "check_answer", "echo", "hold_idle", "upload", "wrk", "wrk_steady"]
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,25 @@ def hold_idle(server: Server, load: Load) -> dict[str, Any]:
         "connections": said["connections"],
         "kib_per_connection": (after - before) / said["connections"],
         "resident_kib": after,
+    }
+
+
+def echo(server: Server, load: Load, seconds: float) -> dict[str, Any]:
+    """Have messages of WebSockets echoed for so long and return the figures of one."""
+    with _client(load, "echo", server.port, load.connections, seconds) as client:
+        begun = _line(client)
+        cpu_before = server.cpu_seconds()
+        ended = _line(client)
+        cpu = server.cpu_seconds() - cpu_before
+    messages = ended["messages"] - begun["messages"]
+    return {
+        "requests": messages,
+        "requests_per_second": messages / ended["seconds"],
+        "cpu_seconds": cpu,
+        "cpu_us": cpu / messages * 1e6,
+        "resident_kib": server.resident_kib(),
+        "errors": 0,
+        "load_cpu": ended["cpu"] / ended["seconds"],
     }
 
 

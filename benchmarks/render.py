@@ -62,6 +62,7 @@ _SECTIONS = {
     "Requests": ("small", "browser", "pipelined", "attributes"),
     "Bodies": ("form", "json", "large", "upload"),
     "Connections": ("connect", "tls", "idle", "processes"),
+    "Applications of Tornado 6": tuple(name for name in SHAPES if name.startswith("web-")),
     "Cost as work grows": tuple(name for name in SHAPES if name.startswith("curve")),
 }
 

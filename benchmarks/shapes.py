@@ -1,8 +1,9 @@
 """The shapes of load: what is asked of the servers, and of which."""
 
+import json
 from dataclasses import dataclass
 
-from benchmarks.apps.options import HELLO, LARGE
+from benchmarks.apps.options import HELLO, JSON, LARGE
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.corpus import (
     CORPUS,
@@ -43,7 +44,7 @@ class Shape:
         contenders: Names, in the order of tables.
         answer: What the servers do, see ``apps/options.py``.
         kind: ``load`` by wrk, ``steady`` (the same without the making of connections),
-            ``upload`` or ``idle``.
+            ``upload``, ``idle`` or ``echo`` (messages of WebSockets).
         axis: What ``Point.x`` is, for curves.
         weight: Measured for this part of ``--seconds``.
         tls: Over TLS.
@@ -81,6 +82,7 @@ class Shape:
             "attributes": SEARCH_ATTRIBUTES,
             "body": b"%d" % point.request.body_size,
             "large": LARGE,
+            "json": json.dumps(JSON).encode(),
         }
         return bodies.get(self.answer, HELLO)
 
@@ -89,8 +91,9 @@ def _one(name: str) -> tuple[Point, ...]:
     return (Point(0, CORPUS[name]),)
 
 
+_WEB = tuple(name for name in CONTENDERS if name.startswith("web-"))
 # The streamed ones answer uploads only.
-_ALL = tuple(name for name in CONTENDERS if not name.startswith("ours-streamed"))
+_ALL = tuple(name for name in CONTENDERS if not name.startswith(("web-", "ours-streamed")))
 # One configuration of each server, the faster one.
 _SOME = (
     "ours-asyncio",
@@ -153,6 +156,15 @@ SHAPES = {
         (Point(0, CORPUS["small"], IDLE_CONNECTIONS),),
         (*_SOME[:2], "limit-asyncio", *_SOME[2:]),
         kind="idle",
+    ),
+    "web-hello": Shape("Hello of a tornado.web handler", _one("small"), _WEB),
+    "web-json": Shape("JSON of a tornado.web handler", _one("small"), _WEB, "json"),
+    "web-echo": Shape(
+        "Echo of a tornado.websocket handler, for each message of 64 bytes",
+        _one("small"),
+        _WEB,
+        "echo",
+        kind="echo",
     ),
     "curve-headers": Shape(
         "CPU per request against header fields",

@@ -6,7 +6,9 @@ What a server answers has a name, the same for all of them:
 * ``closing``: the same to a request with ``Connection: close``;
 * ``large``: 64 KiB;
 * ``body``: the number of bytes in the request's body, which was received whole;
-* ``attributes``: what ``attributes_of`` makes of a request.
+* ``attributes``: what ``attributes_of`` makes of a request;
+* ``json``: a dictionary, as JSON;
+* ``echo``: each message of a WebSocket.
 """
 
 import argparse
@@ -16,11 +18,12 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["HELLO", "HOST", "LARGE", "Options", "attributes_of", "parse_options"]
+__all__ = ["HELLO", "HOST", "JSON", "LARGE", "Options", "attributes_of", "parse_options"]
 
 HOST = "127.0.0.1"
 HELLO = b"Hello, World!"
 LARGE = b"x" * 65536
+JSON = {"message": "Hello, World!"}
 
 
 @dataclass
