@@ -65,6 +65,7 @@ class BufferedReader:
         self._wanted: float = 0  # bytes that a streaming read still wants
         self._until_close = False
         self._eof = eof
+        self._paused = False  # reading from the transport
 
     # --- What the stream tells ----------------------------------------------------------
 
@@ -116,11 +117,20 @@ class BufferedReader:
             AssertionError: A read is pending.
             StreamClosedError: The stream is closed and the piece is not here.
         """
-        if self.reading:
+        if self._find is not None and self.reading:
             raise AssertionError("Already reading")
+        if self._paused:
+            self._paused = False
+            self._stream.resume_reading()
         future = None
         if callback is None:
-            future = self._future = self._stream.loop.create_future()
+            future = self._stream.loop.create_future()
+            if streaming is None and not rescans:
+                size = find(self._buffer, 0)
+                if size is not None:  # it is here, and nobody has to be called
+                    future.set_result(self._take(size))
+                    return future
+            self._future = future
         self._find, self._deliver, self._streaming = find, callback, streaming
         self._wanted = wanted
         self._until_close = until_close
@@ -133,9 +143,16 @@ class BufferedReader:
             future.set_exception(error)
             future.exception()  # the caller may not care
             return future
-        self._stream.resume_reading()
-        self._stream.loop.call_soon(self._advance)  # it may be here, or no bytes be wanted
+        if future is None or streaming is not None or rescans or self._closed or self._is_full:
+            self._stream.loop.call_soon(self._advance)  # it may be here, or no bytes be wanted
+        else:
+            self._searched = len(self._buffer)
         return future
+
+    @property
+    def _is_full(self) -> bool:
+        most = self._read_ahead if self._find is None else self._max_size
+        return len(self._buffer) > most
 
     @property
     def _closed(self) -> bool:
@@ -145,8 +162,9 @@ class BufferedReader:
         """Deliver what the pending read wants, if it is here."""
         if self.reading:
             self._satisfy()
-        if len(self._buffer) > (self._max_size if self._find is not None else self._read_ahead):
+        if self._is_full:
             if self._find is None:
+                self._paused = True
                 self._stream.pause_reading()
             else:
                 gen_log.info("Reached maximum read buffer size")
