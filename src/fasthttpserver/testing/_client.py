@@ -225,7 +225,7 @@ class Client:
             request = self.requests[len(self._read)]
             return Asked(request.method, request.version, request.upgrade)
         # It was refused before it was one.
-        return Asked("HEAD" if self._connection._parser.is_head else "GET")
+        return Asked("HEAD" if self._connection.parser.is_head else "GET")
 
     def _finished(self) -> int:
         return sum(request._finish_time is not None for request in self.requests)
