@@ -22,7 +22,7 @@ LAYERS = {
     "HTTP values": "_http httputil",
     "loops, sockets, streams, processes": "_net ioloop iostream netutil process tcpserver",
     "connections and servers": "_server httpserver __init__",
-    "doors": "tornado wsgi",
+    "doors": "tornado wsgi asgi",
     "command line": "_cli __main__",
     "test kit": "testing",
 }
@@ -30,7 +30,7 @@ DEPTH = {part: depth for depth, parts in enumerate(LAYERS.values()) for part in 
 FILES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxd"))
 MODULES = sorted({".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in FILES})
 # To applications of other kinds: modules, and the package that each may import, if any.
-DOORS = {"tornado": "tornado", "wsgi": None}
+DOORS = {"tornado": "tornado", "wsgi": None, "asgi": "websockets"}
 # What belongs to the loop and below it.
 IO = {
     "asyncio",

@@ -1139,6 +1139,8 @@ WHOLE = [
     (post(b"asked"), 404, [], b"body"),
     (get(), 200, [("x-a", "1"), (b"x-a", b"\xe9"), (b"set-cookie", "a=b")], b"body"),
     (get(version="HTTP/1.0"), 200, [(b"x-a", b"1"), (b"x-a", "\xe9")], b"body"),
+    (get(version="HTTP/1.0"), 200, [("Content-Length", b"4")], b"body"),
+    (get(), 200, [("Connection", b"close")], b"body"),
     (get(), 200, [("Transfer-Encoding", "chunked")], b"body"),
     (get(), 200, {"x-a": "1"}, b"body"),
     (get(), 200, [["x-a", "1"]], b"body"),

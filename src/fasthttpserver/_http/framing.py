@@ -83,7 +83,7 @@ class ResponseFraming:
                 if name in headers:
                     del headers[name]
         elif "Content-Length" in headers:
-            self._remaining = _content_length(str(headers["Content-Length"]))
+            self._remaining = _content_length(_value(headers, "Content-Length"))
             if "Transfer-Encoding" in headers:
                 del headers["Transfer-Encoding"]
         elif length is not None and (length or not self.silent):
@@ -97,7 +97,7 @@ class ResponseFraming:
             self.chunked = True
         elif not self.silent:
             keep_alive = False  # nothing but the end of the connection ends this body
-        if "Connection" in headers and "close" in _options(headers["Connection"]):
+        if "Connection" in headers and "close" in _options(_value(headers, "Connection")):
             keep_alive = False  # as announced: RFC 9112 section 9.6
         self.keep_alive = keep_alive
         if code >= 200 and not self.switches:
@@ -182,6 +182,10 @@ def _with_get_all(headers: Any) -> Any:
     ]
     fields = _Fields(pairs)
     return fields if len(fields) == len(pairs) else HTTPHeaders._from_canonical_pairs(pairs)
+
+
+def _value(headers: Any, name: str) -> str:
+    return _to_text(name, headers[name])
 
 
 def _options(connection: str) -> list[str]:

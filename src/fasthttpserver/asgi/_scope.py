@@ -1,0 +1,150 @@
+"""What an application is told of a connection and a request: the scope."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from fasthttpserver.asgi._types import Scope
+from fasthttpserver.httpserver import HTTPConnection, HTTPRequest
+
+__all__ = ["ConnectionScope"]
+
+# https://asgi.readthedocs.io/en/stable/specs/www.html
+_SPEC_VERSION = "2.5"
+
+# The extensions of the specification that need nothing of the client.
+_EXTENSIONS = ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")
+
+
+class ConnectionScope:
+    """What is the same for all requests of a connection.
+
+    Args:
+        connection: Which one.
+        root_path: Where the application is mounted.
+    """
+
+    __slots__ = ("_client", "_extensions", "_root_path", "_scheme", "_server", "_told_by_proxy")
+
+    def __init__(self, connection: HTTPConnection, root_path: str) -> None:
+        self._root_path = root_path
+        self._scheme = connection.protocol or ("https" if connection.is_tls else "http")
+        address = connection.address
+        self._client = address[:2] if isinstance(address, tuple) else None
+        own = connection.get_extra_info("sockname")
+        # Of a Unix socket it is the path.
+        self._server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
+        # Then client and scheme are the request's.
+        self._told_by_proxy = connection.xheaders
+        self._extensions: dict[str, Any] = {name: {} for name in _EXTENSIONS}
+        ssl_object = connection.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            self._extensions["tls"] = _describe_tls(ssl_object)
+
+    def of(self, request: HTTPRequest, state: dict[str, Any]) -> Scope:
+        """Return the scope of a request.
+
+        Args:
+            request: Which one.
+            state: What the application's start has left for its requests.
+        """
+        uri = request.uri
+        path, _, query = (uri if uri[:1] == "/" else _without_authority(request)).partition("?")
+        raw_path = path.encode("latin-1")
+        if "%" in path or not path.isascii():
+            path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+        scheme, client = self._scheme, self._client
+        if self._told_by_proxy:
+            scheme = request.protocol
+            if client is None or request.remote_ip != client[0]:
+                client = (request.remote_ip, 0)  # nobody tells the port
+        root_path = self._root_path
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": _SPEC_VERSION},
+            "http_version": "1.1" if request.version == "HTTP/1.1" else "1.0",
+            "server": self._server,
+            "client": client,
+            "scheme": scheme,
+            "method": request.method,
+            "root_path": root_path,
+            "path": root_path + path if root_path else path,
+            "raw_path": root_path.encode() + raw_path if root_path else raw_path,
+            "query_string": query.encode("latin-1"),
+            "headers": request.raw_fields,
+            "state": state.copy(),
+            "extensions": self._extensions.copy(),
+        }
+
+    @staticmethod
+    def change_to_websocket(scope: Scope, subprotocols: list[str]) -> None:
+        """Make the scope of a request that of the WebSocket which it asks for."""
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+        scope["subprotocols"] = subprotocols
+        scope["extensions"] = {
+            "websocket.http.response": {},
+            **{name: value for name, value in scope["extensions"].items() if name == "tls"},
+        }
+        del scope["method"]
+
+
+def _without_authority(request: HTTPRequest) -> str:
+    """Return the target in origin-form, if it is in absolute-form (RFC 9112 section 3.2.2)."""
+    query = request.query
+    return f"{request.path}?{query}" if query else request.path
+
+
+# --- TLS --------------------------------------------------------------------------------------
+# https://asgi.readthedocs.io/en/stable/specs/tls.html
+
+_TLS_VERSIONS = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+# RFC 4514 section 3: keywords of attribute types; of any other the name is used.
+_KEYWORDS = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+
+# RFC 4514 section 2.4: a backslash goes before each of these, wherever or at an end.
+_ESCAPED = re.compile(r'["+,;<>\\]|^[# ]| $')
+
+
+def _describe_tls(ssl_object: Any) -> dict[str, Any]:
+    certificate = ssl_object.getpeercert(True)
+    name, _, _ = ssl_object.cipher() or (None, None, None)
+    suites = {each["name"]: each["id"] & 0xFFFF for each in ssl_object.context.get_ciphers()}
+    return {
+        "server_cert": None,  # the ssl module does not tell
+        "client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate)] if certificate else [],
+        "client_cert_name": _name_of(ssl_object.getpeercert()),
+        "client_cert_error": None,
+        "tls_version": _TLS_VERSIONS.get(ssl_object.version()),
+        "cipher_suite": suites.get(name),
+    }
+
+
+def _name_of(certificate: dict[str, Any] | None) -> str | None:
+    """Return the subject of a verified certificate as RFC 4514 writes it, the last part first."""
+    if not certificate:
+        return None
+    return ",".join(
+        "+".join(
+            f"{_KEYWORDS.get(name, name)}={_ESCAPED.sub(_escape, value)}" for name, value in part
+        )
+        for part in reversed(certificate["subject"])
+    )
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "\\" + match[0]

@@ -1,0 +1,34 @@
+"""The types of ASGI 3.0."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["Application", "Exchange", "Message", "Receive", "Scope", "Send"]
+
+Scope: TypeAlias = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
+
+
+class Exchange(Protocol):
+    """What an application is called with, and what becomes of its outcome."""
+
+    async def receive(self) -> Message:
+        """Return what has happened, once something has."""
+        ...
+
+    async def send(self, message: Message) -> None:
+        """Do what the application says."""
+
+    def returned(self) -> None:
+        """The application has returned."""
+
+    def failed(self, error: BaseException) -> None:
+        """The application let an exception escape."""
+
+    def stop(self) -> None:
+        """The server ends."""

@@ -1,0 +1,357 @@
+"""One WebSocket, between the connection and the application.
+
+https://asgi.readthedocs.io/en/stable/specs/www.html#websocket
+
+Frames, compression and the closing handshake (RFC 6455) are those of the package ``websockets``,
+whose protocol does no I/O; this module imports it, and is imported when there is one to open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from websockets.datastructures import Headers
+from websockets.exceptions import ProtocolError
+from websockets.extensions.permessage_deflate import enable_server_permessage_deflate
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from fasthttpserver.asgi._http import HTTPExchange
+from fasthttpserver.asgi._options import WebSocketOptions
+from fasthttpserver.asgi._types import Message
+from fasthttpserver.errors import StreamClosedError
+from fasthttpserver.httpserver import HTTPConnection, HTTPRequest
+from fasthttpserver.iostream import IOStream
+from fasthttpserver.log import app_log
+
+__all__ = ["WebSocketExchange"]
+
+# What the application does next.
+_CONNECT, _ACCEPT, _DENY, _TALK, _NOTHING = range(5)
+
+_EXPECTED = {
+    _CONNECT: "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'",
+    _ACCEPT: "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'",
+    _TALK: "'websocket.send' or 'websocket.close'",
+    _NOTHING: "nothing, as the WebSocket is closed",
+}
+
+# How many messages wait for the application, and bytes for the client, before the other side
+# has to: those of websockets and of asyncio.
+_MOST_MESSAGES = 16
+_MOST_BYTES = 65_536
+
+# Seconds for a client that did something wrong to read why.
+_LINGER = 1.0
+
+
+class WebSocketExchange:
+    """One WebSocket, from its handshake on.
+
+    Args:
+        request: What asks for it.
+        options: What it may do.
+    """
+
+    def __init__(self, request: HTTPRequest, options: WebSocketOptions) -> None:
+        self._request = request
+        self._connection: HTTPConnection = request.connection
+        self._options = options
+        # OPEN: the request has been read already.
+        self._protocol = ServerProtocol(
+            state=State.OPEN,
+            extensions=enable_server_permessage_deflate(None) if options.compression else None,
+            max_size=options.max_size,
+        )
+        headers = Headers()
+        for name, value in request.fields:
+            headers[name] = value
+        self._response = self._protocol.accept(Request(request.uri, headers))
+        self._state = _CONNECT
+        self._stream: IOStream | None = None  # from the handshake on
+        self._denial: HTTPExchange | None = None  # an ordinary response in its place
+        self._messages: deque[Message] = deque()  # for the application
+        self._paused = False  # as there are too many of them
+        self._parts: list[bytes] = []  # of a message that is not whole
+        self._is_text = False
+        self._disconnect: Message | None = None  # it is over
+        self._event: asyncio.Event | None = None
+        self._ping: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None
+
+    def refuse(self) -> bool:
+        """Answer a request that is no right handshake; tell whether it is none."""
+        response = self._response
+        if response.status_code == 101:
+            return False
+        fields = [(name, value) for name, value in response.headers.raw_items()]
+        start_line = ("HTTP/1.1", response.status_code, response.reason_phrase)
+        self._connection.respond(start_line, fields, bytes(response.body or b""))
+        self._state = _NOTHING
+        return True
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """What the client offers to speak."""
+        offers = ",".join(self._request.headers.get_list("Sec-WebSocket-Protocol"))
+        return [each.strip() for each in offers.split(",") if each.strip()]
+
+    # --- What the application does ----------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Return the connect, then the messages of the client, then the disconnect."""
+        if self._state is _CONNECT:
+            self._state = _ACCEPT
+            self._connection.set_close_callback(self._lost)
+            return {"type": "websocket.connect"}
+        while not self._messages:
+            if self._denial is not None:
+                return await self._denial.receive()
+            if self._disconnect is not None:
+                return self._disconnect
+            if self._event is None:
+                self._event = asyncio.Event()
+            self._event.clear()
+            await self._event.wait()
+        message = self._messages.popleft()
+        if self._paused and len(self._messages) < _MOST_MESSAGES // 2:
+            assert self._stream is not None
+            self._paused = False
+            self._stream.resume_reading()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Accept or deny the WebSocket, send a message to the client, or close.
+
+        Raises:
+            RuntimeError: It is not its turn.
+            OSError: The client has gone.
+            ValueError, TypeError: It makes no sense.
+        """
+        kind = message["type"]
+        if self._denial is not None:
+            await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
+        elif self._disconnect is not None:
+            raise StreamClosedError()
+        elif kind == "websocket.send" and self._state is _TALK:
+            await self._send(message)
+        elif kind == "websocket.close" and self._state is _TALK:
+            self._close(message.get("code") or 1000, message.get("reason") or "")
+        elif self._state is _CONNECT or self._state is _ACCEPT:
+            await self._answer(kind, message)
+        else:
+            raise RuntimeError(f"ASGI message {kind!r} where {_EXPECTED[self._state]} is expected")
+
+    async def _answer(self, kind: str, message: Message) -> None:
+        if kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            self._state = _NOTHING
+            self._disconnect = _disconnected(1006, "")
+            self._connection.respond(("HTTP/1.1", 403, "Forbidden"), [], b"")
+        elif kind == "websocket.http.response.start":
+            self._state = _DENY
+            self._connection.set_close_callback(None)
+            self._denial = HTTPExchange(self._request, True)
+            await self._denial.send({**message, "type": "http.response.start"})
+        else:
+            raise RuntimeError(f"ASGI message {kind!r} where {_EXPECTED[self._state]} is expected")
+
+    def _accept(self, message: Message) -> None:
+        connection = self._connection
+        fields: list[tuple[str | bytes, str | bytes]] = list(self._response.headers.raw_items())
+        subprotocol = message.get("subprotocol")
+        if subprotocol is not None:
+            fields.append(("Sec-WebSocket-Protocol", subprotocol))
+        for name, value in message.get("headers", ()):
+            if name.lower() == b"sec-websocket-protocol":
+                raise ValueError("the subprotocol is told by 'subprotocol'")
+            fields.append((name, value))
+        connection.set_close_callback(None)
+        connection.write_headers(("HTTP/1.1", 101, "Switching Protocols"), fields)
+        stream = self._stream = connection.detach()
+        self._state = _TALK
+        stream.set_close_callback(self._lost)
+        stream.read_until_close(self._ended, self._data_received)
+        self._ping_later()
+
+    async def _send(self, message: Message) -> None:
+        stream = self._stream
+        assert stream is not None
+        data = message.get("bytes")
+        if data is not None:
+            self._protocol.send_binary(data)
+        else:
+            self._protocol.send_text(message["text"].encode())
+        self._flush()
+        if stream.write_buffer_size > _MOST_BYTES:
+            await stream.write(b"")  # until all of it has left
+
+    def _close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
+        try:
+            self._protocol.send_close(code, reason)
+        except ProtocolError as error:
+            raise ValueError(str(error)) from error
+        self._state = _NOTHING
+        self._flush()
+        self._close_later(self._options.close_timeout)
+
+    # --- What the client does ---------------------------------------------------------------
+
+    def _data_received(self, data: bytes) -> None:
+        if self._stream is None or not data:
+            return
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            assert isinstance(event, Frame)
+            self._frame_received(event)
+        self._flush()
+        close = self._protocol.close_rcvd
+        if close is not None:
+            self._over(close.code, close.reason)
+        elif self._protocol.parser_exc is not None and self._protocol.close_sent is not None:
+            self._over(self._protocol.close_sent.code, self._protocol.close_sent.reason)
+        if len(self._messages) >= _MOST_MESSAGES and not self._paused:
+            self._paused = True
+            self._stream.pause_reading()
+
+    def _frame_received(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PONG:
+            self._ping_later()
+            return
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        data = bytes(frame.data)
+        if not frame.fin:
+            self._parts.append(data)
+            return
+        if self._parts:
+            data = b"".join([*self._parts, data])
+            self._parts.clear()
+        if self._state is not _TALK:
+            return  # nobody reads after a close
+        if not self._is_text:
+            self._put({"type": "websocket.receive", "bytes": data})
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            self._protocol.fail(1007, f"{error.reason} at position {error.start}")
+            self._over(1007, "")
+        else:
+            self._put({"type": "websocket.receive", "text": text})
+
+    def _put(self, message: Message) -> None:
+        self._messages.append(message)
+        if self._event is not None:
+            self._event.set()
+
+    def _flush(self) -> None:
+        """Send what the protocol has to say."""
+        stream = self._stream
+        assert stream is not None
+        for data in self._protocol.data_to_send():
+            if stream.closed():
+                return
+            if data:
+                stream.write(data)
+            elif self._protocol.close_rcvd is not None:
+                stream.close()
+            else:  # a close at once might destroy what says why
+                self._close_later(_LINGER)
+
+    def _close_later(self, seconds: float) -> None:
+        assert self._stream is not None
+        if self._end is None:
+            self._end = self._connection.loop.call_later(seconds, self._stream.close)
+        if self._paused:  # or the client's close would not be seen
+            self._paused = False
+            self._stream.resume_reading()
+
+    def _ended(self, data: bytes) -> None:
+        """The client sends nothing more; the stream closes itself then."""
+
+    def _lost(self) -> None:
+        self._over(1006, "")
+        for timer in (self._ping, self._end):
+            if timer is not None:
+                timer.cancel()
+
+    def _over(self, code: int, reason: str) -> None:
+        """Tell the application that it is over."""
+        self._state = _NOTHING
+        if self._disconnect is None:
+            self._disconnect = _disconnected(code, reason)
+        if self._event is not None:
+            self._event.set()
+
+    # --- Pings ------------------------------------------------------------------------------
+
+    def _ping_later(self) -> None:
+        """Ask the client after some time whether it is there; it has just been."""
+        if self._ping is not None:
+            self._ping.cancel()
+            self._ping = None
+        if self._options.ping_interval is not None and self._disconnect is None:
+            self._ping = self._connection.loop.call_later(
+                self._options.ping_interval, self._send_ping
+            )
+
+    def _send_ping(self) -> None:
+        self._ping = None
+        if self._protocol.state is not State.OPEN:
+            return
+        self._protocol.send_ping(b"")
+        self._flush()
+        if self._options.ping_timeout is not None:
+            self._ping = self._connection.loop.call_later(
+                self._options.ping_timeout, self._does_not_answer
+            )
+        else:
+            self._ping_later()
+
+    def _does_not_answer(self) -> None:
+        self._ping = None
+        self._protocol.fail(1011, "keepalive ping timeout")
+        self._flush()
+        self._over(1011, "keepalive ping timeout")
+
+    # --- The end of the application ---------------------------------------------------------
+
+    def returned(self) -> None:
+        """The application has returned."""
+        if self._denial is not None:
+            self._denial.returned()
+        elif self._state is _TALK:
+            self._close(1000, "")
+        elif self._state is not _NOTHING and self._connection.is_open:
+            self.failed(RuntimeError("The ASGI application returned without an answer"))
+
+    def failed(self, error: BaseException) -> None:
+        """Close for an application that let an exception escape."""
+        if self._denial is not None:
+            self._denial.failed(error)
+        elif self._stream is None and self._state is not _NOTHING:
+            self._state = _NOTHING
+            self._connection.callback_failed(error, self._request)
+        else:
+            if not isinstance(error, asyncio.CancelledError):
+                app_log.error("Uncaught exception, closing %r", self._request, exc_info=error)
+            if self._state is _TALK:
+                self._close(1011, "")
+
+    def stop(self) -> None:
+        """The server ends."""
+        if self._state is _TALK:
+            self._close(1012, "")
+            self._over(1012, "")
+
+
+def _disconnected(code: int, reason: str) -> Message:
+    return {"type": "websocket.disconnect", "code": code, "reason": reason}
