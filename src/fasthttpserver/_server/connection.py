@@ -1024,13 +1024,21 @@ class HTTPConnection(asyncio.Protocol):
         if what is not KEEP_ALIVE and self._lifecycle is OPEN:
             self._close_gently(linger=what is LINGER)
 
-    def rests_after(self, response: Response) -> bool:
-        """Whether nothing is left to do after `response` until something comes."""
+    def end_at_rest(self, response: Response) -> bool:
+        """End an exchange of which all has left, if nothing is to be done then.
+
+        Returns:
+            Whether it has ended; otherwise ``response_over`` has to be called.
+        """
         if self._has_to_go_on() or self._persistence(response) is not KEEP_ALIVE:
             return False
         if self._streamed is not None and not self._streamed.is_whole:
             return False
-        return response.framing is not None or response.fault(keep_alive=True) is None
+        if response.framing is None and response.fault(keep_alive=True) is not None:
+            return False
+        self._forget_exchange()
+        self._fast = self._may_be_fast()
+        return True
 
     def _has_to_go_on(self) -> bool:
         """Whether a finished exchange leaves the loop of ``data_received`` something to do."""

@@ -287,9 +287,7 @@ class Response:
             self._writer.flush()
             if self._writer.waiting:
                 self.ending = True
-            elif self._connection.rests_after(self):
-                self._connection.response_over(self)
-            else:
+            elif not self._connection.end_at_rest(self):
                 # It waits for the next turn of the event loop, since detach() may follow.
                 self.ending = True
                 self._connection.loop.call_soon(self.written)
