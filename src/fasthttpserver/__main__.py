@@ -1,9 +1,8 @@
-"""The command line: a server for the callback that it names."""
+"""The command line: a server for the application that it names."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import logging
 import os
@@ -14,20 +13,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasthttpserver import __version__
+from fasthttpserver._cli.application import INTERFACES, Application, load_application
 from fasthttpserver._cli.options import limits_of, parse_options
 from fasthttpserver._cli.reload import watch_modules
 from fasthttpserver._net import netutil
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.ioloop import IOLoop
-from fasthttpserver._server.request import RequestCallback
 from fasthttpserver._server.shutdown import Shutdown
-from fasthttpserver.httpserver import HTTPRequest, HTTPServer
+from fasthttpserver.httpserver import HTTPRequest
 from fasthttpserver.log import access_log
 
 __all__ = ["main"]
 
 # The first descriptor that systemd passes; see sd_listen_fds(3).
 _SYSTEMD_FD = 3
+
+# The exit status of a program whose application has failed to start.
+_NOT_STARTED = 3
 
 
 def echo(request: HTTPRequest) -> None:
@@ -39,31 +41,6 @@ def echo(request: HTTPRequest) -> None:
         f"Content-Type: text/plain; charset=iso-8859-1\r\n\r\n{message}"
     )
     request.finish()
-
-
-def load_callback(name: str) -> RequestCallback:
-    """Import what ``package.module:callback`` names.
-
-    Raises:
-        ValueError: It is not there, with a message for the person who typed it.
-    """
-    module_name, _, path = name.partition(":")
-    if not path or not module_name or module_name.startswith("."):
-        raise ValueError(f"{name!r} is not of the form package.module:callback")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"cannot import {module_name!r}: {error}") from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"{module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ValueError(f"{name!r} is not callable")
-    callback: RequestCallback = found
-    return callback
 
 
 def bind(options: argparse.Namespace) -> list[socket.socket]:
@@ -90,19 +67,20 @@ def _inherited(fd: str) -> range:
     return range(_SYSTEMD_FD, _SYSTEMD_FD + int(count))
 
 
-def make_server(callback: RequestCallback, options: argparse.Namespace) -> HTTPServer:
+def make_server(application: Application, options: argparse.Namespace) -> Any:
     """Make a server as the options ask for, without a socket yet.
 
     Raises:
         OSError, ValueError: The certificate or a limit is wrong.
+        ImportError: What the application's interface needs is not installed.
     """
     ssl_options = None
     if options.certfile:
         ssl_options = {"certfile": options.certfile}
         if options.keyfile:
             ssl_options["keyfile"] = options.keyfile
-    server = HTTPServer(
-        callback,
+    server = application.make_server(
+        options,
         no_keep_alive=options.no_keep_alive,
         xheaders=options.xheaders,
         ssl_options=ssl_options,
@@ -112,7 +90,8 @@ def make_server(callback: RequestCallback, options: argparse.Namespace) -> HTTPS
         isolate_context=options.isolate_context,
         **limits_of(options),
     )
-    server.make_ssl_context()
+    # Tornado's class has its own way to the certificate; the engine below knows ours.
+    getattr(server, "engine", server).make_ssl_context()
     return server
 
 
@@ -130,34 +109,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         access_log.setLevel(logging.INFO)
         access_log.propagate = False
     try:
-        callback = echo if options.callback is None else load_callback(options.callback)
+        application = Application("callback", echo)
+        if options.application is not None:
+            application = load_application(options.application, options.interface, options.factory)
         if options.loop is not None:
             IOLoop.configure(options.loop)
-        server = make_server(callback, options)
+        server = make_server(application, options)
         sockets = bind(options)
         if options.processes != 1:
-            _announce(options, sockets)  # once, and not by a worker
+            _announce(options, application, sockets)  # once, and not by a worker
             process.fork_processes(options.processes, on_stop=lambda: _close(sockets))
-            server = make_server(callback, options)  # a replacement reads the certificate anew
+            server = make_server(application, options)  # a replacement reads the certificate anew
     except (OSError, OverflowError, ValueError, ImportError) as error:
         print(f"fasthttpserver: {error}", file=sys.stderr)
         return 1
-    return _run(server, sockets, options, arguments)
+    return _run(application, server, sockets, options, arguments)
 
 
 def _run(
-    server: HTTPServer,
+    application: Application,
+    server: Any,
     sockets: list[socket.socket],
     options: argparse.Namespace,
     arguments: Sequence[str] | None,
 ) -> int:
     loop = IOLoop.current()
+    container = application.container
+    if container is not None:
+        try:
+            loop.run_sync(container.startup)
+        except Exception as error:
+            print(f"fasthttpserver: {error}", file=sys.stderr)
+            return _NOT_STARTED
     shutdown = Shutdown(loop, options.drain_timeout)
     shutdown.servers.append(server)
     shutdown.install(signal.SIGINT, signal.SIGTERM)
     server.add_sockets(sockets)
     if options.processes == 1:
-        _announce(options, sockets)
+        _announce(options, application, sockets)
     again = False
 
     def restart() -> None:
@@ -170,6 +159,8 @@ def _run(
         watch_modules(loop, restart)
     loop.start()
     server.stop()
+    if container is not None:
+        loop.run_sync(container.shutdown)
     if again:
         words = sys.argv[1:] if arguments is None else list(arguments)
         os.execv(sys.executable, [sys.executable, "-m", "fasthttpserver", *words])
@@ -181,7 +172,9 @@ def _close(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def _announce(options: argparse.Namespace, sockets: list[socket.socket]) -> None:
+def _announce(
+    options: argparse.Namespace, application: Application, sockets: list[socket.socket]
+) -> None:
     """Say where, how and what; in colour on a terminal only."""
     scheme = "https" if options.certfile else "http"
     first = sockets[0]
@@ -197,6 +190,8 @@ def _announce(options: argparse.Namespace, sockets: list[socket.socket]) -> None
         attempt = f"{curl} --unix-socket {address} {scheme}://localhost/hello"
     workers = options.processes if options.processes > 0 else process.cpu_count()
     how = f"{_loop_name(options.loop)}, {workers} worker{'s' if workers > 1 else ''}"
+    if application.interface != "callback":
+        how = f"{INTERFACES[application.interface]}, {how}"
     bold: Callable[[str], str] = str
     if sys.stdout.isatty():
         bold = "\x1b[1m{}\x1b[0m".format

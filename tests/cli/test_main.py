@@ -1,9 +1,8 @@
-"""The command line: python -m fasthttpserver [package.module:callback]."""
+"""The command line: python -m fasthttpserver [package.module:application]."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import socket
@@ -15,7 +14,8 @@ import pytest
 from helpers import Client, Process, answer, get
 
 import fasthttpserver
-from fasthttpserver.__main__ import load_callback, main
+from fasthttpserver.__main__ import main
+from fasthttpserver._cli.application import load_application
 
 Start = Callable[..., Process]
 
@@ -161,7 +161,7 @@ def test_wrong_usage_is_explained(start: Start, arguments: tuple[str]) -> None:
 def test_help_and_version(start: Start) -> None:
     helped = start("--help").end()
     assert helped.returncode == 0
-    assert "package.module:callback" in helped.stdout
+    assert "package.module:application" in helped.stdout
     versioned = start("--version").end()
     assert versioned.returncode == 0
     assert versioned.stdout == f"fasthttpserver {fasthttpserver.__version__}\n"
@@ -230,12 +230,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         ("nosuchmodule:callback", "nosuchmodule"),
         ("application.nosuch:callback", "application.nosuch"),
-        ("application", "package.module:callback"),
-        ("application:", "package.module:callback"),
-        (":callback", "package.module:callback"),
+        ("application", "package.module:application"),
+        ("application:", "package.module:application"),
+        (":callback", "package.module:application"),
         ("application:nosuch", "nosuch"),
         ("application:handler.nosuch", "handler.nosuch"),
-        ("application:number", "callable"),
+        ("application:number", "int cannot be called"),
         ("application:callback.", "callback."),
         (".application:callback", ".application"),
         ("..:callback", ".."),
@@ -253,7 +253,7 @@ def test_wrong_names_are_refused_in_one_line(
     assert said in line
 
 
-def test_load_callback_finds_what_is_named(here: None) -> None:
-    assert load_callback("helpers:answer") is answer
-    assert load_callback("os:path.join") is os.path.join
-    assert load_callback("application:handler").__class__.__name__ == "Handler"
+def test_application_is_found_by_its_name(here: None) -> None:
+    assert load_application("helpers:answer").target is answer
+    assert load_application("application:Handler.method").interface == "callback"
+    assert type(load_application("application:handler").target).__name__ == "Handler"

@@ -19,6 +19,7 @@ from helpers import Certificates, Client, Process, eventually, get
 
 from fasthttpserver import __main__
 from fasthttpserver import limits as _limits
+from fasthttpserver._cli.application import Application
 from fasthttpserver._cli.options import limits_of, parse_options
 
 Start = Callable[..., Process]
@@ -69,7 +70,10 @@ def test_limit_is_off_where_the_help_says_so(name: str, capsys: pytest.CaptureFi
     (text,) = re.findall(rf"--{name.replace('_', '-')} N (.*?\(default: .*?\))", one_line(capsys))
     words = [option(name, "off")]
     if ", or off" in text:
-        limit = getattr(__main__.make_server(print, parse_options(words, "0")).limits, name)
+        limit = getattr(
+            __main__.make_server(Application("callback", print), parse_options(words, "0")).limits,
+            name,
+        )
         assert limit in (None, math.inf)
     else:
         with pytest.raises(SystemExit):

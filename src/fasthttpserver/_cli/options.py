@@ -1,14 +1,16 @@
-"""The options of the command line."""
+"""The options of the command line, and of the environment."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import math
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
+from fasthttpserver._cli.application import INTERFACES
 from fasthttpserver._server.access import FORMATS
 from fasthttpserver.limits import RULES, Limits
 
@@ -40,27 +42,67 @@ _OFF = {name: None for name, rule in RULES.items() if rule.optional} | {
 }
 
 
-def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Namespace:
+# An option --some-name is FASTHTTPSERVER_SOME_NAME in the environment.
+_PREFIX = "FASTHTTPSERVER_"
+# Options that may be repeated; in the environment their values are separated by commas.
+_REPEATED = ("trusted_downstream",)
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off", "")
+
+
+def parse_options(
+    arguments: Sequence[str] | None, version: str, environ: Mapping[str, str] = os.environ
+) -> argparse.Namespace:
     """Parse a command line; argparse ends the process on a mistake.
 
     Args:
         arguments: The words after the program's name; None for those of this process.
         version: What ``--version`` prints.
+        environ: Has options that the command line does not have.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fasthttpserver",
-        usage="fasthttpserver [options] [package.module:callback]",
-        description="Serve HTTP/1.1 with a callback.",
-        epilog="SIGTERM and Ctrl-C finish what runs and then end it; a second one ends at once. "
+        usage="fasthttpserver [options] [package.module:application]",
+        description="Serve HTTP/1.1: a callback, or an application of Tornado 6, WSGI or ASGI.",
+        epilog="Each option may stand in the environment too, --some-name VALUE as "
+        "FASTHTTPSERVER_SOME_NAME=VALUE; the command line counts more. "
+        "SIGTERM and Ctrl-C finish what runs and then end it; a second one ends at once. "
         "With several processes, SIGHUP replaces the workers one by one.",
     )
     parser.add_argument(
-        "callback",
+        "application",
         nargs="?",
-        metavar="package.module:callback",
+        metavar="package.module:application",
         help="what answers the requests (default: an echo of the request's URI)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
+
+    what = parser.add_argument_group("what to serve")
+    what.add_argument(
+        "--interface",
+        choices=("auto", *INTERFACES),
+        default="auto",
+        help="how the application is called (default: %(default)s, which tells by its arguments)",
+    )
+    what.add_argument(
+        "--factory", action="store_true", help="it is a function that makes the application"
+    )
+    what.add_argument(
+        "--root-path", default="", metavar="PATH", help="where it is mounted (WSGI, ASGI)"
+    )
+    what.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="calls that may run at a time, 0 for none but the loop's (WSGI; default: 4 for "
+        "each core)",
+    )
+    what.add_argument(
+        "--lifespan",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="whether it is told of its start and end (ASGI; default: %(default)s, if it wants to)",
+    )
 
     where = parser.add_argument_group("where to listen")
     where.add_argument("--port", type=int, default=8888, help="0 for any (default: %(default)s)")
@@ -145,7 +187,7 @@ def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Nam
             metavar="N",
             help=f"{_LIMIT_HELP[field.name]}{off} (default: {default})",
         )
-    options = parser.parse_args(arguments)
+    options = parser.parse_all(arguments, environ)
     if options.keyfile and not options.certfile:
         parser.error("--keyfile needs --certfile")
     if options.reload and options.processes != 1:
@@ -154,9 +196,52 @@ def parse_options(arguments: Sequence[str] | None, version: str) -> argparse.Nam
         parser.error("--processes must be 0 or more")
     if not options.drain_timeout >= 0:  # NaN is not either
         parser.error("--drain-timeout must be 0 or more")
+    if options.threads is not None and options.threads < 0:
+        parser.error("--threads must be 0 or more")
     if options.processes != 1 and sys.platform == "win32":
         parser.error("--processes: this system cannot fork")
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes options from the environment, too."""
+
+    _variable: str | None = None  # which is being read
+
+    def parse_all(
+        self, arguments: Sequence[str] | None, environ: Mapping[str, str]
+    ) -> argparse.Namespace:
+        """Parse the environment and then a command line, which counts more."""
+        options = argparse.Namespace()
+        for action in self._actions:
+            flag = next((each for each in action.option_strings if each.startswith("--")), None)
+            if flag is None or action.dest in ("help", "version"):
+                continue
+            variable = _PREFIX + flag[2:].replace("-", "_").upper()
+            if variable in environ:
+                self._variable = variable
+                self.parse_args(self._words(action, flag, environ[variable]), options)
+        self._variable = None
+        # Or what stands in the command line would be added to what stands there.
+        repeated = {name: vars(options).pop(name, None) for name in _REPEATED}
+        self.parse_args(arguments, options)
+        for name, values in repeated.items():
+            if getattr(options, name) is None:
+                setattr(options, name, values)
+        return options
+
+    def _words(self, action: argparse.Action, flag: str, value: str) -> list[str]:
+        """What stands on a command line for the value of a variable."""
+        if action.nargs == 0:
+            if value.lower() not in _TRUE + _FALSE:
+                self.error(f"{value!r} is neither {', '.join(_TRUE)} nor {', '.join(_FALSE[:-1])}")
+            return [flag] if value.lower() in _TRUE else []
+        if action.dest in _REPEATED:
+            return [f"{flag}={item.strip()}" for item in value.split(",")]
+        return [f"{flag}={value}"]
+
+    def error(self, message: str) -> NoReturn:
+        super().error(message if self._variable is None else f"{self._variable}: {message}")
 
 
 def limits_of(options: argparse.Namespace) -> dict[str, Any]:
