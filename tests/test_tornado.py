@@ -86,8 +86,10 @@ class Served(LoopThread):
     def websocket(self, path: str = "/", **options: Any) -> websockets.ClientConnection:
         """Connect a client of a library that knows nothing of Tornado or us."""
         host, port = self.address
+        # With pings of its own it has a thread that ends at its leisure.
+        options = {"open_timeout": TIMEOUT, "ping_interval": None, **options}
         return self._clients.enter_context(
-            websockets.connect(f"ws://{host}:{port}{path}", open_timeout=TIMEOUT, **options)
+            websockets.connect(f"ws://{host}:{port}{path}", **options)
         )
 
 

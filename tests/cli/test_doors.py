@@ -1,0 +1,105 @@
+"""Applications of each kind from the command line, in real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import Client, Process, get
+
+Start = Callable[..., Process]
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals between processes")
+
+APPLICATIONS = """
+import tornado.web
+
+class Handler(tornado.web.RequestHandler):
+    def get(self, path):
+        self.write(f"tornado {path}")
+
+tornado_application = tornado.web.Application([("(.*)", Handler)])
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    where = environ["SCRIPT_NAME"] + " " + environ["PATH_INFO"]
+    return [f"wsgi {where} {environ['wsgi.multithread']}".encode()]
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            phase = (await receive())["type"].removeprefix("lifespan.")
+            print(phase, flush=True)
+            await send({"type": f"lifespan.{phase}.complete"})
+            if phase == "shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"asgi " + scope["path"].encode()})
+
+async def broken(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Run the command line in a folder that has a module ``served``."""
+    (tmp_path / "served.py").write_text(APPLICATIONS)
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, **env: str) -> Process:
+            command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", *arguments]
+            return stack.enter_context(Process(command, cwd=tmp_path, **env))
+
+        yield start
+
+
+def connect(process: Process, line: str) -> Client:
+    """Connect to the address in a line that the process has printed."""
+    match = re.search(r"http://([\d.]+):(\d+)/", line)
+    assert match is not None
+    return Client((match[1], int(match[2])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "body"),
+    [
+        (("served:tornado_application",), "Tornado", b"tornado /path"),
+        (("served:wsgi", "--threads", "2"), "WSGI", b"wsgi  /path True"),
+        (("served:wsgi", "--threads", "0", "--root-path", "/path"), "WSGI", b"wsgi /path  False"),
+        (("served:asgi", "--lifespan", "off"), "ASGI", b"asgi /path"),
+        (("served:asgi", "--lifespan", "off", "--root-path", "/root"), "ASGI", b"asgi /root/path"),
+    ],
+)
+def test_each_kind_is_served(
+    start: Start, arguments: tuple[str, ...], name: str, body: bytes
+) -> None:
+    process = start(*arguments, "--port", "0", "--access-log")
+    line = process.line()
+    assert f"({name}, " in line
+    with connect(process, line) as client:
+        assert client.ask(get("/path")) == body
+
+
+@posix
+def test_asgi_application_is_told_of_its_start_and_its_end(start: Start) -> None:
+    process = start("served:asgi", FASTHTTPSERVER_PORT="0")
+    assert process.line() == "startup\n"  # before anybody can connect
+    with connect(process, process.line()) as client:
+        assert client.ask(get("/x")) == b"asgi /x"
+    process.send_signal(signal.SIGTERM)
+    ended = process.end()
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "shutdown")
+
+
+def test_asgi_application_that_does_not_start_ends_the_program(start: Start) -> None:
+    ended = start("served:broken", "--port", "0").end()
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "no database" in ended.stderr
+    assert "Traceback" not in ended.stderr
