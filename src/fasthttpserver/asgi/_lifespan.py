@@ -6,7 +6,7 @@ https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from fasthttpserver.asgi._types import Application, Message
 from fasthttpserver.log import app_log, gen_log
@@ -46,8 +46,7 @@ class Lifespan:
         self._task = asyncio.get_running_loop().create_task(self._run())
         failure = await self._ask("startup")
         if failure is not None:
-            await self._task
-            raise LifespanError(failure)
+            await self._fail(self._task, failure)
 
     async def shutdown(self) -> None:
         """Shut the application down.
@@ -58,9 +57,14 @@ class Lifespan:
         if self._task is None or self._task.done():
             return
         failure = await self._ask("shutdown")
-        await self._task
         if failure is not None:
-            raise LifespanError(failure)
+            await self._fail(self._task, failure)
+        await self._task
+
+    async def _fail(self, task: asyncio.Task[None], failure: str) -> NoReturn:
+        task.cancel()  # it may go on, although nothing is to come
+        await asyncio.wait([task])
+        raise LifespanError(failure)
 
     async def _ask(self, phase: str) -> str | None:
         """Tell the application; return why it has failed, or None."""
