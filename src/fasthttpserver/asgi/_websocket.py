@@ -181,6 +181,8 @@ class WebSocketExchange:
     async def _send(self, message: Message) -> None:
         stream = self._stream
         assert stream is not None
+        if stream.closed():
+            raise StreamClosedError()
         data = message.get("bytes")
         if data is not None:
             self._protocol.send_binary(data)
