@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from helpers import TIMEOUT, Logs, Served, eventually, get, post
 
 from fasthttpserver.wsgi import WSGIContainer
-from fasthttpserver.wsgi._pool import Mailbox, Pool
+from fasthttpserver.wsgi._pool import Pool
 
 Serve = Callable[..., Served]
 
@@ -154,55 +154,105 @@ def test_arguments_are_checked(arguments: dict[str, Any], error: type[Exception]
 
 def test_threads_are_four_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fasthttpserver.wsgi._container.cpu_count", lambda: 3)
-    pool = WSGIContainer(Gate())._pool
-    assert pool is not None and pool._size == 12
+    assert WSGIContainer(Gate())._threads == 12
 
 
-def test_pool_starts_a_thread_only_when_all_are_busy() -> None:
-    pool = Pool(2)
-    over = threading.Semaphore(0)
-    go_on = threading.Event()
+class FakeLoop:
+    """A loop that is turned by hand, and counts how often threads wake it."""
 
-    def job() -> None:
-        assert go_on.wait(TIMEOUT)
-        over.release()
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], object]] = []
+        self.woken = 0
+        self.closed = False
 
-    for threads in (1, 2, 2):
-        pool.submit(job)
-        assert pool._threads == threads
-    go_on.set()
-    for _ in range(3):
-        assert over.acquire(timeout=TIMEOUT)
-    eventually(lambda: len(pool._over) == 3)
-    pool.submit(over.release)
-    assert pool._running == 1
+    def call_soon(self, call: Callable[[], object]) -> None:
+        self.soon.append(call)
+
+    def call_soon_threadsafe(self, call: Callable[[], object]) -> None:
+        if self.closed:
+            raise RuntimeError("closed")
+        self.woken += 1
+        self.soon.append(call)
+
+    def turn(self) -> None:
+        soon, self.soon = self.soon, []
+        for call in soon:
+            call()
+
+
+@pytest.fixture
+def loop() -> FakeLoop:
+    return FakeLoop()
+
+
+@pytest.fixture
+def pool(nothing_left: None, loop: FakeLoop) -> Iterator[Pool]:
+    pool = Pool(loop, 2)  # type: ignore[arg-type]
+    yield pool
     pool.stop()
     eventually(lambda: not served_threads())
 
 
-def test_loop_is_woken_once_for_all_that_was_posted() -> None:
-    class Loop:
-        woken: list[Callable[[], None]] = []
+def test_pool_starts_a_thread_only_when_all_are_busy(loop: FakeLoop, pool: Pool) -> None:
+    go_on = threading.Event()
+    for threads in (1, 2, 2):
+        pool.submit(lambda: go_on.wait(TIMEOUT))
+        loop.turn()
+        assert len(served_threads()) == threads
+    go_on.set()
+    eventually(lambda: pool._calls.qsize() == 3)
+    pool.submit(lambda: None)
+    loop.turn()
+    assert pool._running <= 1  # the others have been seen to be over
+    assert len(served_threads()) == 2
 
-        def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
-            self.woken.append(call)
 
-    loop, calls = Loop(), []  # type: ignore[var-annotated]
-    mailbox = Mailbox(loop)  # type: ignore[arg-type]
+def test_quick_answers_need_not_wake_the_loop(
+    loop: FakeLoop, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fasthttpserver.wsgi._pool._PATIENCE", TIMEOUT)
+    answers: list[int] = []
     for number in range(3):
-        mailbox.post(lambda number=number: calls.append(number))  # type: ignore[misc]
-    (wake,) = loop.woken
-    wake()
-    assert calls == [0, 1, 2]
-    mailbox.post(lambda: None)
-    assert len(loop.woken) == 2
+        pool.submit(lambda number=number: pool.post(lambda: answers.append(number)))  # type: ignore[misc]
+    assert len(loop.soon) == 1  # all together
+    loop.turn()
+    assert sorted(answers) == [0, 1, 2]
+    assert loop.woken == 0
 
 
-def test_what_is_posted_to_a_closed_loop_is_dropped() -> None:
-    loop = asyncio.SelectorEventLoop()
-    mailbox = Mailbox(loop)
-    loop.close()
-    mailbox.post(lambda: None)
+def test_slow_answers_wake_the_loop_once_and_are_not_waited_for(loop: FakeLoop, pool: Pool) -> None:
+    answers: list[int] = []
+    go_on = threading.Event()
+
+    def slow() -> None:
+        go_on.wait(TIMEOUT)
+        for number in range(3):
+            pool.post(lambda number=number: answers.append(number))  # type: ignore[misc]
+
+    pool.submit(slow)
+    loop.turn()  # comes back although nothing has been answered
+    go_on.set()
+    eventually(lambda: pool._calls.qsize() == 4)
+    assert (answers, loop.woken) == ([], 1)
+    loop.turn()
+    assert answers == [0, 1, 2]
+    pool._patient_at = float("inf")  # as it is for a while after waiting in vain
+    pool.submit(slow)
+    loop.turn()
+    eventually(lambda: pool._calls.qsize() == 4)
+    assert loop.woken == 2
+
+
+def test_what_is_posted_to_a_closed_loop_is_dropped(loop: FakeLoop, pool: Pool) -> None:
+    loop.closed = True
+    pool.post(lambda: None)
+
+
+def test_container_may_serve_on_one_loop_after_another(threads_end: None, new_loop: Any) -> None:
+    container = WSGIContainer(Gate(), 1)
+    for _ in range(2):
+        with Served(new_loop, container) as served:
+            assert served.connect().ask(get("/free")) == b"free"
 
 
 def test_unix_socket(wsgi: Serve, threads: int, tmp_path: Any) -> None:

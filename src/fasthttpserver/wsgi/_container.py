@@ -18,7 +18,7 @@ from fasthttpserver.httputil import (
 from fasthttpserver.process import cpu_count
 from fasthttpserver.wsgi._environ import Environs
 from fasthttpserver.wsgi._input import BUFFER_SIZE, Body
-from fasthttpserver.wsgi._pool import Mailbox, Pool
+from fasthttpserver.wsgi._pool import Pool
 from fasthttpserver.wsgi._response import InLoop, InThread
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class WSGIContainer(HTTPServerConnectionDelegate):
             raise ValueError(f"root_path must be like '/app' or '', not {root_path!r}")
         self._app = app
         self._environs = Environs(root_path, multithread=threads > 1)
-        self._pool = Pool(threads) if threads else None
-        self._mailbox: Mailbox | None = None
+        self._threads = threads
+        self._pool: Pool | None = None
 
     def whole_request(self, request: HTTPRequest) -> Awaitable[None] | None:
         """Answer a request of which all is here."""
@@ -76,9 +76,9 @@ class WSGIContainer(HTTPServerConnectionDelegate):
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         """Return what takes the body of a request that is not here yet."""
-        if self._pool is None:
-            return SpooledBody(self, request_conn)
-        return ThreadedBody(self, request_conn)
+        return (
+            ThreadedBody(self, request_conn) if self._threads else SpooledBody(self, request_conn)
+        )
 
     def on_stop(self) -> None:
         """End the threads."""
@@ -92,18 +92,19 @@ class WSGIContainer(HTTPServerConnectionDelegate):
             body: Its ``wsgi.input``.
         """
         environ = self._environs.make(request, body)
-        if self._pool is None:
+        if not self._threads:
             return InLoop(self._app, request, environ).run()
-        mailbox = self.mailbox_of(request)
-        self._pool.submit(InThread(self._app, request, environ, mailbox).run)
+        pool = self.pool_of(request)
+        pool.submit(InThread(self._app, request, environ, pool).run)
         return None
 
-    def mailbox_of(self, request: HTTPRequest) -> Mailbox:
-        """Return the mailbox of the loop that serves a request."""
+    def pool_of(self, request: HTTPRequest) -> Pool:
+        """Return the threads, for the loop that serves a request."""
         loop = request.connection.loop
-        if self._mailbox is None or self._mailbox.loop is not loop:
-            self._mailbox = Mailbox(loop)
-        return self._mailbox
+        if self._pool is None or self._pool.loop is not loop:
+            self.on_stop()
+            self._pool = Pool(loop, self._threads)
+        return self._pool
 
 
 class ThreadedBody(HTTPMessageDelegate):
@@ -149,8 +150,8 @@ class ThreadedBody(HTTPMessageDelegate):
             self._body.fail()
 
     def _call(self) -> Body:
-        mailbox = self._container.mailbox_of(self._request)
-        self._body = Body(mailbox, self._connection.send_continue)
+        pool = self._container.pool_of(self._request)
+        self._body = Body(pool, self._connection.send_continue)
         self._container.answer(self._request, io.BufferedReader(self._body, BUFFER_SIZE))
         return self._body
 

@@ -58,20 +58,23 @@ class Environs:
             body: What is read as ``wsgi.input``.
         """
         connection: Any = request.connection
+        uri = request.uri
         try:
             environ: dict[str, Any] = connection.wsgi_environ.copy()
         except AttributeError:
             connection.wsgi_environ = self._of_connection(request)
             environ = connection.wsgi_environ.copy()
-        path = request.path
+        path, _, query = uri.partition("?")
+        if path[:1] != "/":  # an absolute target, rarely
+            path = request.path
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         if self._root_path:
             path = self._without_root(path)
         environ["REQUEST_METHOD"] = request.method
         environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = request.query
-        environ["REQUEST_URI"] = request.uri
+        environ["QUERY_STRING"] = query
+        environ["REQUEST_URI"] = uri
         environ["SERVER_PROTOCOL"] = request.version
         environ["wsgi.input"] = body
         if connection.xheaders:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fasthttpserver.errors import StreamClosedError
-from fasthttpserver.wsgi._pool import Mailbox
+from fasthttpserver.wsgi._pool import Pool
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -26,12 +26,12 @@ class Body(io.RawIOBase):
     """What is between the loop, which feeds it, and the thread that reads it.
 
     Args:
-        mailbox: Of the loop.
+        pool: Whose thread it is.
         ask: Called in the loop when the application reads for the first time.
     """
 
-    def __init__(self, mailbox: Mailbox, ask: Callable[[], object]) -> None:
-        self._mailbox = mailbox
+    def __init__(self, pool: Pool, ask: Callable[[], object]) -> None:
+        self._pool = pool
         self._ask: Callable[[], object] | None = ask
         self._changed = threading.Condition()
         self._pieces: deque[memoryview] = deque()
@@ -47,7 +47,7 @@ class Body(io.RawIOBase):
         with self._changed:
             self._pieces.append(memoryview(piece))
             self._size += len(piece)
-            self._room = self._mailbox.loop.create_future() if self._size >= BUFFER_SIZE else None
+            self._room = self._pool.loop.create_future() if self._size >= BUFFER_SIZE else None
             self._changed.notify()
             return self._room
 
@@ -77,7 +77,7 @@ class Body(io.RawIOBase):
         target = memoryview(buffer).cast("B")
         with self._changed:
             if self._ask is not None:
-                self._mailbox.post(self._ask)
+                self._pool.post(self._ask)
                 self._ask = None
             while not (self._pieces or self._whole or self._failed):
                 self._changed.wait()
@@ -92,7 +92,7 @@ class Body(io.RawIOBase):
                 self._pieces.appendleft(piece[size:])
             self._size -= size
             if self._room is not None and self._size < BUFFER_SIZE:
-                self._mailbox.post(lambda room=self._room: _resolve(room))  # type: ignore[misc]
+                self._pool.post(lambda room=self._room: _resolve(room))  # type: ignore[misc]
                 self._room = None
         return size
 

@@ -14,7 +14,7 @@ from fasthttpserver.errors import HTTPOutputError, StreamClosedError
 from fasthttpserver.httpserver import HTTPRequest
 from fasthttpserver.httputil import ResponseStartLine, format_timestamp
 from fasthttpserver.log import app_log
-from fasthttpserver.wsgi._pool import Mailbox
+from fasthttpserver.wsgi._pool import Pool
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -133,7 +133,9 @@ class Response:
         kind = type(result)
         if self._begun or not (kind is list or kind is tuple):
             return None
-        return _bytes(result[0]) if len(result) == 1 else b"".join(result)
+        if len(result) == 1 and type(result[0]) is bytes:
+            return result[0]
+        return b"".join(result)
 
     def _first(self, chunks: Iterator[bytes]) -> tuple[bytes, bool]:
         """Ask for the first bytes; return them, and whether nothing more may follow."""
@@ -164,7 +166,8 @@ class Response:
     def _respond(self, body: bytes) -> None:
         """Send a whole response."""
         try:
-            self._connection.respond(self._start(), self._headers, body)
+            start_line = self._start_line or self._start()
+            self._connection.respond(start_line, self._headers, body)
             self._over = True
         except Exception as error:
             self._fail(error)
@@ -234,7 +237,8 @@ class InLoop(Response):
             body = self._joined(result)
             if body is not None:
                 self._respond(body)
-            elif _real_file(result) is not None and not self._begun:
+                return None  # a list has no close()
+            if _real_file(result) is not None and not self._begun:
                 later = self._stream_file(result)
             else:
                 later = self._take(result)
@@ -290,20 +294,20 @@ class InThread(Response):
 
     Args:
         app, request, environ: As for ``Response``.
-        mailbox: Of the loop.
+        pool: Whose thread it is.
     """
 
-    __slots__ = ("_chunks", "_error", "_mailbox", "_taken", "_waiting")
+    __slots__ = ("_chunks", "_error", "_pool", "_taken", "_waiting")
 
     def __init__(
         self,
         app: WSGIApplication,
         request: HTTPRequest,
         environ: dict[str, Any],
-        mailbox: Mailbox,
+        pool: Pool,
     ) -> None:
         super().__init__(app, request, environ)
-        self._mailbox = mailbox
+        self._pool = pool
         # Of a response in pieces: what the loop has not looked at, how many bytes the client has
         # not taken, and why it takes no more.
         self._chunks: list[bytes] = []
@@ -315,18 +319,19 @@ class InThread(Response):
 
     def run(self) -> None:
         """Call the application, and have the loop send what it says."""
-        post = self._mailbox.post
+        post = self._pool.post
         result: Any = None
         try:
             result = self._app(self._environ, self.start_response)
             body = self._joined(result)
-            file = None if body is not None or self._begun else _real_file(result)
             if body is not None:
                 post(partial(self._respond, body))
-            elif file is not None:
+                return  # a list has no close()
+            file = None if self._begun else _real_file(result)
+            if file is not None:
                 self._begun = True
                 sending = self._send_file(file)
-                asyncio.run_coroutine_threadsafe(sending, self._mailbox.loop).result()
+                asyncio.run_coroutine_threadsafe(sending, self._pool.loop).result()
             else:
                 self._pass_on(result)
         except BaseException as error:  # SystemExit too: it would end a thread and answer nobody
@@ -339,14 +344,14 @@ class InThread(Response):
             first, whole = self._first(chunks)
             self._begun = True
             if whole:
-                self._mailbox.post(partial(self._respond, first))
+                self._pool.post(partial(self._respond, first))
                 self._exhaust(chunks)
                 return
             self._pass(first)
         for chunk in chunks:
             if chunk:
                 self._pass(_bytes(chunk))
-        self._mailbox.post(self._finish_all)
+        self._pool.post(self._finish_all)
 
     def write(self, chunk: bytes) -> None:
         if chunk:
@@ -362,7 +367,7 @@ class InThread(Response):
             self._waiting += len(chunk)
             self._chunks.append(chunk)
             if len(self._chunks) == 1:
-                self._mailbox.post(self._send_chunks)
+                self._pool.post(self._send_chunks)
             while self._waiting > _WINDOW and self._error is None:
                 taken.wait()
             if self._error is not None:
@@ -378,7 +383,7 @@ class InThread(Response):
                 return
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         try:
-            flushed = asyncio.ensure_future(self._send(data), loop=self._mailbox.loop)
+            flushed = asyncio.ensure_future(self._send(data), loop=self._pool.loop)
         except Exception as error:
             self._stop(error)
         else:
