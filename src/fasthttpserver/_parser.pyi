@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from types import GenericAlias
 from typing import Any, Generic, TypeVar, final, overload
 
@@ -9,6 +10,7 @@ __all__ = [
     "ResponseChecker",
     "check_response",
     "frame_response",
+    "serialize_fields",
 ]
 
 _M = TypeVar("_M", bound=RequestMessage)
@@ -283,4 +285,18 @@ def frame_response(
     Returns:
         None if there is anything about it that takes more than that: the connection is not to
         go on, the status has no body, a field frames, something is wrong.
+    """
+
+def serialize_fields(
+    first_line: str, fields: Iterable[tuple[str | bytes, str | bytes]], /
+) -> bytes | None:
+    """Return a head, or a trailer section with what is before it, if nothing in it is unusual.
+
+    Args:
+        first_line: The status line, for instance, without its end.
+        fields: Names and values, in their order.
+
+    Returns:
+        None if something is neither bytes nor a str in latin-1, a name is no token, or a value
+        or the first line has CR, LF or NUL.
     """

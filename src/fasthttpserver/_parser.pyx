@@ -191,6 +191,7 @@ __all__ = [
     "ResponseChecker",
     "check_response",
     "frame_response",
+    "serialize_fields",
 ]
 
 
@@ -1243,6 +1244,57 @@ cdef inline bint _find_bytes(object text, const char** at, Py_ssize_t* size):
     return False
 
 
+cdef char* _copy_fields(char* to, list texts):
+    """Write names and values as the lines of a field section; return where these end."""
+    cdef const char* at = NULL
+    cdef Py_ssize_t size = 0
+    cdef bint is_name = True
+    for text in texts:
+        _find_bytes(text, &at, &size)
+        if is_name:
+            write_canonical(to, at, <uint32_t>size)
+            memcpy(to + size, b": ", 2)
+        else:
+            memcpy(to, at, size)
+            memcpy(to + size, b"\r\n", 2)
+        to += size + 2
+        is_name = not is_name
+    return to
+
+
+@cython.binding(False)
+def serialize_fields(str first_line not None, fields not None, /):
+    cdef list texts = []  # names and values, which own what is copied below
+    cdef const char* at = NULL
+    cdef Py_ssize_t size = 0
+    cdef Py_ssize_t total
+    cdef bint is_name = True
+    cdef bytes section
+    cdef char* to
+    if not _find_bytes(first_line, &at, &size) or not is_line(at, size):
+        return None
+    total = size + 4
+    for item in fields:
+        if type(item) is not tuple or len(<tuple>item) != 2:
+            return None
+        for text in <tuple>item:
+            if not _find_bytes(text, &at, &size):
+                return None
+            if not (is_token(at, size) if is_name else is_line(at, size)):
+                return None
+            texts.append(text)
+            total += size + 2
+            is_name = not is_name
+    section = PyBytes_FromStringAndSize(NULL, total)
+    to = PyBytes_AS_STRING(section)
+    _find_bytes(first_line, &at, &size)
+    memcpy(to, at, size)
+    memcpy(to + size, b"\r\n", 2)
+    to = _copy_fields(to + size + 2, texts)
+    memcpy(to, b"\r\n", 2)
+    return section
+
+
 @cython.binding(False)
 def frame_response(
     RequestMessage request not None, code, str reason not None, fields, bytes body not None, /
@@ -1307,16 +1359,7 @@ def frame_response(
     memcpy(to, at, size)
     memcpy(to + size, b"\r\n", 2)
     to += size + 2
-    for text in texts:
-        _find_bytes(text, &at, &size)
-        if is_name:
-            write_canonical(to, at, <uint32_t>size)
-            memcpy(to + size, b": ", 2)
-        else:
-            memcpy(to, at, size)
-            memcpy(to + size, b"\r\n", 2)
-        to += size + 2
-        is_name = not is_name
+    to = _copy_fields(to, texts)
     memcpy(to, length, length_size)
     memcpy(to + length_size, PyBytes_AS_STRING(body), body_size)
     return response

@@ -12,15 +12,13 @@ from typing import Any
 
 from fasthttpserver._http.fields import canonical_names, is_token
 from fasthttpserver._http.headers import HTTPHeaders
+from fasthttpserver._parser import serialize_fields
 from fasthttpserver._parsing.known_fields import NOT_IN_TRAILERS
 from fasthttpserver.errors import HTTPOutputError
 
 __all__ = ["ResponseFraming"]
 
 _ILLEGAL = re.compile(r"[\r\n\0]")
-# Names of fields that were found to be tokens. Few are in use, but they may be a client's.
-_known_tokens: set[str] = set()
-_MOST_KNOWN = 1000
 
 
 class ResponseFraming:
@@ -202,28 +200,31 @@ def _serialize(code: int, reason: str, headers: Any) -> bytes:
     return _lines(f"HTTP/1.1 {code} {reason}", headers)
 
 
-def _lines(first: str, fields: Any, forbidden: Container[str] = ()) -> bytes:
+def _lines(first: str, headers: Any, forbidden: Container[str] = ()) -> bytes:
     """Return a first line, a line for each field, and the empty one."""
-    lines = [first]
-    for name, value in fields.get_all():
-        if name not in _known_tokens:
-            _check_name(name)
-        if forbidden and canonical_names[name] in forbidden:
-            raise ValueError(f"{name} may not be in a trailer")  # RFC 9110 section 6.5.1
-        if type(value) is not str:
-            value = _to_text(name, value)
-        lines.append(f"{name}: {value}")
-    text = "\n".join(lines)
-    if "\r" in text or "\0" in text or text.count("\n") >= len(lines):
-        _refuse_illegal(lines)
-    return text.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n"
+    fields = list(headers.get_all())
+    if forbidden:
+        for name, _ in fields:
+            if canonical_names[name] in forbidden:  # RFC 9110 section 6.5.1
+                raise ValueError(f"{name} may not be in a trailer")
+    section = serialize_fields(first, fields)
+    if section is None:
+        # A number as a value, for instance, or something that is refused.
+        if _ILLEGAL.search(first):
+            raise ValueError("Illegal characters (CR or LF) in reason")
+        lines = [_field_line(name, value) for name, value in fields]
+        section = "\r\n".join([first, *lines, "", ""]).encode("latin-1")
+    return section
 
 
-def _check_name(name: str) -> None:
+def _field_line(name: str, value: object) -> str:
+    # Nothing says what it found: it gets into logs, and may be a client's.
     if not is_token(name):
         raise ValueError("Illegal header name")
-    if len(_known_tokens) < _MOST_KNOWN:
-        _known_tokens.add(name)
+    text = _to_text(name, value)
+    if _ILLEGAL.search(text):
+        raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")
+    return f"{name}: {text}"
 
 
 def _to_text(name: str, value: object) -> str:
@@ -232,12 +233,3 @@ def _to_text(name: str, value: object) -> str:
     if not isinstance(value, (str, int)):
         raise TypeError(f"header {name} is a string or a number, not {value!r}")
     return str(value)
-
-
-def _refuse_illegal(lines: list[str]) -> None:
-    # None of these says what it found: it gets into logs, and may be a client's.
-    for line in lines[1:]:
-        if _ILLEGAL.search(line):
-            name = line.partition(":")[0]
-            raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")
-    raise ValueError("Illegal characters (CR or LF) in reason")
