@@ -17,7 +17,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd)
 
-.PHONY: help run test test-django conformance build lint annotate dist sanitize fuzz soak clean distclean
+.PHONY: help run test test-django conformance conformance-apps build lint annotate dist
+.PHONY: sanitize fuzz soak clean distclean
 .PHONY: bench bench-quick bench-parser bench-render bench-guard wheel docs
 .DELETE_ON_ERROR:
 
@@ -26,6 +27,7 @@ help:
 	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
 	@echo 'make test-django  install Django and run the example of a site with its admin'
 	@echo 'make conformance  run the tests of Tornado 6.6.1, and on Python 3.11 of 3.2.2, against it'
+	@echo '               conformance-apps: the tests of programs that stand on Tornado 6, as Jupyter'
 	@echo 'make build     compile the extension after an edit'
 	@echo 'make lint      ruff, mypy --strict, pyright, stubtest, cython-lint'
 	@echo 'make annotate  write build/_parser.html, which shows where C calls Python'
@@ -54,6 +56,10 @@ test-django: build $(VENV)/django.stamp
 
 conformance: build $(VENV)/test.stamp
 	$(BIN)/python conformance/run.py
+
+# Not a part of it: it downloads much, and takes half an hour. ARGS='--only flower', for instance.
+conformance-apps: build
+	$(BIN)/python conformance/apps/run.py $(ARGS)
 
 build: $(VENV)/build.stamp
 
