@@ -112,9 +112,11 @@ def run(suite: Suite, environment: dict[str, str], logs: Path) -> int:
     complaints: list[str] = []
     for module in suite.modules:
         try:
-            stock, ours = (
-                _run_module(suite, module, which, environment, logs) for which in ("stock", "ours")
-            )
+            stock = _run_module(suite, module, "stock", environment, logs)
+            if len(stock.passed()) < suite.modules[module]:
+                # Some tests have a deadline, which a busy machine can miss with any server.
+                stock = _run_module(suite, module, "stock", environment, logs)
+            ours = _run_module(suite, module, "ours", environment, logs)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             complaints.append(f"{module}: {error}; see {logs / module}.*.log")
             continue
