@@ -403,6 +403,7 @@ BROKEN = {
     "length no number": app_of([b"a"], headers=[("Content-Length", "one")]),
     "two lengths": app_of([b"a"], headers=[("Content-Length", "1"), ("content-length", "1")]),
     "body too long": app_of([b"long"], headers=with_length(3)),
+    "chunk too long": app_of(lambda: iter([b"long"]), headers=with_length(3)),
     "body too short": app_of([b"long"], headers=with_length(5)),
     "hop by hop": app_of([], headers=[("connection", "close")]),
     "chunked by itself": app_of([], headers=[("Transfer-Encoding", "chunked")]),

@@ -177,6 +177,8 @@ class Response:
         connection = self._connection
         if self._sent:
             return connection.write(chunk)  # type: ignore[no-any-return]
+        if 0 <= self._length < len(chunk):
+            raise HTTPOutputError("more than Content-Length says")  # before the head says so
         flushed = connection.write_headers(self._start(), self._headers, chunk)
         self._sent = True
         return flushed  # type: ignore[no-any-return]
