@@ -84,6 +84,8 @@ def why_not_installed(package: str) -> str:
 _UVLOOP = ("--loop", "uvloop")
 _ON_OURS = ("--server", "ours")
 _GRANIAN = (*_UVLOOP, "--interface")
+_THREADS = ("--threads", "8")
+_NO_THREADS = ("--threads", "0")
 _C_WSGI = ("attributes", "processes", "tls")
 _CONSTANT = ("attributes", "body", "processes")
 
@@ -131,6 +133,32 @@ CONTENDERS = {
     ),
     "granian-wsgi": Contender(
         "granian, WSGI", "peer", "granian_server", (*_GRANIAN, "wsgi"), "granian"
+    ),
+    "wsgi-threads-asyncio": Contender(
+        "fasthttpserver, 8 threads, asyncio", "ours", "ours_wsgi", _THREADS, lacks=_C_WSGI
+    ),
+    "wsgi-threads-uvloop": Contender(
+        "fasthttpserver, 8 threads, uvloop",
+        "ours",
+        "ours_wsgi",
+        (*_THREADS, *_UVLOOP),
+        lacks=_C_WSGI,
+    ),
+    "wsgi-loop-asyncio": Contender(
+        "fasthttpserver, in the loop, asyncio", "ours", "ours_wsgi", _NO_THREADS, lacks=_C_WSGI
+    ),
+    "wsgi-loop-uvloop": Contender(
+        "fasthttpserver, in the loop, uvloop",
+        "ours",
+        "ours_wsgi",
+        (*_NO_THREADS, *_UVLOOP),
+        lacks=_C_WSGI,
+    ),
+    "wsgi-gunicorn": Contender(
+        "gunicorn, 8 threads", "peer", "gunicorn_wsgi", _THREADS, "gunicorn", lacks=_C_WSGI
+    ),
+    "wsgi-waitress": Contender(
+        "waitress, 8 threads", "peer", "waitress_wsgi", _THREADS, "waitress", lacks=_C_WSGI
     ),
     "bjoern": Contender("bjoern", "peer", "bjoern_wsgi", (), "bjoern", lacks=_C_WSGI),
     "fastpysgi": Contender(

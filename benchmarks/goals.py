@@ -11,6 +11,8 @@ __all__ = ["GOALS", "Goal", "Results", "Verdict"]
 
 Results = dict[str, dict[str, Any]]
 _LOOPS = ("asyncio", "uvloop")
+# Where an application runs, and whom it is to be cheaper than there.
+_WSGI_PEERS = {"threads": ("wsgi-gunicorn", "granian-wsgi"), "loop": ("granian-wsgi",)}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,19 @@ def _half_of_tornado(results: Results) -> Iterator[Verdict]:
                 yield Verdict(f"{shape} on {loop}", measured, ours <= 0.5 * tornado)
 
 
+def _ahead_of_threads(results: Results) -> Iterator[Verdict]:
+    for mode, names in _WSGI_PEERS.items():
+        for loop in _LOOPS:
+            ours = _cpu(results, "wsgi-hello", f"wsgi-{mode}-{loop}")
+            for name in names:
+                theirs = _cpu(results, "wsgi-hello", name)
+                if ours and theirs:
+                    title = results["wsgi-hello"]["contenders"][name]["title"]
+                    measured = f"{theirs / ours:.2f} × ({theirs:.1f} beside {ours:.1f} µs)"
+                    what = f"{title} to ours, {mode}, on {loop}"
+                    yield Verdict(what, measured, theirs > ours)
+
+
 def _ns(results: Results, name: str, case: str, mode: str) -> float | None:
     if "parser" not in results:
         return None
@@ -169,6 +184,11 @@ GOALS = (
         "handlers of tornado.web: hello, JSON, WebSocket echo",
         "CPU ≤ 1/2 of tornado's own server, same handler",
         _half_of_tornado,
+    ),
+    Goal(
+        "WSGI hello, in threads and in the loop",
+        "ahead of gunicorn's threads and granian's; in the loop ahead of granian",
+        _ahead_of_threads,
     ),
     Goal(
         "parse to a request object",

@@ -63,6 +63,7 @@ _SECTIONS = {
     "Bodies": ("form", "json", "large", "upload"),
     "Connections": ("connect", "tls", "idle", "processes"),
     "Applications of Tornado 6": tuple(name for name in SHAPES if name.startswith("web-")),
+    "WSGI applications": tuple(name for name in SHAPES if name.startswith("wsgi-")),
     "Cost as work grows": tuple(name for name in SHAPES if name.startswith("curve")),
 }
 

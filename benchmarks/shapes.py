@@ -92,8 +92,14 @@ def _one(name: str) -> tuple[Point, ...]:
 
 
 _WEB = tuple(name for name in CONTENDERS if name.startswith("web-"))
+_WSGI = (
+    *(name for name in CONTENDERS if name.startswith("wsgi-")),
+    "granian-wsgi",
+    "bjoern",
+    "fastpysgi",
+)
 # The streamed ones answer uploads only.
-_ALL = tuple(name for name in CONTENDERS if not name.startswith(("web-", "ours-streamed")))
+_ALL = tuple(name for name in CONTENDERS if not name.startswith(("web-", "wsgi-", "ours-streamed")))
 # One configuration of each server, the faster one.
 _SOME = (
     "ours-asyncio",
@@ -166,6 +172,8 @@ SHAPES = {
         "echo",
         kind="echo",
     ),
+    "wsgi-hello": Shape("Hello of a WSGI application", _one("small"), _WSGI),
+    "wsgi-flask": Shape("Hello of a Flask application", _one("small"), _WSGI, "flask"),
     "curve-headers": Shape(
         "CPU per request against header fields",
         tuple(Point(count, with_headers(count)) for count in (1, 10, 20, 40, 80)),

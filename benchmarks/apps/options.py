@@ -8,6 +8,7 @@ What a server answers has a name, the same for all of them:
 * ``body``: the number of bytes in the request's body, which was received whole;
 * ``attributes``: what ``attributes_of`` makes of a request;
 * ``json``: a dictionary, as JSON;
+* ``flask``: ``hello`` of a Flask application;
 * ``echo``: each message of a WebSocket.
 """
 

@@ -1,4 +1,4 @@
-"""WSGI applications for bjoern, fastpysgi and granian."""
+"""WSGI applications for every server that has WSGI."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,3 +27,14 @@ def large(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]
 def body(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
     size = int(environ["CONTENT_LENGTH"])
     return _respond(start_response, b"%d" % len(environ["wsgi.input"].read(size)))
+
+
+def __getattr__(name: str) -> Any:
+    """Make the application of Flask, where it is asked for."""
+    if name != "flask":
+        raise AttributeError(name)
+    from flask import Flask
+
+    app = Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: HELLO)
+    return app
