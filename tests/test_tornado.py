@@ -86,10 +86,14 @@ class Served(LoopThread):
     def websocket(self, path: str = "/", **options: Any) -> websockets.ClientConnection:
         """Connect a client of a library that knows nothing of Tornado or us."""
         host, port = self.address
-        # With pings of its own it has a thread that ends at its leisure.
-        options = {"open_timeout": TIMEOUT, "ping_interval": None, **options}
         return self._clients.enter_context(
-            websockets.connect(f"ws://{host}:{port}{path}", **options)
+            websockets.connect(
+                f"ws://{host}:{port}{path}",
+                proxy=None,
+                open_timeout=TIMEOUT,
+                ping_interval=None,  # it would take a thread
+                **options,
+            )
         )
 
 
@@ -403,6 +407,59 @@ def test_a_handler_that_answers_early_ends_the_connection(serve: Serve) -> None:
 def test_bodies_are_unpacked(serve: Serve) -> None:
     served = serve(answering(lambda handler: handler.request.body), decompress_request=True)
     assert served.ask(post(gzip.compress(b"packed"), "Content-Encoding: gzip")) == b"packed"
+
+
+@pytest.mark.parametrize("where", ["head", "data", "awaited", "finish"])
+def test_a_delegate_may_refuse_a_request(serve: Serve, logs: Logs, where: str) -> None:
+    class Message(tornado.httputil.HTTPMessageDelegate):
+        def headers_received(self, start_line: Any, headers: Any) -> None:
+            self.refuse_in("head")
+
+        def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+            self.refuse_in("data")
+            return self.later() if where == "awaited" else None
+
+        async def later(self) -> None:
+            await asyncio.sleep(0)
+            self.refuse_in("awaited")
+
+        def finish(self) -> None:
+            self.refuse_in("finish")
+
+        def on_connection_close(self) -> None:
+            closed.set()
+
+        def refuse_in(self, place: str) -> None:
+            if place == where:
+                raise tornado.httputil.HTTPInputError("not 'this'")
+
+    class Delegate(tornado.httputil.HTTPServerConnectionDelegate):
+        def start_request(self, server_conn: object, request_conn: Any) -> Message:
+            return Message()
+
+    closed = threading.Event()
+    client = serve(Delegate()).connect()
+    client.send(post(b"body"))
+    assert client.read_to_end() == b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    line = "Malformed HTTP message from 127.0.0.1: not 'this'"
+    assert logged(logs, "general", logging.INFO) == [line]
+    assert closed.wait(0 if where == "finish" else TIMEOUT) == (where != "finish")
+
+
+def test_a_delegate_may_pass_on_what_our_code_refuses(serve: Serve, logs: Logs) -> None:
+    class Message(tornado.httputil.HTTPMessageDelegate):
+        def headers_received(self, start_line: Any, headers: Any) -> None:
+            headers.add("a b", "1")
+
+    class Delegate(tornado.httputil.HTTPServerConnectionDelegate):
+        def start_request(self, server_conn: object, request_conn: Any) -> Message:
+            return Message()
+
+    client = serve(Delegate()).connect()
+    client.send(get())
+    assert client.read_to_end() == b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    (line,) = logged(logs, "general", logging.INFO)
+    assert line.startswith("Malformed HTTP message from 127.0.0.1: ")
 
 
 # --- Other applications -------------------------------------------------------------------------

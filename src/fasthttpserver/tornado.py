@@ -215,21 +215,21 @@ class _Message(httputil.HTTPMessageDelegate):
                 tornado.httputil.RequestStartLine(*start_line), _Headers(headers)
             )
         except tornado.httputil.HTTPInputError as error:
-            raise _refusal(error) from error
+            raise _in_our_terms(error) from None
         return None if taken is None else _taken(taken)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         try:
             taken = self._message.data_received(chunk)
         except tornado.httputil.HTTPInputError as error:
-            raise _refusal(error) from error
+            raise _in_our_terms(error) from None
         return None if taken is None else _taken(taken)
 
     def finish(self) -> None:
         try:
             self._message.finish()
         except tornado.httputil.HTTPInputError as error:
-            raise _refusal(error) from error
+            raise _in_our_terms(error) from None
 
     def on_connection_close(self) -> None:
         self._message.on_connection_close()
@@ -240,14 +240,23 @@ async def _taken(taken: Awaitable[None]) -> None:
     try:
         await taken
     except tornado.httputil.HTTPInputError as error:
-        raise _refusal(error) from error
+        raise _in_our_terms(error) from None
 
 
-def _refusal(error: tornado.httputil.HTTPInputError) -> HTTPInputError:
-    if isinstance(error, HTTPInputError):
-        return error
-    # Its text may have bytes of the client's: it gets into the log, and not into the answer.
-    return HTTPInputError(_MALFORMED)
+def _in_our_terms(error: tornado.httputil.HTTPInputError) -> HTTPInputError:
+    return error if isinstance(error, HTTPInputError) else _Refused(str(error))
+
+
+class _Refused(HTTPInputError):
+    """An application refuses a request.
+
+    Args:
+        text: It may have bytes of the client's: it gets into the log, and not into an answer.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_MALFORMED)
+        self.text = text
 
 
 class _Headers(tornado.httputil.HTTPHeaders):
@@ -306,7 +315,7 @@ def _refuse(error: errors.HTTPInputError, address: Any) -> bytes | None:
     if error.status == 431:
         gen_log.info("Unsatisfiable read, closing connection: %s", error.reason)
         return None
-    reason = str(error.__cause__) if error.reason == _MALFORMED else _in_words_of_tornado(error)
+    reason = error.text if isinstance(error, _Refused) else _in_words_of_tornado(error)
     gen_log.info("%s from %s: %s", _MALFORMED, client, reason)
     return _BAD_REQUEST
 

@@ -513,3 +513,25 @@ def test_connection_on_a_lost_stream_is_closed(ends: Ends) -> None:
     connection.close()
     ends.turn()
     assert ends.transport.writes == []
+
+
+def test_a_read_of_what_is_here_is_done_at_once(ends: Ends) -> None:
+    ends.send(b"12\n345")
+    stream = ends.stream
+    read = [stream.read_bytes(1), stream.read_until(b"\n"), stream.read_bytes(0)]
+    read.append(stream.read_bytes(100, partial=True))
+    assert [future.result() for future in read] == [b"1", b"2\n", b"", b"345"]
+    assert not stream.reading()
+    pending = stream.read_bytes(1)
+    assert stream.reading()
+    ends.send(b"6")
+    assert pending.result() == b"6"
+
+
+def test_a_callback_of_a_read_is_called_after_it_although_all_is_here(ends: Ends) -> None:
+    ends.send(b"1")
+    got: list[bytes] = []
+    ends.stream.read_bytes(1, got.append)
+    assert not got
+    ends.turn()
+    assert got == [b"1"]

@@ -694,3 +694,45 @@ def test_delegate_is_told_of_the_end_of_the_server(serve: Serve, end: Callable[.
     client.half_close()
     served.call(end, served.server)
     assert recorder.events[-2:] == ["closed", "stop"]
+
+
+class Later(Recorder):
+    """Answers when the test says so."""
+
+    def start_request(self, server_conn: object, request_conn: Any) -> Message:
+        message = super().start_request(server_conn, request_conn)
+        message.respond = lambda: None  # type: ignore[method-assign]
+        return message
+
+
+@pytest.mark.parametrize("body", [b"short", bytes(100_000)], ids=len)
+def test_a_response_that_comes_later_leaves_at_once(wire: Wired, body: bytes) -> None:
+    delegate = Later()
+    end = wire(delegate)
+    end.send(get())
+    connection = delegate.messages[0].connection
+    headers = HTTPHeaders({"Content-Length": str(len(body))})
+    written = connection.write_headers(ResponseStartLine("", 200, "OK"), headers, body)
+    assert end.sent() == framed(body)
+    if len(body) < 1000:
+        assert end.transport.writes == [framed(body)]
+    assert written.result() is None
+    connection.finish()
+    end.send(get())  # the next one is served
+    assert len(delegate.messages) == 2
+
+
+def test_a_response_to_a_client_that_takes_nothing_is_waited_for(wire: Wired) -> None:
+    delegate = Later()
+    end = wire(delegate, window=10)
+    end.send(get())
+    connection = delegate.messages[0].connection
+    written = connection.write_headers(ResponseStartLine("", 200, "OK"), HTTPHeaders(), b"body")
+    assert not written.done()
+    end.take(1000)
+    assert written.result() is None
+    late = connection.write_headers  # on a connection that has gone
+    end.reset()
+    assert isinstance(
+        late(ResponseStartLine("", 200, "OK"), HTTPHeaders()).exception(), StreamClosedError
+    )
