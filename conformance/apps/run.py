@@ -1,8 +1,8 @@
 """Runs real programs that stand on Tornado 6, on its server and on ours.
 
 ``python conformance/apps/run.py`` makes an environment in ``build/conformance/apps``, with the
-newest of each program. Jupyter Server and Flower run their own tests, first as they are and then with
-``installed.py`` as a plugin of pytest; what passes only with Tornado's server is a complaint.
+newest of each program. Jupyter Server and Flower run their own tests, first as they are and then
+with ``installed.py`` as a plugin of pytest; what passes only with Tornado's server is a complaint.
 ``programs.py`` uses Bokeh's server and the dashboard of Dask, whose sdists have no tests. It is
 no part of ``make conformance``: it takes half an hour and downloads a few hundred MiB.
 """
