@@ -588,22 +588,7 @@ cdef class RequestParser:
             self._receive(data)
         if self._streaming:
             raise RuntimeError("next_event() has begun this message; go on with it")
-        cdef RequestMessage message = None
-        cdef int step
-        self._enter()
-        while True:
-            step = self._step()
-            if step == NEED_DATA:
-                break
-            if step == GOT_DATA:
-                self._collect()
-            elif self._stage == END:
-                message = self._take_message()
-                if self._body != NULL:
-                    message.body = self._take_body()
-                break
-        self._busy = False
-        return message
+        return self._next(False)
 
     @cython.binding(False)
     def next_message(self, data=None, /):
@@ -611,6 +596,9 @@ cdef class RequestParser:
             self._receive(data)
         if self._message is not None:
             raise RuntimeError("this message was begun otherwise; go on with that")
+        return self._next(True)
+
+    cdef inline RequestMessage _next(self, bint or_head):
         cdef RequestMessage message = None
         cdef int step
         self._enter()
@@ -625,7 +613,9 @@ cdef class RequestParser:
                 if self._body != NULL:
                     message.body = self._take_body()
                 break
-            elif self._stage == CHUNKS or self._reading.body_remaining > self._unread():
+            elif or_head and (
+                self._stage == CHUNKS or self._reading.body_remaining > self._unread()
+            ):
                 self._streaming = True
                 message = self._message
                 break
