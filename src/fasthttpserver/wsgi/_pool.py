@@ -86,7 +86,8 @@ class Pool:
                 self._do(self._calls.get(timeout=max(0.0, end - monotonic())))
         except Empty:
             self._patient_at = end + _IMPATIENCE
-        self._look()
+        finally:
+            self._look()  # in any case: threads rely on it
 
     def _look(self) -> None:
         """Do what threads want by now."""

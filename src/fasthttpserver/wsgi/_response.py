@@ -220,7 +220,11 @@ class Response:
         if self._sent:
             connection.reset()
             return
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Connection", "close"),
+            ("Date", _now(self._request)),
+        ]
         start_line = ResponseStartLine("", 500, "Internal Server Error")
         connection.respond(start_line, headers, b"Internal server error\n")
 
