@@ -42,7 +42,7 @@ nitpick_ignore_regex = [
     ("py:(class|exc)", r"[a-z]+|[A-Z]\w+Error|Exception|FrameType|TimerHandle|optional"),
     ("py:class", r"hypothesis\..*|list\[tuple\[str|Fields"),
     ("py:class", r"(IPv[46](Address|Network)|Iterable|Iterator|Mapping|Sequence|HasFileno)"),
-    ("py:class", "RequestCallback"),  # in signatures it has no module
+    ("py:class", "RequestCallback|WSGIApplication"),  # in signatures they have no module
 ]
 
 
