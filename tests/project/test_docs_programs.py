@@ -251,6 +251,15 @@ def test_flask() -> None:
         assert client.ask(get("/hello/Ada")) == b"Hello, Ada!\n"
 
 
+@nothing_left
+def test_fastapi() -> None:
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    port = free_port()
+    source = program("howto/fastapi", "fastapi") + f"\n\nasyncio.run(main({port}))"
+    with Process(["-c", source]), connect_when_up(port) as client:
+        assert client.ask(get("/hello/Ada")) == b'{"hello":"Ada"}'
+
+
 @has_signals
 @nothing_left
 def test_django(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ from helpers import (
     post,
 )
 
+with contextlib.suppress(ImportError):
+    from websockets.sync.client import connect as connect_websocket
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -435,6 +438,21 @@ def test_flask_app(start: Callable[..., Example]) -> None:
     answer = example.fetch("POST", "/upload", body, form)[1]
     assert json.loads(answer) == {"name": "name.txt", "size": 10}
     assert example.fetch(uri="/count")[1].split()[-1] == b"999"
+    assert example.stop().returncode == 0
+
+
+def test_fastapi_app(start: Callable[..., Example]) -> None:
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    example = start("fastapi_app", PYTHONWARNINGS="default")  # its dependencies deprecate things
+    assert json.loads(example.fetch(uri="/hello/Ada")[1]) == {"hello": "Ada", "before": []}
+    assert json.loads(example.fetch(uri="/hello/Bob")[1]) == {"hello": "Bob", "before": ["Ada"]}
+    body, form = upload_of(b"some bytes")
+    answer = example.fetch("POST", "/upload", body, form)[1]
+    assert json.loads(answer) == {"name": "name.txt", "size": 10}
+    assert example.fetch(uri="/count")[1].split()[-1] == b"999"
+    with connect_websocket(f"{example.url.replace('http', 'ws')}echo", proxy=None) as client:
+        client.send("text")
+        assert client.recv() == "text"
     assert example.stop().returncode == 0
 
 
