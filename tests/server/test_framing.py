@@ -1155,7 +1155,7 @@ def test_whole_response_is_that_of_write_headers_and_finish(
     start_line = ResponseStartLine("", code, "X")
 
     def at_once(request: HTTPRequest) -> None:
-        request.connection.respond(start_line, fields, body)
+        assert request.connection.respond(start_line, fields, body)
         assert request.connection.response is None or slow
 
     def step_by_step(request: HTTPRequest) -> None:
@@ -1280,7 +1280,7 @@ def test_whole_response_to_a_client_that_has_gone_is_dropped(wire: Callable[...,
     end = wire(requests.append)
     end.send(get())
     end.reset()
-    requests[0].connection.respond(OK, [], b"late")
+    assert not requests[0].connection.respond(OK, [], b"late")
     assert end.sent() == b""
 
 

@@ -665,7 +665,7 @@ class HTTPConnection(asyncio.Protocol):
         keep_alive = response.request.keep_alive and not self.no_keep_alive
         response.write_headers(start_line, headers, keep_alive, chunk or b"")
 
-    def respond(self, start_line: Any, headers: Any, body: bytes) -> None:
+    def respond(self, start_line: Any, headers: Any, body: bytes) -> bool:
         """Send a whole response whose framing the server does, and end the exchange.
 
         It does what ``write_headers`` and ``finish`` do, at less cost: the request stays on the
@@ -675,6 +675,9 @@ class HTTPConnection(asyncio.Protocol):
             start_line, headers: As for ``write_headers``; without a Content-Length it is that
                 of the body.
             body: All of it.
+
+        Returns:
+            False if nothing can be sent any more, for instance as the client has gone.
 
         Raises:
             ValueError, TypeError: As for ``write_headers``; or the response is interim.
@@ -691,11 +694,11 @@ class HTTPConnection(asyncio.Protocol):
                     self._end_late(data)
                 else:
                     request._corked = data
-                return
+                return True
         if request is None or request._corked is not NOTHING_YET:
             response = self.leave_fast_path()
             if self._ends():
-                return
+                return False
             if response is None or response.request._finish_time is not None:
                 raise RuntimeError("respond() after the response was finished")
             request = response.request
@@ -720,6 +723,7 @@ class HTTPConnection(asyncio.Protocol):
             assert response is not None
             response.begin(framing, data)
             self.finish()
+        return True
 
     def _end_late(self, data: bytes) -> None:
         """Send the response to a request that has not left the fast path, after its callback."""

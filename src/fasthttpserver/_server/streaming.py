@@ -99,10 +99,10 @@ class RequestConnection:
         self._check("send_informational")
         return self._connection.send_informational(code, headers)
 
-    def respond(self, start_line: Any, headers: Any, body: bytes) -> None:
+    def respond(self, start_line: Any, headers: Any, body: bytes) -> bool:
         """Send a whole response; see ``HTTPConnection.respond``."""
         self._check("respond")
-        self._connection.respond(start_line, headers, body)
+        return self._connection.respond(start_line, headers, body)
 
     def write(self, chunk: bytes | str) -> Awaitable[None]:
         """Write a part of the response; see ``HTTPConnection.write``."""
