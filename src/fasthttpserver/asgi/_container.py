@@ -22,9 +22,6 @@ from fasthttpserver.log import gen_log
 
 __all__ = ["ASGIContainer"]
 
-# Under which name a connection keeps what is the same for its requests.
-_ABOUT = "asgi_scope"
-
 _SIZE = Rule(0, math.inf, whole=True, optional=True)
 _SECONDS = Rule(0, math.inf)
 _SECONDS_OR_NONE = _SECONDS._replace(optional=True)
@@ -173,9 +170,11 @@ class ASGIContainer(HTTPServerConnectionDelegate):
         self, exchange: Exchange, request: HTTPRequest, subprotocols: list[str] | None = None
     ) -> None:
         connection: HTTPConnection = request.connection
-        about = connection.__dict__.get(_ABOUT)
-        if about is None:
-            about = connection.__dict__[_ABOUT] = ConnectionScope(connection, self._root_path)
+        try:
+            about: ConnectionScope = connection.asgi_scope  # type: ignore[attr-defined]
+        except AttributeError:
+            about = ConnectionScope(connection, self._root_path)
+            connection.asgi_scope = about  # type: ignore[attr-defined]
         scope = about.of(request, self._state)
         if subprotocols is not None:
             about.change_to_websocket(scope, subprotocols)

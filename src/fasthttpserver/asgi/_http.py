@@ -125,33 +125,40 @@ class HTTPExchange(HTTPMessageDelegate):
         state = self._state
         if state is _START and kind == "http.response.start":
             self._begin(message)
-            return
+        elif (
+            state is _BODY
+            and kind == "http.response.body"
+            and not message.get("more_body")
+            and self._trailers is None
+        ):
+            body = _to_bytes(message)
+            if not self._connection.respond(self._line, self._headers, body):
+                raise StreamClosedError()
+            self._end()
+        else:
+            await self._send(kind, message)
+
+    async def _send(self, kind: str, message: Message) -> None:
+        """Send what is not most of all responses: a head, and all of the body."""
         connection = self._connection
+        state = self._state
         if state is not _NOTHING and not connection.is_open:
             raise StreamClosedError()
         if kind == "http.response.body" and (state is _BODY or state is _MORE_BODY):
-            body = message.get("body", b"")
-            if type(body) is not bytes:
-                body = bytes(body)
-            if message.get("more_body"):
-                await self._write(body)
-            elif self._trailers is not None:
-                await self._write(body)
-                self._state = _TRAILERS
-            elif state is _MORE_BODY:
-                connection.write(body)
-                self._finish()
-            else:
-                connection.respond(self._line, self._headers, body)
-                self._end()
-        elif state is _BODY and kind == "http.response.pathsend":
+            await self._write(_to_bytes(message))
+            if not message.get("more_body"):
+                if self._trailers is None:
+                    self._finish()
+                else:
+                    self._state = _TRAILERS
+        elif kind == "http.response.pathsend" and state is _BODY:
             await self._send_file(message["path"])
-        elif state is _TRAILERS and kind == "http.response.trailers":
+        elif kind == "http.response.trailers" and state is _TRAILERS:
             assert self._trailers is not None
             self._trailers += message.get("headers", ())
             if not message.get("more_trailers"):
                 self._finish()
-        elif state is _START and kind == "http.response.early_hint":
+        elif kind == "http.response.early_hint" and state is _START:
             links = [("Link", link) for link in message["links"]]
             await connection.send_informational(103, links)
         else:
@@ -223,6 +230,11 @@ class HTTPExchange(HTTPMessageDelegate):
         """The server ends; it has waited for the response already."""
         self._gone = True
         self._wake()
+
+
+def _to_bytes(message: Message) -> bytes:
+    body = message.get("body", b"")
+    return body if type(body) is bytes else bytes(body)
 
 
 class _Date:
