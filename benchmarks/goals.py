@@ -97,7 +97,7 @@ def _beside_tornado(results: Results) -> Iterator[Verdict]:
 
 
 def _half_of_tornado(results: Results) -> Iterator[Verdict]:
-    for shape in "web-hello", "web-json", "web-echo":
+    for shape in "web-hello", "web-json":
         for loop in _LOOPS:
             ours = _cpu(results, shape, f"web-ours-{loop}")
             tornado = _cpu(results, shape, f"web-tornado-{loop}")
@@ -181,7 +181,7 @@ GOALS = (
         _beside_tornado,
     ),
     Goal(
-        "handlers of tornado.web: hello, JSON, WebSocket echo",
+        "handlers of tornado.web: hello, JSON",
         "CPU ≤ 1/2 of tornado's own server, same handler",
         _half_of_tornado,
     ),

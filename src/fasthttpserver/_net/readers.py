@@ -8,6 +8,7 @@ callback never runs before the call that gave it returns.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import operator
 import re
@@ -259,6 +260,7 @@ class BufferedReader:
 # --- Finders ------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=256)  # one protocol reads few sizes, again and again
 def count(size: int, partial: bool = False) -> Finder:
     """Find a number of bytes; with `partial`, up to that many but at least one."""
     if operator.index(size) < 0:
