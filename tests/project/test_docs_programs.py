@@ -138,6 +138,17 @@ def test_tutorial_limits_bodies() -> None:
         assert status(client, post(bytes(10_001))) == 413
 
 
+def test_delegates(serve: Callable[..., Served]) -> None:
+    client = serve(names("howto/delegates", "delegate")["Digests"](), max_body_size=2).connect()
+    for method in "PUT", "PUT", "POST":
+        client.send(post(b"abc", method=method))
+        response = client.read_response()
+        if method == "PUT":
+            assert response.body.startswith(b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
+        else:
+            assert response.status == 413
+
+
 @nothing_left
 @has_signals
 def test_tutorial_ends_in_good_order() -> None:
