@@ -415,7 +415,7 @@ class TestSupervision:
             """
             from fasthttpserver._net import processes
 
-            processes._SHORT_LIFE = 0.01
+            processes._FORK_PAUSE = 0.01
             fork, failures = os.fork, [1, 2]
 
             def failing_fork():
@@ -424,7 +424,7 @@ class TestSupervision:
                 return fork()
 
             os.fork = failing_fork
-            serve(fork_processes(1))
+            serve(fork_processes(1, max_restarts=0))  # for it is no failure of the child
             """
         )
         for _ in range(2):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import mmap
 import os
@@ -11,23 +10,30 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
+from fasthttpserver._net.backoff import Backoff
 from fasthttpserver._net.ioloop import loop_exists
+from fasthttpserver._net.signals import SignalPipe, flush_output, has_terminal
 from fasthttpserver.limits import Rule, check_number
 from fasthttpserver.log import gen_log
 
-__all__ = ["cpu_count", "fork_processes", "task_id", "told_by_parent", "told_to_end"]
+__all__ = [
+    "become_task",
+    "check_may_fork",
+    "cpu_count",
+    "fork_processes",
+    "task_id",
+    "told_by_parent",
+    "told_to_end",
+]
 
 _MAX_RESTARTS = 100
 _RESTARTS = Rule(0, math.inf, whole=True, optional=True)
 _PROCESSES = Rule(-math.inf, math.inf, whole=True, optional=True)
-# A child that lived shorter than this many seconds is started anew only after the pause,
-# so that one that cannot work at all does not use up a CPU until the limit is reached.
-_SHORT_LIFE = 1.0
-_PAUSE = 0.1
+# Seconds after which a fork that failed is tried again.
+_FORK_PAUSE = 1.0
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 _task_id: int | None = None
 # Shared with the parent, two bytes for each child: whether it ended because it was told to,
@@ -71,6 +77,27 @@ def told_by_parent() -> bool:
         return False
     told, _told[2 * _task_id + 1] = _told[2 * _task_id + 1], 0
     return bool(told)
+
+
+def check_may_fork() -> None:
+    """Raise what ``fork_processes`` does where there is no way to fork workers."""
+    if not hasattr(os, "fork"):
+        raise RuntimeError("Cannot run in multiple processes: this system cannot fork")
+    if _task_id is not None:
+        raise AssertionError(f"this is child process {_task_id} of fork_processes already")
+    if loop_exists():
+        raise RuntimeError(
+            "Cannot run in multiple processes: IOLoop instance has already been initialized. "
+            "You cannot call IOLoop.instance() or run an event loop before fork_processes()"
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("Cannot run in multiple processes: this is not the main thread")
+
+
+def become_task(number: int) -> None:
+    """Be the child with this number, for ``task_id``."""
+    global _task_id
+    _task_id = number
 
 
 def fork_processes(
@@ -117,22 +144,12 @@ def fork_processes(
     global _task_id, _told
     check_number("num_processes", num_processes, _PROCESSES)
     check_number("max_restarts", max_restarts, _RESTARTS)
-    if not hasattr(os, "fork"):
-        raise RuntimeError("Cannot run in multiple processes: this system cannot fork")
-    if _task_id is not None:
-        raise AssertionError(f"this is child process {_task_id} of fork_processes already")
-    if loop_exists():
-        raise RuntimeError(
-            "Cannot run in multiple processes: IOLoop instance has already been initialized. "
-            "You cannot call IOLoop.instance() or run an event loop before fork_processes()"
-        )
-    if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("Cannot run in multiple processes: this is not the main thread")
+    check_may_fork()
     if num_processes is None or num_processes <= 0:
         num_processes = cpu_count()
     gen_log.info("Starting %d processes", num_processes)
     _told = mmap.mmap(-1, 2 * num_processes)
-    with _Signals() as signals:
+    with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
         limit = _MAX_RESTARTS if max_restarts is None else max_restarts
         _task_id = _Supervisor(signals, num_processes, limit, on_stop).run()
     return _task_id
@@ -146,12 +163,15 @@ class _Supervisor:
 
     def __init__(
         self,
-        signals: _Signals,
+        signals: SignalPipe,
         num_processes: int,
         max_restarts: int,
         on_stop: Callable[[], object] | None,
     ) -> None:
         self.signals = signals
+        self.poll = select.poll()
+        self.poll.register(signals, select.POLLIN)
+        self.backoff = Backoff()
         self.on_stop = on_stop
         self.restarts_left = max_restarts
         self.due: dict[int, float] = dict.fromkeys(range(num_processes), 0.0)  # number: time
@@ -162,7 +182,7 @@ class _Supervisor:
         self.is_stopping = False
         self.exit_status = 0
         self.failure: str | None = None
-        self.had_terminal = _has_terminal()
+        self.had_terminal = has_terminal()
 
     def run(self) -> int:
         """Return the child's number, in a child."""
@@ -172,7 +192,8 @@ class _Supervisor:
                     return number
             self.roll()
             wait = min(self.due.values()) - time.monotonic() if self.due else None
-            for signum in self.signals.wait(wait):
+            self.poll.poll(None if wait is None else max(0, math.ceil(wait * 1000)))
+            for signum in self.signals.read():
                 self.on_signal(signum)
             self.reap()
         if self.failure is not None:
@@ -185,9 +206,7 @@ class _Supervisor:
 
     def fork(self, number: int) -> bool:
         """Fork one process; tell whether this is the child."""
-        for stream in sys.stdout, sys.stderr:
-            with contextlib.suppress(AttributeError, OSError, ValueError):  # None or closed
-                stream.flush()  # or each child would write what is left in it
+        flush_output()
         assert _told is not None
         _told[2 * number : 2 * number + 2] = bytes(2)
         with self.signals.blocked():
@@ -195,7 +214,7 @@ class _Supervisor:
                 pid = os.fork()
             except OSError as error:
                 gen_log.warning("cannot fork child %d: %s", number, error)
-                self.restart(number, after=_SHORT_LIFE)
+                self.due[number] = time.monotonic() + _FORK_PAUSE  # no failure of the child
                 return False
             if not pid:
                 self.signals.restore()
@@ -217,7 +236,7 @@ class _Supervisor:
         is_hangup = signum == signal.SIGHUP
         if signum in (signal.SIGTERM, signal.SIGINT) or (
             # Closing a terminal tells all that run in it; nobody would stop them later.
-            is_hangup and self.had_terminal and not _has_terminal()
+            is_hangup and self.had_terminal and not has_terminal()
         ):
             self.stop()
         elif is_hangup and not self.is_stopping:
@@ -280,67 +299,9 @@ class _Supervisor:
         else:
             how = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
             gen_log.warning("child %d (pid %d) %s, restarting", number, pid, how)
-            self.restart(number, after=_PAUSE if lifetime < _SHORT_LIFE else 0.0)
+            self.restart(number, after=self.backoff.failed(lifetime))
 
     @staticmethod
     def was_told(number: int) -> bool:
         assert _told is not None
         return bool(_told[2 * number])
-
-
-class _Signals:
-    """Turns the signals that arrive into bytes in a pipe, until ``restore``."""
-
-    def __enter__(self) -> _Signals:
-        self._read_end, self._write_end = os.pipe()
-        os.set_blocking(self._write_end, False)
-        self._poll = select.poll()
-        self._poll.register(self._read_end, select.POLLIN)
-        self._wakeup_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._handlers: dict[int, Any] = {}
-        for signum in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD:
-            # One that is ignored remains so, for nohup and for "&" in a script. SIGCHLD
-            # must not be, or the kernel would keep the children's status to itself.
-            if signum == signal.SIGCHLD or signal.getsignal(signum) != signal.SIG_IGN:
-                self._handlers[signum] = signal.signal(signum, _do_nothing) or signal.SIG_DFL
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.restore()
-
-    def wait(self, timeout: float | None) -> bytes:
-        """Return the numbers of the signals that came, after as many seconds at the latest."""
-        milliseconds = None if timeout is None else max(0, math.ceil(timeout * 1000))
-        return os.read(self._read_end, 4096) if self._poll.poll(milliseconds) else b""
-
-    @contextlib.contextmanager
-    def blocked(self) -> Iterator[None]:
-        """Block signals until a new child is known, or has its handlers."""
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    def restore(self) -> None:
-        """Bring back the handlers that were there before; twice does no harm."""
-        if self._handlers:
-            for signum, handler in self._handlers.items():
-                signal.signal(signum, handler)
-            self._handlers.clear()
-            signal.set_wakeup_fd(self._wakeup_fd)
-            os.close(self._read_end)
-            os.close(self._write_end)
-
-
-def _do_nothing(signum: int, frame: FrameType | None) -> None:
-    pass  # the interpreter wrote the number into the pipe already
-
-
-def _has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
