@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from fasthttpserver._net import sharing
 from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver.log import gen_log
 
@@ -37,6 +38,11 @@ _ACCEPTS_PER_TURN = 128
 # long clients wait for a descriptor, too, before they are turned away.
 _ACCEPT_PAUSE = 1.0
 _SHORT_PAUSE = 0.05
+# Seconds after which a worker that leaves a client to others looks again, and for which it does
+# so at the most: who has not been there in this time is stuck. A busy one needs some
+# milliseconds to get a processor, and a client does not notice ten.
+_GLANCE = 0.001
+_PATIENCE = 0.01
 # Seconds for which nothing is said again about descriptors, and for which it is believed how
 # many the application has.
 _WHILE = 60.0
@@ -97,7 +103,7 @@ class Descriptors:
             if self._others is None:
                 self.short = False
                 return 0
-        connections = 1 + sum([each._count_connections() for each in self._shared()])
+        connections = 1 + self.connections()
         if newest >= allowed:
             self._others = newest + 1 - connections
             self._known_until = time.monotonic() + _WHILE
@@ -105,6 +111,10 @@ class Descriptors:
         excess = connections + self._others - allowed
         self.short = excess > 0
         return excess
+
+    def connections(self) -> int:
+        """How many connections there are, of all servers."""
+        return sum([each._count_connections() for each in self._shared()])
 
     def evict_idle(self, loop: AbstractEventLoop | None) -> bool:
         """Close a connection that has nothing to do; tell if there is one.
@@ -169,14 +179,18 @@ class Acceptor:
     __slots__ = (
         "_callback",
         "_fd",
+        "_held_at",
+        "_held_since",
         "_io_loop",
         "_make_room",
         "_pause",
+        "_place",
         "_removed",
         "_short_since",
         "_silent_until",
         "_sock",
         "_spare",
+        "_stuck_before",
     )
 
     def __init__(
@@ -197,12 +211,20 @@ class Acceptor:
         self._short_since: float | None = None  # no descriptor to be had
         # Closed when it is the last one, to accept a client and tell it so by closing.
         self._spare: int | None = None
+        self._place = sharing.place()
+        self._held_since = 0.0  # clients are left to others
+        self._held_at = 0.0  # and when that was said last
+        self._stuck_before = 0.0  # others who have not looked since then
+        if self._place is not None:
+            self._place.is_ahead(DESCRIPTORS.connections(), 0.0)  # to be seen by them
         self._resume()
 
     def remove(self) -> None:
         """Accept no more, before the socket is closed; more than once does no harm."""
         if not self._removed:
             self._removed = True
+            if self._place is not None:
+                self._place.leave()
             if self._pause is not None:
                 self._pause.cancel()
             else:
@@ -221,6 +243,9 @@ class Acceptor:
     def _on_readable(self, _fd: int, _events: int) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             if self._removed:  # by the callback
+                return
+            if self._place is not None and self._leave_to_others(self._place):
+                self._stop_for(_GLANCE)
                 return
             try:
                 connection, address = self._sock.accept()
@@ -252,8 +277,25 @@ class Acceptor:
             if now - self._short_since >= _ACCEPT_PAUSE and self._turn_away():
                 return
             pause = _SHORT_PAUSE  # connections end, and those that are new become idle
+        self._stop_for(pause)
+
+    def _stop_for(self, pause: float) -> None:
         self._io_loop.remove_handler(self._fd)
         self._pause = self._io_loop.call_later(pause, self._resume)
+
+    def _leave_to_others(self, place: sharing.Place) -> bool:
+        """Whether another worker should have the next client."""
+        if not place.is_ahead(DESCRIPTORS.connections(), self._stuck_before):
+            self._held_since = 0.0
+            return False
+        now = time.monotonic()
+        if not self._held_since or now - self._held_at > _PATIENCE:  # it is another client
+            self._held_since = now
+        self._held_at = now
+        if now - self._held_since < _PATIENCE:
+            return True
+        self._stuck_before, self._held_since = self._held_since, 0.0
+        return False
 
     def _turn_away(self) -> bool:
         """Close one waiting client's connection, lest it waits for what does not come."""

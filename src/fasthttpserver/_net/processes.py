@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from fasthttpserver._net import sharing
 from fasthttpserver._net.backoff import Backoff
 from fasthttpserver._net.ioloop import loop_exists
 from fasthttpserver._net.signals import SignalPipe, flush_output, has_terminal
@@ -149,9 +150,10 @@ def fork_processes(
         num_processes = cpu_count()
     gen_log.info("Starting %d processes", num_processes)
     _told = mmap.mmap(-1, 2 * num_processes)
+    board = sharing.Board(num_processes)
     with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
         limit = _MAX_RESTARTS if max_restarts is None else max_restarts
-        _task_id = _Supervisor(signals, num_processes, limit, on_stop).run()
+        _task_id = _Supervisor(signals, board, num_processes, limit, on_stop).run()
     return _task_id
 
 
@@ -164,6 +166,7 @@ class _Supervisor:
     def __init__(
         self,
         signals: SignalPipe,
+        board: sharing.Board,
         num_processes: int,
         max_restarts: int,
         on_stop: Callable[[], object] | None,
@@ -171,6 +174,7 @@ class _Supervisor:
         self.signals = signals
         self.poll = select.poll()
         self.poll.register(signals, select.POLLIN)
+        self.board = board
         self.backoff = Backoff()
         self.on_stop = on_stop
         self.restarts_left = max_restarts
@@ -207,6 +211,7 @@ class _Supervisor:
     def fork(self, number: int) -> bool:
         """Fork one process; tell whether this is the child."""
         flush_output()
+        place = self.board.place(number)
         assert _told is not None
         _told[2 * number : 2 * number + 2] = bytes(2)
         with self.signals.blocked():
@@ -218,6 +223,7 @@ class _Supervisor:
                 return False
             if not pid:
                 self.signals.restore()
+                sharing.join(place)
                 return True
             del self.due[number]
             self.children[pid] = number
@@ -284,6 +290,7 @@ class _Supervisor:
 
     def on_exit(self, pid: int, code: int) -> None:
         number = self.children.pop(pid)
+        self.board.clear(number)
         lifetime = time.monotonic() - self.started.pop(pid)
         if self.is_stopping:
             gen_log.info("child %d (pid %d) ended", number, pid)

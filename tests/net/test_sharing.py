@@ -1,0 +1,138 @@
+"""How workers share their clients fairly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from helpers import Client, Process, eventually, get
+
+from fasthttpserver._net import accepting as _accepting
+from fasthttpserver._net import sharing as _sharing
+from fasthttpserver.ioloop import IOLoop
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "ahead"),
+    [
+        (0, [], False),
+        (1000, [], False),
+        (4, [0], False),
+        (5, [0], True),
+        (5, [0, 100], True),
+        (5, [1, 100], False),
+        (40, [32], False),
+        (41, [32], True),
+        (1000, [-1, -1], False),  # who do not accept
+    ],
+)
+def test_worker_that_is_well_ahead_of_another_lets_it_go_first(
+    own: int, others: list[int], ahead: bool
+) -> None:
+    board = _sharing.Board(4)
+    for row, connections in enumerate(others):
+        board.place(row)
+        board.connections[row] = connections
+    place = board.place(3)
+    assert place.is_ahead(own, 0.0) is ahead
+    assert board.connections[3] == own
+
+
+def test_worker_that_looks_no_more_does_not_count() -> None:
+    board = _sharing.Board(2)
+    stuck, place = board.place(0), board.place(1)
+    stuck.is_ahead(0, 0.0)
+    assert place.is_ahead(100, 0.0)
+    assert not place.is_ahead(100, board.woken[0] + 0.001)
+    stuck.is_ahead(0, 0.0)
+    stuck.leave()
+    assert not place.is_ahead(100, 0.0)
+
+
+def test_client_is_not_left_for_ever_to_a_worker_that_is_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board = _sharing.Board(2)
+    board.place(0).is_ahead(0, 0.0)
+    monkeypatch.setattr(_sharing, "_place", board.place(1))
+    monkeypatch.setattr(_accepting.DESCRIPTORS, "connections", lambda: 100)
+    io_loop = IOLoop()
+    accepted = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+        listener.setblocking(False)
+
+        def take(connection: socket.socket, address: object) -> None:
+            accepted.append(stack.enter_context(connection))
+            if len(accepted) == 3:
+                io_loop.stop()
+
+        acceptor = _accepting.Acceptor(listener, take, io_loop)
+        assert board.connections[1] == 100
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        io_loop.start()
+        acceptor.remove()
+        assert board.connections[1] == -1
+    io_loop.close()
+
+
+PROGRAM = """
+import os
+from fasthttpserver.httpserver import HTTPServer
+from fasthttpserver.ioloop import IOLoop
+
+def callback(request):
+    body = b"%d" % os.getpid()
+    request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+    request.finish()
+
+server = HTTPServer(callback)
+server.bind(0, "127.0.0.1")
+port = server._pending_sockets[0].getsockname()[1]
+server.start(2)
+loop = IOLoop.instance()
+loop.add_callback(lambda: os.write(1, f"{os.getpid()} on :{port}/\\n".encode()))
+loop.start()
+"""
+
+
+@pytest.fixture
+def workers() -> Iterator[Process]:
+    with Process(["-c", PROGRAM]) as process:
+        yield process
+
+
+@needs_fork
+def test_none_of_two_workers_gets_less_than_its_part_also_after_a_restart(
+    workers: Process,
+) -> None:
+    before = set()
+    for _ in range(2):
+        match = re.fullmatch(r"(\d+) on :(\d+)/\n", workers.line())
+        assert match
+        before.add(int(match[1]))
+    port = int(match[2])
+    assert set(crowd(port)) == before
+    workers.send_signal(signal.SIGHUP)
+    after = {int(workers.line().split()[0]) for _ in range(2)}
+    assert after.isdisjoint(before)
+    eventually(lambda: set(crowd(port)) == after)
+
+
+def crowd(port: int) -> Counter[int]:
+    """Connect 64 clients at a time; count who answers them."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(("127.0.0.1", port))) for _ in range(64)]
+        for client in clients:
+            client.send(get())
+        answers = Counter(int(client.read_response().body) for client in clients)
+    assert min(answers.values()) >= 0.35 * 64, answers
+    return answers
