@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -217,7 +218,8 @@ def test_refusals_are_seen_on_stderr(start: Start) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A current folder with a module ``application``."""
+    """A current folder with a module ``application``, and one process, as on Windows."""
+    monkeypatch.delattr(os, "fork", raising=False)
     (tmp_path / "application.py").write_text(APPLICATION)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())

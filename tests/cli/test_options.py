@@ -21,6 +21,7 @@ from fasthttpserver import __main__
 from fasthttpserver import limits as _limits
 from fasthttpserver._cli.application import Application
 from fasthttpserver._cli.options import limits_of, parse_options
+from fasthttpserver._cli.serving import make_server
 
 Start = Callable[..., Process]
 
@@ -71,7 +72,7 @@ def test_limit_is_off_where_the_help_says_so(name: str, capsys: pytest.CaptureFi
     words = [option(name, "off")]
     if ", or off" in text:
         limit = getattr(
-            __main__.make_server(Application("callback", print), parse_options(words, "0")).limits,
+            make_server(Application("callback", print), parse_options(words, "0")).limits,
             name,
         )
         assert limit in (None, math.inf)

@@ -46,6 +46,16 @@ _OFF = {name: None for name, rule in RULES.items() if rule.optional} | {
 _PREFIX = "FASTHTTPSERVER_"
 # Options that may be repeated; in the environment their values are separated by commas.
 _REPEATED = ("trusted_downstream",)
+# For those who write how much memory it is.
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+# 0 is no limit.
+_NOT_NEGATIVE = (
+    "start_timeout",
+    "worker_timeout",
+    "max_requests",
+    "max_requests_jitter",
+    "max_lifetime",
+)
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 
@@ -67,7 +77,7 @@ def parse_options(
         epilog="Each option may stand in the environment too, --some-name VALUE as "
         "FASTHTTPSERVER_SOME_NAME=VALUE; the command line counts more. "
         "SIGTERM and Ctrl-C finish what runs and then end it; a second one ends at once. "
-        "With several processes, SIGHUP replaces the workers one by one.",
+        "SIGHUP replaces the workers one by one, with new code and certificates.",
     )
     parser.add_argument(
         "application",
@@ -116,7 +126,16 @@ def parse_options(
         help="instead: a listening socket that this process inherited, or all that systemd passes",
     )
     where.add_argument(
-        "--reuse-port", action="store_true", help="let other processes listen on the port too"
+        "--reuse-port",
+        action="store_true",
+        help="give each worker a socket of its own, and let other programs listen on the port too",
+    )
+    where.add_argument(
+        "--backlog",
+        type=int,
+        default=511,  # nginx's and Node's
+        metavar="N",
+        help="clients that may wait to be accepted (default: %(default)s)",
     )
 
     tls = parser.add_argument_group("HTTPS")
@@ -136,7 +155,11 @@ def parse_options(
 
     run = parser.add_argument_group("how to run")
     run.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="0 for one per core (default: 1)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="workers; 0 for one per core (default: 1)",
     )
     run.add_argument("--loop", choices=("asyncio", "uvloop", "auto"), help="default: auto")
     run.add_argument(
@@ -176,6 +199,50 @@ def parse_options(
         help="for what still runs at the end (default: %(default)s)",
     )
 
+    workers = parser.add_argument_group("workers")
+    workers.add_argument(
+        "--preload",
+        action="store_true",
+        help="import the application once, before the workers are forked; SIGHUP does not see "
+        "new code then",
+    )
+    workers.add_argument(
+        "--start-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="until a new worker accepts, 0 for no limit (default: %(default)s)",
+    )
+    workers.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="for which the loop of a worker may stand still before it is killed and replaced, "
+        "0 for no limit (default: %(default)s)",
+    )
+    workers.add_argument(
+        "--max-requests", type=int, metavar="N", help="after which a worker is replaced"
+    )
+    workers.add_argument(
+        "--max-requests-jitter",
+        type=int,
+        metavar="N",
+        help="up to so many more, at random (default: a tenth)",
+    )
+    workers.add_argument(
+        "--max-rss",
+        type=_size,
+        metavar="BYTES",
+        help="of memory at which a worker is replaced; 512M and 2G do, too",
+    )
+    workers.add_argument(
+        "--max-lifetime",
+        type=float,
+        metavar="SECONDS",
+        help="after which a worker is replaced, and up to a tenth more at random",
+    )
+
     limits = parser.add_argument_group("limits", "see docs/limits.md for their reasons")
     for field in dataclasses.fields(Limits):
         off = ", or off" if field.name in _OFF else ""
@@ -196,6 +263,12 @@ def parse_options(
         parser.error("--processes must be 0 or more")
     if not options.drain_timeout >= 0:  # NaN is not either
         parser.error("--drain-timeout must be 0 or more")
+    for name in _NOT_NEGATIVE:
+        value = getattr(options, name)
+        if value is not None and not value >= 0:
+            parser.error(f"--{name.replace('_', '-')} must be 0 or more")
+    if options.preload and options.reload:
+        parser.error("--reload imports the application anew, --preload once")
     if options.threads is not None and options.threads < 0:
         parser.error("--threads must be 0 or more")
     if options.processes != 1 and sys.platform == "win32":
@@ -249,6 +322,14 @@ def limits_of(options: argparse.Namespace) -> dict[str, Any]:
     given = vars(options)
     names = [field.name for field in dataclasses.fields(Limits)]
     return {name: given[name] for name in names if name in given}
+
+
+def _size(word: str) -> int:
+    digits = word.rstrip("kKmMgG")
+    return int(digits) * _UNITS[word[len(digits) :].lower()]
+
+
+_size.__name__ = "size"  # for argparse to say what is wrong
 
 
 def _limit(name: str) -> Callable[[str], float | None]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
@@ -13,11 +14,11 @@ from fasthttpserver._net import processes as process
 from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver.log import gen_log
 
-__all__ = ["Shutdown", "drain_on_sigterm"]
+__all__ = ["SAME_SIGNAL", "Shutdown", "drain_on_sigterm"]
 
 # A service manager signals the whole group, and the parent of forked workers passes the
 # signal on too: what comes within this many seconds is the same wish.
-_SAME_SIGNAL = 0.5
+SAME_SIGNAL = 0.5
 
 
 class Drained(Protocol):
@@ -35,12 +36,16 @@ class Shutdown:
     Args:
         io_loop: The loop.
         timeout: Seconds for the draining.
+        on_begin: Called when nothing is accepted any more.
     """
 
-    def __init__(self, io_loop: IOLoop, timeout: float = 30.0) -> None:
+    def __init__(
+        self, io_loop: IOLoop, timeout: float = 30.0, on_begin: Callable[[], object] | None = None
+    ) -> None:
         self.servers: list[Drained] = []
         self._io_loop = io_loop
         self._timeout = timeout
+        self._on_begin = on_begin
         self._first: float | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -55,17 +60,22 @@ class Shutdown:
         if self._first is None:
             self._first = now
             process.told_to_end()
-            self._io_loop.add_callback_from_signal(self._begin)
-        elif not relayed and now - self._first > _SAME_SIGNAL:
+            self._io_loop.add_callback_from_signal(self.begin)
+        elif not relayed and now - self._first > SAME_SIGNAL:
             os._exit(128 + number)
 
-    def _begin(self) -> None:
-        self._task = self._io_loop.asyncio_loop.create_task(self._drain())
+    def begin(self) -> None:
+        """Drain from now on; in the loop. More than once does no harm."""
+        if self._task is None:
+            self._task = self._io_loop.asyncio_loop.create_task(self._drain())
 
     async def _drain(self) -> None:
-        reports = await asyncio.gather(
-            *(server.drain(self._timeout) for server in self.servers), return_exceptions=True
-        )
+        loop = self._io_loop.asyncio_loop
+        drains = [loop.create_task(server.drain(self._timeout)) for server in self.servers]
+        await asyncio.sleep(0)  # in which each begins, by accepting no more
+        if self._on_begin is not None:
+            self._on_begin()
+        reports = await asyncio.gather(*drains, return_exceptions=True)
         for report in reports:
             if isinstance(report, BaseException):
                 gen_log.error("Draining failed", exc_info=report)

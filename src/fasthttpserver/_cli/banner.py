@@ -1,0 +1,52 @@
+"""What the command line prints when it serves."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fasthttpserver._cli.application import INTERFACES
+
+__all__ = ["announce"]
+
+
+def announce(
+    options: argparse.Namespace,
+    version: str,
+    sockets: list[socket.socket],
+    interface: str,
+    workers: int,
+) -> None:
+    """Say where, how and what; in colour on a terminal only."""
+    scheme = "https" if options.certfile else "http"
+    first = sockets[0]
+    address: Any = first.getsockname()
+    curl = "curl -i" if scheme == "http" else "curl -ik"
+    if isinstance(address, tuple):
+        host = options.address if options.fd is None else address[0]
+        host = f"[{host}]" if ":" in host else host
+        url = f"{scheme}://{host or 'localhost'}:{address[1]}/"
+        attempt = f"{curl} {url}hello"
+    else:
+        url = f"{scheme}+unix:{address}"
+        attempt = f"{curl} --unix-socket {address} {scheme}://localhost/hello"
+    how = f"{_loop_name(options.loop)}, {workers} worker{'s' if workers > 1 else ''}"
+    if interface != "callback":
+        how = f"{INTERFACES[interface]}, {how}"
+    bold: Callable[[str], str] = str
+    if sys.stdout.isatty():
+        bold = "\x1b[1m{}\x1b[0m".format
+    print(f"Serving on {bold(url)} ({how}, fasthttpserver {version}); Ctrl-C ends it.")
+    print(f"Try: {attempt}", flush=True)
+
+
+def _loop_name(choice: str | None) -> str:
+    choice = choice or os.environ.get("FASTHTTPSERVER_LOOP") or "auto"
+    if choice == "auto":
+        return "asyncio" if importlib.util.find_spec("uvloop") is None else "uvloop"
+    return choice

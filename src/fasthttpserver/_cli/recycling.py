@@ -1,0 +1,67 @@
+"""When a worker is to be replaced: it has served, grown or lived enough."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Recycling"]
+
+# By so much of their size at random, limits are higher: workers that began together are not to
+# reach them together.
+_JITTER = 0.1
+
+
+class Recycling:
+    """Says when it is enough.
+
+    Args:
+        options: Have ``max_requests``, ``max_requests_jitter``, ``max_rss``, ``max_lifetime``.
+        server: Counts its requests.
+    """
+
+    def __init__(self, options: argparse.Namespace, server: Any) -> None:
+        self._server = server
+        self._max_rss = options.max_rss
+        self._end: float | None = None
+        if options.max_lifetime:
+            lifetime = options.max_lifetime * random.uniform(1, 1 + _JITTER)
+            self._end = time.monotonic() + lifetime
+        self._max_requests: int | None = None
+        if options.max_requests:
+            jitter = options.max_requests_jitter
+            if jitter is None:
+                jitter = int(options.max_requests * _JITTER)
+            self._max_requests = options.max_requests + random.randint(0, jitter)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self._max_rss or self._max_requests or self._end)
+
+    def reason(self) -> str | None:
+        """Return why it is enough now, if it is."""
+        if self._end is not None and time.monotonic() >= self._end:
+            return "it has reached --max-lifetime"
+        if self._max_requests and self._server.stats()["requests"] >= self._max_requests:
+            return "it has served --max-requests"
+        if self._max_rss and resident_memory() >= self._max_rss:
+            return "it has reached --max-rss"
+        return None
+
+
+def resident_memory() -> int:
+    """Return how many bytes of memory this process has; elsewhere than on Linux, has had."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")

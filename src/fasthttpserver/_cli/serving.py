@@ -1,0 +1,143 @@
+"""How the command line serves an application, from its import to its end, in one process."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from fasthttpserver._cli.application import Application, load_application
+from fasthttpserver._cli.options import limits_of
+from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver.httpserver import HTTPRequest
+
+__all__ = [
+    "FAILURES",
+    "NOT_STARTED",
+    "NotStarted",
+    "Serving",
+    "check",
+    "load",
+    "make_server",
+    "say_failure",
+]
+
+# What is told in one line, as it is nothing that this program does wrong.
+FAILURES = (OSError, OverflowError, ValueError, ImportError)
+# The exit status of a program whose application has failed to start.
+NOT_STARTED = 3
+
+
+def echo(request: HTTPRequest) -> None:
+    """Answer with the URI that was asked for: what runs when no callback is named."""
+    message = f"You requested {request.uri}\n"
+    connection = "Connection: close\r\n" if request.connection.no_keep_alive else ""
+    request.write(
+        f"HTTP/1.1 200 OK\r\nContent-Length: {len(message)}\r\n{connection}"
+        f"Content-Type: text/plain; charset=iso-8859-1\r\n\r\n{message}"
+    )
+    request.finish()
+
+
+def load(options: argparse.Namespace) -> Application:
+    """Import the application.
+
+    Raises:
+        ValueError: It is not there, or fails.
+    """
+    if options.application is None:
+        return Application("callback", echo)
+    return load_application(options.application, options.interface, options.factory)
+
+
+def make_server(application: Application, options: argparse.Namespace) -> Any:
+    """Make a server as the options ask for, without a socket yet.
+
+    Raises:
+        OSError, ValueError: The certificate or a limit is wrong.
+        ImportError: What the application's interface needs is not installed.
+    """
+    ssl_options = None
+    if options.certfile:
+        ssl_options = {"certfile": options.certfile}
+        if options.keyfile:
+            ssl_options["keyfile"] = options.keyfile
+    server = application.make_server(
+        options,
+        no_keep_alive=options.no_keep_alive,
+        xheaders=options.xheaders,
+        ssl_options=ssl_options,
+        trusted_downstream=options.trusted_downstream,
+        access_log=options.access_log,
+        check_responses=options.check_responses,
+        isolate_context=options.isolate_context,
+        **limits_of(options),
+    )
+    try:
+        engine_of(server).make_ssl_context()
+    except OSError as error:
+        files = " with ".join(filter(None, (options.certfile, options.keyfile)))
+        raise ValueError(f"cannot use certificate {files}: {error}") from error
+    return server
+
+
+def engine_of(server: Any) -> Any:
+    """Tornado's class has its own way to many things; the engine below knows ours."""
+    return getattr(server, "engine", server)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise what ``make_server`` would, without the application."""
+    make_server(Application("callback", echo), options)
+
+
+class NotStarted(Exception):
+    """The application could not be started.
+
+    Attributes:
+        status: What the program is to end with.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Serving:
+    """An application that was started, and its server.
+
+    Args:
+        options: Of the command line.
+        application: If it was imported before.
+
+    Raises:
+        NotStarted: For a reason that one line tells.
+    """
+
+    def __init__(self, options: argparse.Namespace, application: Application | None = None) -> None:
+        try:
+            check(options)  # which is fast, before what may be slow
+            self.application = application or load(options)
+            if options.loop is not None:
+                IOLoop.configure(options.loop)
+            self.server = make_server(self.application, options)
+        except FAILURES as error:
+            raise NotStarted(str(error), 1) from error
+        self.loop = IOLoop.current()
+        if self.application.container is not None:
+            try:
+                self.loop.run_sync(self.application.container.startup)
+            except Exception as error:
+                raise NotStarted(str(error), NOT_STARTED) from error
+
+    def run(self) -> None:
+        """Run the loop until it is stopped, and end the application."""
+        self.loop.start()
+        self.server.stop()
+        if self.application.container is not None:
+            self.loop.run_sync(self.application.container.shutdown)
+
+
+def say_failure(message: object) -> None:
+    """Tell the person at the terminal, in a line."""
+    print(f"fasthttpserver: {message}", file=sys.stderr, flush=True)
