@@ -10,16 +10,18 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Certificates, Client, Process, eventually, get
+from helpers import Certificates, Client, Process, get
 
 from fasthttpserver import __main__
 from fasthttpserver import limits as _limits
 from fasthttpserver._cli.application import Application
+from fasthttpserver._cli.listening import listen
 from fasthttpserver._cli.options import limits_of, parse_options
 from fasthttpserver._cli.serving import make_server
 
@@ -95,6 +97,51 @@ def test_limits_that_may_be_none_may_be_off() -> None:
     assert given == dict.fromkeys(optional)
 
 
+@pytest.mark.parametrize(
+    ("word", "size"), [("7", 7), ("1k", 1024), ("512M", 512 << 20), ("2G", 2 << 30)]
+)
+def test_size_may_have_a_unit(word: str, size: int) -> None:
+    assert parse_options(["--max-rss", word], "0").max_rss == size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell")
+@pytest.mark.parametrize(("words", "backlog"), [([], 511), (["--backlog=7"], 7)])
+@pytest.mark.parametrize("where", [["--port=0"], ["--port=0", "--reuse-port"], ["--unix-socket"]])
+def test_backlog(words: list[str], backlog: int, where: list[str], tmp_path: Path) -> None:
+    if where == ["--unix-socket"]:
+        where = [f"--unix-socket={tmp_path}/s"]
+    listening = listen(parse_options([*where, *words], "0"))
+    try:
+        for sock in listening.sockets:
+            assert backlog_of(sock) == min(backlog, most_backlog())
+    finally:
+        listening.close()
+
+
+def most_backlog() -> int:
+    return int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+
+def backlog_of(sock: socket.socket) -> int:
+    """How many clients may wait there."""
+    if sock.family == socket.AF_UNIX:
+        clients = []
+        try:
+            while True:  # one more than that is let in
+                client = socket.socket(socket.AF_UNIX)
+                clients.append(client)
+                client.setblocking(False)
+                client.connect(sock.getsockname())
+        except BlockingIOError:
+            return len(clients) - 2
+        finally:
+            for client in clients:
+                client.close()
+    # tcpi_sacked of a socket that listens.
+    (most,) = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 28)
+    return int(most)
+
+
 def test_what_is_not_given_is_left_to_the_server() -> None:
     assert limits_of(parse_options([], "0")) == {}
 
@@ -110,6 +157,12 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
         (["--processes", "-1"], "--processes must be 0 or more"),
         (["--drain-timeout", "-1"], "--drain-timeout must be 0 or more"),
         (["--drain-timeout", "nan"], "--drain-timeout must be 0 or more"),
+        (["--worker-timeout", "nan"], "--worker-timeout must be 0 or more"),
+        (["--start-timeout", "-1"], "--start-timeout must be 0 or more"),
+        (["--max-requests", "-1"], "--max-requests must be 0 or more"),
+        (["--max-rss", "1T"], "invalid size value"),
+        (["--max-rss", "M"], "invalid size value"),
+        (["--preload", "--reload"], "--reload imports the application anew"),
     ],
 )
 def test_mistake_is_told_and_ends_with_status_2(
@@ -229,25 +282,3 @@ def test_https(start: Start, tmp_path: Path) -> None:
     ):
         sock.sendall(get("/s", "Connection: close"))
         assert sock.makefile("rb").read().endswith(b"You requested /s\n")
-
-
-@posix
-def test_reload_starts_again_when_a_module_changes(start: Start, tmp_path: Path) -> None:
-    module = tmp_path / "changing.py"
-    text = (
-        "def callback(request):\n"
-        "    request.write('HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nVAL')\n"
-        "    request.finish()\n"
-    )
-    module.write_text(text.replace("VAL", "one"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    process = start("changing:callback", "--port", str(port), "--reload")
-    with connect(process) as client:
-        assert client.ask(get()) == b"one"
-    process.line()  # how to try it
-    module.write_text(text.replace("VAL", "two"))
-    os.utime(module, ns=(0, 0))  # whatever the clock of the file system can tell apart
-    eventually(lambda: "A module has changed" in process.line())
-    with connect(process) as client:
-        assert client.ask(get()) == b"two"

@@ -61,27 +61,34 @@ class Watch:
     def _look(self) -> None:
         if self._ended.is_set():
             return
-        now = self._times()
-        if any(now[name] != time for name, time in self._before.items() if name in now):
-            self._ended.set()
+        if self._has_changed():
             self._changed()
             return
-        self._before = now  # with modules that were imported meanwhile
         self._io_loop.call_later(_INTERVAL, self._look)
 
     def _wait(self, watchfiles: Any) -> None:
         folders = {str(Path(name).resolve().parent) for name in self._before if _is_own(name)}
-        for _ in watchfiles.watch(
+        begun = False
+        for changes in watchfiles.watch(
             *folders | {os.getcwd()},
             stop_event=self._ended,
             recursive=False,
             raise_interrupt=False,
             watch_filter=watchfiles.PythonFilter(),
+            rust_timeout=100,
+            yield_on_timeout=True,
         ):
-            now = self._times()
-            if any(now[name] != time for name, time in self._before.items() if name in now):
+            # At first, for what has changed before the system began to watch.
+            if (changes or not begun) and self._has_changed():
                 self._io_loop.add_callback(self._changed)
                 return
+            begun = True
+
+    def _has_changed(self) -> bool:
+        before, self._before = self._before, self._times()  # with new modules
+        return any(
+            self._before[name] != time for name, time in before.items() if name in self._before
+        )
 
     def _times(self) -> dict[str, int]:
         files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}

@@ -79,10 +79,10 @@ class Worker:
             timer.start()
         serving.server.add_sockets(self._sockets)
         self._place.beat()
-        self._channel.send("accepts", serving.application.interface)
         watch = None
         if self._options.reload:
             watch = Watch(loop, lambda: self._channel.send("changed"))
+        self._channel.send("accepts", serving.application.interface)
         serving.run()
         if watch is not None:
             watch.end()
@@ -95,9 +95,10 @@ class Worker:
 
     def _fail(self, error: NotStarted) -> NoReturn:
         """Tell the supervisor, and end: in no way that runs what the application has set up."""
-        self._channel.send("failed", error.status, str(error))
         if self._options.reload:
             self._wait_for_change(error)
+        else:
+            self._channel.send("failed", error.status, str(error))
         flush_output()
         os._exit(error.status)
 
@@ -115,6 +116,7 @@ class Worker:
                 loop.stop()
 
         watch = Watch(loop, changed, error.__cause__)
+        self._channel.send("failed", error.status, str(error))
         loop.add_handler(self._channel.fileno(), gone, IOLoop.READ)
         loop.start()
         watch.end()
