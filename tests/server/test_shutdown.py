@@ -845,6 +845,8 @@ def is_refused(address: tuple[str, int]) -> bool:
         socket.create_connection(address).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # in the moment in which the socket was closed
+        return False
     return False
 
 

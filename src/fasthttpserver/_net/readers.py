@@ -260,7 +260,7 @@ class BufferedReader:
 # --- Finders ------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=256)  # one protocol reads few sizes, again and again
+@functools.lru_cache(maxsize=256, typed=True)  # one protocol reads few sizes, again and again
 def count(size: int, partial: bool = False) -> Finder:
     """Find a number of bytes; with `partial`, up to that many but at least one."""
     if operator.index(size) < 0:
