@@ -200,7 +200,7 @@ def test_pool_starts_a_thread_only_when_all_are_busy(loop: FakeLoop, pool: Pool)
         loop.turn()
         assert len(served_threads()) == threads
     go_on.set()
-    eventually(lambda: pool._calls.qsize() == 3)
+    eventually(lambda: len(pool._calls) == 3)
     pool.submit(lambda: None)
     loop.turn()
     assert pool._running <= 1  # the others have been seen to be over
@@ -232,15 +232,51 @@ def test_slow_answers_wake_the_loop_once_and_are_not_waited_for(loop: FakeLoop, 
     pool.submit(slow)
     loop.turn()  # comes back although nothing has been answered
     go_on.set()
-    eventually(lambda: pool._calls.qsize() == 4)
+    eventually(lambda: len(pool._calls) == 4)
     assert (answers, loop.woken) == ([], 1)
     loop.turn()
     assert answers == [0, 1, 2]
     pool._patient_at = float("inf")  # as it is for a while after waiting in vain
     pool.submit(slow)
     loop.turn()
-    eventually(lambda: pool._calls.qsize() == 4)
+    eventually(lambda: len(pool._calls) == 4)
     assert loop.woken == 2
+
+
+def test_job_behind_one_that_blocks_gets_another_thread(loop: FakeLoop, pool: Pool) -> None:
+    go_on, over = threading.Event(), threading.Semaphore(0)
+
+    def blocking() -> None:
+        over.acquire(timeout=TIMEOUT)  # by the job that comes after it
+        go_on.set()
+
+    for _ in range(2):  # the second time the loop does not wait any more
+        pool.submit(blocking)
+        pool.submit(over.release)
+        loop.turn()
+        assert go_on.wait(TIMEOUT)
+        go_on.clear()
+        eventually(lambda: (pool._look(), pool._running == 0)[1])
+
+
+def test_job_that_ends_meanwhile_is_not_taken_for_one_that_has_begun(
+    loop: FakeLoop, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fasthttpserver.wsgi._pool._PATIENCE", 0.02)
+    first, second = threading.Event(), threading.Event()
+    pool.submit(lambda: first.wait(TIMEOUT))
+    loop.turn()
+    pool._patient_at = 0.0
+
+    def blocking() -> None:
+        first.set()  # the job before ends while the loop waits
+        assert second.wait(TIMEOUT)
+
+    pool.submit(blocking)
+    pool.submit(second.set)
+    loop.turn()
+    assert second.wait(TIMEOUT)
+    eventually(lambda: (pool._look(), pool._running == 0)[1])
 
 
 def test_what_is_posted_to_a_closed_loop_is_dropped(loop: FakeLoop, pool: Pool) -> None:

@@ -1,17 +1,19 @@
 """The threads that applications run in, and their way back to the loop.
 
 Handing a request to a thread and its answer back takes longer than a quick application does, and
-most of that is waking one another. So the requests of one turn of the loop are handed over
-together, and then the loop itself waits a moment for their answers: no thread has to wake it by a
-system call, and the interpreter's lock changes hands twice, not twice with each of them. Where
-answers take longer, the loop goes on with other work after that moment, does not wait for a while,
-and is woken once for all answers that come before it looks.
+most of that is waking one another. So the requests of one turn of the loop are handed to one thread
+together, and the loop itself waits a moment for their answers: each side is woken once, by a lock,
+and the interpreter's lock changes hands twice for all of them. Where that moment does not suffice,
+other threads are woken for what has not begun, and the loop goes on with other work. For a while it
+does not wait then: each request wakes a thread, and the answers wake the loop, once for all that
+come before it looks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -41,10 +43,13 @@ class Pool:
         self._threads = 0
         self._running = 0  # jobs, those included that wait for a thread
         self._submitted: list[Call] = []  # in this turn of the loop
-        self._jobs: SimpleQueue[Call | None] = SimpleQueue()
+        self._jobs: deque[Call] = deque()
+        self._wakes: SimpleQueue[bool] = SimpleQueue()  # one for each thread to be woken; or ended
         # What threads want the loop to call; None for a job that is over.
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._calls: deque[Call | None] = deque()
         self._looks = False  # the loop will look at these without being woken
+        self._waits = False  # it waits for `_done`
+        self._done: SimpleQueue[None] = SimpleQueue()  # a thread has no job any more
         self._patient_at = 0.0
 
     # --- In the loop --------------------------------------------------------------------------
@@ -58,7 +63,7 @@ class Pool:
     def stop(self) -> None:
         """End the threads, each after what it is doing; the next job starts new ones."""
         for _ in range(self._threads):
-            self._jobs.put(None)
+            self._wakes.put(False)
         self._threads = 0
 
     def _hand_over(self) -> None:
@@ -70,43 +75,53 @@ class Pool:
             # A daemon: a view that hangs must not keep the process from ending. What has to be
             # waited for is waited for by drain().
             threading.Thread(target=self._work, name="fasthttpserver.wsgi", daemon=True).start()
+        self._jobs.extend(jobs)
         now = monotonic()
-        patient = now >= self._patient_at
-        self._looks = patient
-        for job in jobs:
-            self._jobs.put(job)
-        if patient:
+        if now >= self._patient_at:
             self._wait(len(jobs), now + _PATIENCE)
+        else:
+            self._wake_threads(len(jobs))
+
+    def _wake_threads(self, most: int) -> None:
+        for _ in range(min(most, self._threads)):
+            self._wakes.put(True)
 
     def _wait(self, jobs: int, end: float) -> None:
-        """Do what threads want until so many jobs are over, or time is."""
-        before = self._running
+        """Wake a thread, and do what threads want until so many jobs are over, or time is."""
+        left = self._running - jobs
+        self._looks = self._waits = True
+        self._wake_threads(1)
         try:
-            while before - self._running < jobs:
-                self._do(self._calls.get(timeout=max(0.0, end - monotonic())))
+            while self._running > left:
+                self._done.get(timeout=max(0.0, end - monotonic()))
+                self._do_calls()
         except Empty:
             self._patient_at = end + _IMPATIENCE
         finally:
-            self._look()  # in any case: threads rely on it
+            # In any case: what has not begun relies on the first, threads on the other.
+            self._wake_threads(len(self._jobs))
+            self._waits = False
+            self._look()
 
     def _look(self) -> None:
         """Do what threads want by now."""
         self._looks = False  # first: what is posted from here on wakes the loop
-        calls = self._calls
-        while not calls.empty():
-            self._do(calls.get())
+        self._do_calls()
 
-    def _do(self, call: Call | None) -> None:
-        if call is None:
-            self._running -= 1
-        else:
-            call()
+    def _do_calls(self) -> None:
+        calls = self._calls
+        while calls:
+            call = calls.popleft()
+            if call is None:
+                self._running -= 1
+            else:
+                call()
 
     # --- In threads -----------------------------------------------------------------------------
 
     def post(self, call: Call) -> None:
         """Have the loop call something that raises nothing, in the order of the posts."""
-        self._calls.put(call)
+        self._calls.append(call)
         # Two threads may both find that it does not look; it is woken twice then, to no harm.
         if not self._looks:
             self._looks = True
@@ -116,8 +131,18 @@ class Pool:
                 pass  # the loop is closed, and with it all that the call could reach
 
     def _work(self) -> None:
-        get, over = self._jobs.get, self._calls.put
-        while (job := get()) is not None:
-            job()
-            del job  # it must not live on until the next one comes
-            over(None)
+        jobs, over = self._jobs, self._calls.append
+        while self._wakes.get():
+            while (job := _next(jobs)) is not None:
+                job()
+                del job  # it must not live on until the next one comes
+                over(None)
+            if self._waits:
+                self._done.put(None)
+
+
+def _next(jobs: deque[Call]) -> Call | None:
+    try:
+        return jobs.popleft()
+    except IndexError:
+        return None  # another thread was faster
