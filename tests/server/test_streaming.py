@@ -634,6 +634,7 @@ def test_context_says_where_a_request_comes_from(
     assert (first.remote_ip, first.protocol, str(first)) == expected
     assert first.address == options.get("address", ("192.0.2.7", 4711))
     assert first.address_family == options.get("family", socket.AF_INET)
+    assert recorder.messages[0].connection.context is first  # it may be changed
     # What a proxy says of one request is not said of the next one.
     assert str(second) == ("192.0.2.7" if "address" not in options else expected[2])
 

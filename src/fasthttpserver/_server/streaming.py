@@ -48,6 +48,7 @@ class RequestConnection:
         self._connection = connection
         self._streamed = streamed
         self._request = request
+        self._context: ConnectionContext | None = None
 
     @property
     def request(self) -> HTTPRequest:
@@ -62,7 +63,10 @@ class RequestConnection:
     @property
     def context(self) -> ConnectionContext:
         """Where the request comes from; of its own, if ``xheaders`` says who sent it."""
-        return self._connection.context_of(self._request)
+        context = self._context
+        if context is None:
+            context = self._context = self._connection.context_of(self._request)
+        return context
 
     @property
     def params(self) -> ConnectionParameters:
