@@ -868,6 +868,9 @@ def test_drain_answers_what_is_under_way(serve: Serve) -> None:
     client.close()
     assert draining.result(TIMEOUT)["served"] == 1
     assert served.server.stats()["requests"] == 1
+    # Nothing is left of the sockets where another one with their numbers would find it.
+    assert not served.server._sockets
+    assert not served.call(lambda: IOLoop.current().handlers)  # type: ignore[attr-defined]
 
 
 # --- In the place of Tornado's ------------------------------------------------------------------

@@ -153,11 +153,14 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self.engine.io_loop.add_handler(sock, _never_called, 0)
 
     def stop(self) -> None:
+        self._forget_sockets()
+        self.engine.stop()
+
+    def _forget_sockets(self) -> None:
         self._stopped = True
         sockets, self._sockets = self._sockets, {}
         for sock in sockets.values():
             self.engine.io_loop.remove_handler(sock)
-        self.engine.stop()
 
     async def close_all_connections(self) -> None:
         await self.engine.close_all_connections()
@@ -174,6 +177,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
 
     async def drain(self, timeout: float = 30.0, grace: float = 1.0) -> dict[str, int]:
         """Stop serving without losing an answer; see ``httpserver.HTTPServer.drain``."""
+        self._forget_sockets()
         return await self.engine.drain(timeout, grace)
 
     def stats(self) -> dict[str, Any]:
