@@ -995,6 +995,21 @@ def test_second_signal_kills_the_workers(launch: Callable[..., Process]) -> None
 
 
 @needs_fork
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_workers_end_in_good_order_when_their_parent_is_gone(
+    launch: Callable[..., Process], clients: Callable[[int], Clients], pattern: str
+) -> None:
+    process = launch("-c", PATTERNS[pattern])
+    lines = [process.line(), process.line()]
+    crowd = clients(port_in(lines[0]))
+    process.send_signal(signal.SIGKILL)
+    crowd.end_well()
+    ended = process.end()  # of all who hold its output
+    assert set(ended.stdout.split()) == {"ended", *(str(worker_in(line)) for line in lines)}
+    assert ended.stderr.count("The parent of this process is gone, ending") == 2
+
+
+@needs_fork
 def test_worker_that_handles_the_signal_by_itself_is_left_alone(
     launch: Callable[..., Process],
 ) -> None:

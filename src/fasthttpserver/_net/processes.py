@@ -24,6 +24,7 @@ __all__ = [
     "check_may_fork",
     "cpu_count",
     "fork_processes",
+    "lifeline",
     "task_id",
     "told_by_parent",
     "told_to_end",
@@ -37,6 +38,8 @@ _FORK_PAUSE = 1.0
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 _task_id: int | None = None
+# The end of a pipe whose other one is the parent's, and is closed when that is gone.
+_lifeline: int | None = None
 # Shared with the parent, two bytes for each child: whether it ended because it was told to,
 # and whether the parent has told it.
 _told: mmap.mmap | None = None
@@ -80,6 +83,11 @@ def told_by_parent() -> bool:
     return bool(told)
 
 
+def lifeline() -> int | None:
+    """Return a descriptor that becomes readable when the parent of this child is gone."""
+    return _lifeline
+
+
 def check_may_fork() -> None:
     """Raise what ``fork_processes`` does where there is no way to fork workers."""
     if not hasattr(os, "fork"):
@@ -120,7 +128,8 @@ def fork_processes(
       imported before the fork, and import the rest anew. When the parent has lost its
       terminal, SIGHUP ends everything instead.
 
-    Children have the signal handlers that were set before the call.
+    Children have the signal handlers that were set before the call. Those that serve end in good
+    order when the parent is gone.
 
     Call this in the main thread, before there is a loop or another thread. Sockets that
     were bound beforehand are shared. ``random`` starts differently in each child.
@@ -142,7 +151,7 @@ def fork_processes(
         TypeError: A number is none.
         ValueError: ``max_restarts`` is negative.
     """
-    global _task_id, _told
+    global _task_id, _told, _lifeline
     check_number("num_processes", num_processes, _PROCESSES)
     check_number("max_restarts", max_restarts, _RESTARTS)
     check_may_fork()
@@ -151,9 +160,16 @@ def fork_processes(
     gen_log.info("Starting %d processes", num_processes)
     _told = mmap.mmap(-1, 2 * num_processes)
     board = sharing.Board(num_processes)
-    with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
-        limit = _MAX_RESTARTS if max_restarts is None else max_restarts
-        _task_id = _Supervisor(signals, board, num_processes, limit, on_stop).run()
+    limit = _MAX_RESTARTS if max_restarts is None else max_restarts
+    read_end, write_end = os.pipe()
+    try:
+        with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
+            _task_id = _Supervisor(signals, board, num_processes, limit, on_stop).run()
+        _lifeline = read_end
+    finally:
+        os.close(write_end)
+        if _lifeline is None:  # in the parent
+            os.close(read_end)
     return _task_id
 
 

@@ -54,6 +54,17 @@ class Shutdown:
         for number in signals:
             signal.signal(number, self._on_signal)
 
+    def watch_parent(self) -> None:
+        """Begin when the parent of this forked child is gone, too."""
+        lifeline = process.lifeline()
+        if lifeline is not None:
+            self._io_loop.add_handler(lifeline, self._on_orphaned, IOLoop.READ)
+
+    def _on_orphaned(self, lifeline: int, _events: int) -> None:
+        self._io_loop.remove_handler(lifeline)
+        gen_log.error("The parent of this process is gone, ending")
+        self.begin()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         relayed = process.told_by_parent()  # when everybody has been told before, maybe
@@ -92,7 +103,7 @@ _of_process: Shutdown | None = None
 
 
 def drain_on_sigterm(server: Drained, io_loop: IOLoop) -> None:
-    """Have SIGTERM drain a server in a forked worker.
+    """Have SIGTERM, and the end of the parent, drain a server in a forked worker.
 
     Does nothing where the application handles the signal by itself.
     """
@@ -102,6 +113,7 @@ def drain_on_sigterm(server: Drained, io_loop: IOLoop) -> None:
             return
         _of_process = Shutdown(io_loop)
         _of_process.install(signal.SIGTERM)
+        _of_process.watch_parent()
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             _of_process.install(signal.SIGINT)  # Ctrl-C reaches all of the group
     if server not in _of_process.servers:
