@@ -21,7 +21,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 
 @pytest.mark.parametrize(
-    ("own", "others", "ahead"),
+    ("own", "others", "is_due"),
     [
         (0, [], False),
         (1000, [], False),
@@ -35,33 +35,73 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
     ],
 )
 def test_worker_that_is_well_ahead_of_another_lets_it_go_first(
-    own: int, others: list[int], ahead: bool
+    own: int, others: list[int], is_due: bool
 ) -> None:
     board = _sharing.Board(4)
     for row, connections in enumerate(others):
-        board.place(row)
-        board.connections[row] = connections
-    place = board.place(3)
-    assert place.is_ahead(own, 0.0) is ahead
+        board.place(row).look(connections)
+    courtesy = _sharing.Courtesy(board.place(3))
+    assert courtesy.is_due(own) is is_due
     assert board.connections[3] == own
 
 
-def test_worker_that_looks_no_more_does_not_count() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    now = [100.0]
+    monkeypatch.setattr(_sharing.time, "monotonic", lambda: now[0])
+    yield now
+
+
+def test_worker_that_looks_no_more_gets_less_and_less_time(clock: list[float]) -> None:
     board = _sharing.Board(2)
     stuck, place = board.place(0), board.place(1)
-    stuck.is_ahead(0, 0.0)
-    assert place.is_ahead(100, 0.0)
-    assert not place.is_ahead(100, board.woken[0] + 0.001)
-    stuck.is_ahead(0, 0.0)
+    stuck.look(0)
+    clock[0] += 50
+    courtesy = _sharing.Courtesy(place)
+    answers = []
+    for _ in range(200):
+        answers.append(courtesy.is_due(100))
+        clock[0] += 0.001
+    # One client in ten milliseconds, and after a hundred all of them.
+    assert answers[:11] == [True] * 10 + [False]
+    assert 5 <= answers[:110].count(False) <= 20
+    assert answers[-80:] == [False] * 80
+    stuck.look(0)  # it is back
+    assert courtesy.is_due(100)
     stuck.leave()
-    assert not place.is_ahead(100, 0.0)
+    assert not courtesy.is_due(100)
+
+
+def test_old_numbers_of_others_are_believed_for_few_clients_only(clock: list[float]) -> None:
+    board = _sharing.Board(2)
+    other, place = board.place(0), board.place(1)
+    other.look(32)
+    clock[0] += 1
+    courtesy = _sharing.Courtesy(place)
+    assert [courtesy.is_due(own) for own in range(6)] == [False] * 5 + [True]
+    other.look(32)
+    assert not courtesy.is_due(6)
+    other.look(0)
+    assert courtesy.is_due(7)
+
+
+def test_connections_that_have_ended_are_not_counted_until_the_next_look() -> None:
+    board = _sharing.Board(1)
+    place = board.place(0)
+    place.look(1)
+    place.lose_one()
+    assert board.connections[0] == 0
+    for state in (0, -1):
+        board.connections[0] = state
+        place.lose_one()
+        assert board.connections[0] == state
 
 
 def test_client_is_not_left_for_ever_to_a_worker_that_is_stuck(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     board = _sharing.Board(2)
-    board.place(0).is_ahead(0, 0.0)
+    board.place(0).look(0)
     monkeypatch.setattr(_sharing, "_place", board.place(1))
     monkeypatch.setattr(_accepting.DESCRIPTORS, "connections", lambda: 100)
     io_loop = IOLoop()
@@ -120,7 +160,8 @@ def test_none_of_two_workers_gets_less_than_its_part_also_after_a_restart(
         assert match
         before.add(int(match[1]))
     port = int(match[2])
-    assert set(crowd(port)) == before
+    for _ in range(3):  # those that are gone do not count
+        assert set(crowd(port)) == before
     workers.send_signal(signal.SIGHUP)
     after = {int(workers.line().split()[0]) for _ in range(2)}
     assert after.isdisjoint(before)

@@ -38,11 +38,6 @@ _ACCEPTS_PER_TURN = 128
 # long clients wait for a descriptor, too, before they are turned away.
 _ACCEPT_PAUSE = 1.0
 _SHORT_PAUSE = 0.05
-# Seconds after which a worker that leaves a client to others looks again, and for which it does
-# so at the most: who has not been there in this time is stuck. A busy one needs some
-# milliseconds to get a processor, and a client does not notice ten.
-_GLANCE = 0.001
-_PATIENCE = 0.01
 # Seconds for which nothing is said again about descriptors, and for which it is believed how
 # many the application has.
 _WHILE = 60.0
@@ -178,19 +173,16 @@ class Acceptor:
 
     __slots__ = (
         "_callback",
+        "_courtesy",
         "_fd",
-        "_held_at",
-        "_held_since",
         "_io_loop",
         "_make_room",
         "_pause",
-        "_place",
         "_removed",
         "_short_since",
         "_silent_until",
         "_sock",
         "_spare",
-        "_stuck_before",
     )
 
     def __init__(
@@ -211,20 +203,18 @@ class Acceptor:
         self._short_since: float | None = None  # no descriptor to be had
         # Closed when it is the last one, to accept a client and tell it so by closing.
         self._spare: int | None = None
-        self._place = sharing.place()
-        self._held_since = 0.0  # clients are left to others
-        self._held_at = 0.0  # and when that was said last
-        self._stuck_before = 0.0  # others who have not looked since then
-        if self._place is not None:
-            self._place.is_ahead(DESCRIPTORS.connections(), 0.0)  # to be seen by them
+        place = sharing.place()
+        self._courtesy = None if place is None else sharing.Courtesy(place)
+        if place is not None:
+            place.look(DESCRIPTORS.connections())  # to be seen by others
         self._resume()
 
     def remove(self) -> None:
         """Accept no more, before the socket is closed; more than once does no harm."""
         if not self._removed:
             self._removed = True
-            if self._place is not None:
-                self._place.leave()
+            if self._courtesy is not None:
+                self._courtesy.place.leave()
             if self._pause is not None:
                 self._pause.cancel()
             else:
@@ -244,8 +234,8 @@ class Acceptor:
         for _ in range(_ACCEPTS_PER_TURN):
             if self._removed:  # by the callback
                 return
-            if self._place is not None and self._leave_to_others(self._place):
-                self._stop_for(_GLANCE)
+            if self._courtesy is not None and self._courtesy.is_due(DESCRIPTORS.connections()):
+                self._stop_for(sharing.GLANCE)
                 return
             try:
                 connection, address = self._sock.accept()
@@ -282,20 +272,6 @@ class Acceptor:
     def _stop_for(self, pause: float) -> None:
         self._io_loop.remove_handler(self._fd)
         self._pause = self._io_loop.call_later(pause, self._resume)
-
-    def _leave_to_others(self, place: sharing.Place) -> bool:
-        """Whether another worker should have the next client."""
-        if not place.is_ahead(DESCRIPTORS.connections(), self._stuck_before):
-            self._held_since = 0.0
-            return False
-        now = time.monotonic()
-        if not self._held_since or now - self._held_at > _PATIENCE:  # it is another client
-            self._held_since = now
-        self._held_at = now
-        if now - self._held_since < _PATIENCE:
-            return True
-        self._stuck_before, self._held_since = self._held_since, 0.0
-        return False
 
     def _turn_away(self) -> bool:
         """Close one waiting client's connection, lest it waits for what does not come."""

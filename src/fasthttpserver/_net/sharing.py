@@ -10,13 +10,19 @@ from __future__ import annotations
 import mmap
 import time
 
-__all__ = ["Board", "Place", "join", "place"]
+__all__ = ["GLANCE", "Board", "Courtesy", "Place", "join", "place"]
 
 _WORD = 8  # bytes; processors write as many at once
 # A worker may be ahead by so many connections, and by this share of what the other has: to be
 # exact would make it wait where connections are short.
 _LEAD = 4
 _LEAD_SHARE = 8
+# Seconds after which a worker that leaves a client to others looks whether they have taken it;
+# after which it takes one all the same, as a client does not notice ten milliseconds; and after
+# which those who have not looked themselves are stuck. A busy machine lets a process wait for long.
+GLANCE = 0.001
+_PATIENCE = 0.01
+_STUCK = 0.1
 _NOT_ACCEPTING = -1
 
 
@@ -54,41 +60,116 @@ class Board:
         """Forget the connections of a process that has ended."""
         self.connections[row] = _NOT_ACCEPTING
 
-    def least(self, since: float) -> int | None:
-        """The connections of who has the fewest, of those that have looked since then."""
+    def least(self, alive: float, fresh: float) -> int | None:
+        """The connections of who has the fewest.
+
+        Args:
+            alive: Those who have not looked since then do not count.
+            fresh: Those who have not looked since then may have none any more.
+        """
         used = self._used[0]
         rows = zip(self.connections[:used], self.woken[:used], strict=True)
-        return min((count for count, woken in rows if count >= 0 and woken >= since), default=None)
+        return min(
+            (
+                count if woken >= fresh else 0
+                for count, woken in rows
+                if count != _NOT_ACCEPTING and woken >= alive
+            ),
+            default=None,
+        )
 
 
 class Place:
     """The row of this process."""
 
-    __slots__ = ("_board", "_row")
+    __slots__ = ("_row", "board")
 
     def __init__(self, board: Board, row: int) -> None:
-        self._board = board
+        self.board = board
         self._row = row
 
     def beat(self) -> None:
         """Show that the loop runs."""
-        self._board.beats[self._row] = time.monotonic()
+        self.board.beats[self._row] = time.monotonic()
 
-    def is_ahead(self, connections: int, since: float) -> bool:
-        """Say how many connections there are; tell whether another worker should accept.
+    def look(self, connections: int) -> None:
+        """Say that this process looks for clients, and how many connections it has."""
+        self.board.connections[self._row] = connections
+        self.board.woken[self._row] = time.monotonic()
 
-        Args:
-            connections: Of this process.
-            since: Those who have not looked since then do not count: they are stuck.
-        """
-        self._board.connections[self._row] = connections
-        self._board.woken[self._row] = time.monotonic()
-        least = self._board.least(since)
-        return least is not None and connections > least + _LEAD + least // _LEAD_SHARE
+    def lose_one(self) -> None:
+        """Say that a connection has ended: others would take an old number for true."""
+        connections = self.board.connections
+        if connections[self._row] > 0:
+            connections[self._row] -= 1
 
     def leave(self) -> None:
         """Say that this process accepts no more."""
-        self._board.clear(self._row)
+        self.board.clear(self._row)
+
+
+class Courtesy:
+    """Tells a worker, for one listening socket, when another one should have the next client.
+
+    Args:
+        place: Of this worker.
+    """
+
+    __slots__ = (
+        "_burst_since",
+        "_held_at",
+        "_held_since",
+        "_stuck_before",
+        "_taken",
+        "_taken_at",
+        "_waiting_since",
+        "place",
+    )
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._held_since = 0.0  # clients are left to others
+        self._held_at = 0.0  # and when that was found last
+        self._waiting_since = 0.0  # without taking one
+        self._stuck_before = 0.0  # others who have not looked since then
+        self._burst_since = 0.0  # clients come one upon the other
+        self._taken = 0  # of them
+        self._taken_at = 0.0  # the last one
+
+    def is_due(self, connections: int) -> bool:
+        """Whether to leave the next client to others; if not, it is about to be accepted.
+
+        Args:
+            connections: Of this process.
+        """
+        self.place.look(connections)
+        now = time.monotonic()
+        if now - self._taken_at > _STUCK:
+            self._burst_since = now
+            self._taken = 0
+        # Of a crowd only the first few are taken before the others have been there too, for
+        # those of an earlier crowd may have left them and they do not know yet.
+        fresh = self._burst_since if self._taken >= _LEAD else 0.0
+        least = self.place.board.least(self._stuck_before, fresh)
+        if least is not None and connections > least + _LEAD + least // _LEAD_SHARE:
+            if self._may_wait(now):
+                return True
+        else:
+            self._held_since = 0.0
+        self._taken += 1
+        self._taken_at = now
+        return False
+
+    def _may_wait(self, now: float) -> bool:
+        if not self._held_since or now - self._held_at > _STUCK:  # it is another client
+            self._held_since = self._waiting_since = now
+        self._held_at = now
+        if now - self._waiting_since < _PATIENCE:
+            return True
+        self._waiting_since = now
+        if now - self._held_since >= _STUCK:
+            self._stuck_before = self._held_since
+        return False
 
 
 _place: Place | None = None

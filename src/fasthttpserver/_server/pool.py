@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fasthttpserver._net import sharing
 from fasthttpserver._server.counters import Counters
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Pool:
             if self.resting.pop(connection, None) is None:
                 return
         self.turned_away.discard(connection)
+        place = sharing.place()
+        if place is not None:
+            place.lose_one()
         counters = self._counters
         counters.closed += 1
         counters.requests += connection.requests
