@@ -29,9 +29,13 @@ async def greetings(request: Request):
     return request.state.greetings
 
 
+async def remember(greetings, name):
+    greetings.append(name)
+
+
 @app.get("/hello/{name}")
 async def hello(name: str, greetings: Annotated[list, Depends(greetings)], after: BackgroundTasks):
-    after.add_task(greetings.append, name)
+    after.add_task(remember, greetings, name)
     return {"hello": name, "before": list(greetings)}
 
 
