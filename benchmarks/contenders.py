@@ -188,6 +188,12 @@ CONTENDERS = {
     "web-tornado-uvloop": Contender(
         "tornado.web on tornado, uvloop", "peer", "tornado_web", _UVLOOP, "tornado"
     ),
+    "asgi-ours-asyncio": Contender("fasthttpserver, ASGI, asyncio", "ours", "ours_asgi"),
+    "asgi-ours-uvloop": Contender("fasthttpserver, ASGI, uvloop", "ours", "ours_asgi", _UVLOOP),
+    "asgi-hypercorn": Contender(
+        "hypercorn, uvloop", "peer", "hypercorn_asgi", _UVLOOP, "hypercorn"
+    ),
+    "asgi-fastpysgi": Contender("fastpysgi, ASGI", "peer", "fastpysgi_asgi", (), "fastpysgi"),
     "nginx": Contender(
         "nginx, return 200",
         "reference",

@@ -119,6 +119,15 @@ def _ahead_of_threads(results: Results) -> Iterator[Verdict]:
                     yield Verdict(what, measured, theirs > ours)
 
 
+def _beside_asgi_servers(results: Results) -> Iterator[Verdict]:
+    ours = _cpu(results, "asgi-hello", "asgi-ours-uvloop")
+    for name, bound in ("uvicorn", 0.6), ("granian-asgi", 1.0), ("asgi-fastpysgi", 1.0):
+        peer = _cpu(results, "asgi-hello", name)
+        if ours and peer:
+            measured = f"{ours / peer:.2f} × ({ours:.1f} beside {peer:.1f} µs)"
+            yield Verdict(f"beside {name}", measured, ours <= bound * peer)
+
+
 def _ns(results: Results, name: str, case: str, mode: str) -> float | None:
     if "parser" not in results:
         return None
@@ -189,6 +198,11 @@ GOALS = (
         "WSGI hello, in threads and in the loop",
         "ahead of gunicorn's threads and granian's; in the loop ahead of granian",
         _ahead_of_threads,
+    ),
+    Goal(
+        "hello of a raw ASGI application",
+        "CPU ≤ 0.6 of uvicorn's (httptools, uvloop), below granian's and fastpysgi's",
+        _beside_asgi_servers,
     ),
     Goal(
         "parse to a request object",

@@ -98,8 +98,12 @@ _WSGI = (
     "bjoern",
     "fastpysgi",
 )
+_ASGI_OURS = ("asgi-ours-asyncio", "asgi-ours-uvloop")
+_ASGI_PEERS = ("uvicorn", "uvicorn-zttp", "granian-asgi", "asgi-hypercorn", "asgi-fastpysgi")
+_ASGI = (*_ASGI_OURS, *_ASGI_PEERS)
 # The streamed ones answer uploads only.
-_ALL = tuple(name for name in CONTENDERS if not name.startswith(("web-", "wsgi-", "ours-streamed")))
+_ELSEWHERE = ("web-", "wsgi-", "asgi-", "ours-streamed")
+_ALL = tuple(name for name in CONTENDERS if not name.startswith(_ELSEWHERE))
 # One configuration of each server, the faster one.
 _SOME = (
     "ours-asyncio",
@@ -174,6 +178,16 @@ SHAPES = {
     ),
     "wsgi-hello": Shape("Hello of a WSGI application", _one("small"), _WSGI),
     "wsgi-flask": Shape("Hello of a Flask application", _one("small"), _WSGI, "flask"),
+    "asgi-hello": Shape("Hello of a raw ASGI application", _one("small"), _ASGI),
+    "asgi-starlette": Shape("Hello of Starlette", _one("small"), _ASGI, "starlette"),
+    "asgi-fastapi": Shape("Hello of FastAPI", _one("small"), _ASGI, "fastapi"),
+    "asgi-echo": Shape(
+        "Echo of a WebSocket of ASGI, for each message of 64 bytes",
+        _one("small"),
+        (*_ASGI_OURS, "uvicorn", "granian-asgi"),
+        "echo",
+        kind="echo",
+    ),
     "curve-headers": Shape(
         "CPU per request against header fields",
         tuple(Point(count, with_headers(count)) for count in (1, 10, 20, 40, 80)),

@@ -1,4 +1,4 @@
-"""Raw ASGI applications for uvicorn and granian: no framework."""
+"""Applications of ASGI: raw ones, and the same hello of Starlette and FastAPI."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +24,35 @@ closing = hello
 
 async def large(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     await _respond(send, LARGE)
+
+
+async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+
+def __getattr__(name: str) -> Any:
+    # Made when asked for, since the frameworks need not be installed.
+    if name == "starlette":
+        from starlette.applications import Starlette
+        from starlette.responses import PlainTextResponse
+        from starlette.routing import Route
+
+        return Starlette(routes=[Route("/{path:path}", lambda request: PlainTextResponse(HELLO))])
+    if name == "fastapi":
+        from fastapi import FastAPI
+        from fastapi.responses import PlainTextResponse
+
+        application = FastAPI()
+
+        @application.get("/{path:path}")
+        async def fastapi_hello(path: str) -> Any:
+            return PlainTextResponse(HELLO)
+
+        return application
+    raise AttributeError(name)
 
 
 async def body(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -9,7 +9,8 @@ What a server answers has a name, the same for all of them:
 * ``attributes``: what ``attributes_of`` makes of a request;
 * ``json``: a dictionary, as JSON;
 * ``flask``: ``hello`` of a Flask application;
-* ``echo``: each message of a WebSocket.
+* ``echo``: each message of a WebSocket;
+* ``starlette``, ``fastapi``: as ``hello``, by a handler of that framework.
 """
 
 import argparse

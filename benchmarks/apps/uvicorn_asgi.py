@@ -21,7 +21,7 @@ if __name__ == "__main__":
         access_log=False,
         proxy_headers=False,
         lifespan="off",
-        ws="none",
+        ws="auto" if options.answer == "echo" else "none",
         # Idle connections have to stay while they are counted.
         timeout_keep_alive=75,
         ssl_certfile=options.certificate,
