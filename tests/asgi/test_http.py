@@ -506,6 +506,26 @@ def test_half_closed_client_gets_its_answer(serve: Serve) -> None:
     assert client.read_to_end() == b""
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_application_need_not_answer_a_client_that_sends_no_more(serve: Serve, begun: bool) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send(start())
+            await send(body(b"x", True))
+        await wait_for_disconnect(scope, receive, send)
+
+    client = served(serve, application)
+    client.send(get(version="HTTP/1.0"))
+    if begun:
+        client.read_until(b"\r\n\r\nx")
+    client.half_close()
+    if begun:
+        with pytest.raises(ConnectionResetError):  # it was not all
+            client.read_to_end()
+    else:
+        assert client.read_to_end() == b""
+
+
 def test_disconnect_follows_the_end_of_the_response(serve: Serve) -> None:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         waiting = asyncio.create_task(wait_for_disconnect(scope, receive, send))

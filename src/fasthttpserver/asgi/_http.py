@@ -210,21 +210,30 @@ class HTTPExchange(HTTPMessageDelegate):
 
     def returned(self) -> None:
         """The application has returned."""
-        if self._state is not _NOTHING and self._connection.is_open and not self._gone:
+        if self._state is _NOTHING or not self._connection.is_open:
+            return
+        if not self._gone:
             self.failed(RuntimeError("The ASGI application returned without a whole response"))
+        elif self._begun:
+            self._connection.reset()
+        else:
+            self._connection.close()
 
     def failed(self, error: BaseException) -> None:
         """Answer for an application that let an exception escape."""
+        request = self._request
         if self._state is _NOTHING:
-            app_log.error(
-                "Uncaught exception after the response to %r", self._request, exc_info=error
-            )
+            app_log.error("Uncaught exception after the response to %r", request, exc_info=error)
             return
-        begun = self._state is _MORE_BODY or self._state is _TRAILERS
+        begun = self._begun
         self._end()
         if begun:
             self._connection.reset()  # its client must not take for whole what it has
-        self._connection.callback_failed(error, self._request)
+        self._connection.callback_failed(error, request)
+
+    @property
+    def _begun(self) -> bool:
+        return self._state is _MORE_BODY or self._state is _TRAILERS
 
     def stop(self) -> None:
         """The server ends; it has waited for the response already."""
