@@ -306,6 +306,29 @@ def test_client_that_does_not_answer_pings_is_given_up(serve: Serve) -> None:
     client.close()
 
 
+def test_pings_may_go_unanswered(serve: Serve) -> None:
+    recorder = Recorder(echo)
+    _, client = accepted(serve, recorder, websocket_ping_interval=0.01, websocket_ping_timeout=None)
+    assert client.read(6) == b"\x89\x00" * 3
+    client.close()
+    eventually(lambda: recorder.done)
+
+
+def test_application_may_close_while_the_client_has_to_wait(serve: Serve) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        await receive()
+        await send({"type": "websocket.close"})
+
+    server, client = accepted(serve, application)
+    client.send(frame(BINARY, b"x") * 30)
+    assert client.read(4) == b"\x88\x02\x03\xe8"
+    client.send(frame(BINARY, b"x"))  # on its way when the close came
+    server.settle()
+    client.send(frame(CLOSE, b"\x03\xe8"))
+    assert client.read_to_end() == b""
+
+
 def test_client_has_to_wait_while_nobody_receives(serve: Serve) -> None:
     goes_on = asyncio.Event()
 
@@ -376,6 +399,30 @@ def test_response_of_the_application_in_the_place_of_a_websocket(serve: Serve, p
     response = caught.value.response
     assert (response.status_code, response.headers["X-A"]) == (401, "b")
     assert response.body == b"no" * pieces
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_application_that_denies_learns_of_the_disconnect(
+    serve: Serve, logs: Logs, fails: bool
+) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 403})
+        if fails:
+            raise ZeroDivisionError("on purpose")
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    recorder = Recorder(application)
+    client = serve(ASGIContainer(recorder)).connect()
+    client.send(get("/", *HANDSHAKE))
+    if fails:
+        assert client.read_response().status == 500
+        assert len(logs.errors()) == 1
+    else:
+        eventually(lambda: len(recorder.received) == 2)
+        client.close()
+    eventually(lambda: recorder.done)
 
 
 WRONG: dict[str, list[Message]] = {

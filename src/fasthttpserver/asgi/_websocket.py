@@ -217,7 +217,8 @@ class WebSocketExchange:
             self._over(close.code, close.reason)
         elif self._protocol.parser_exc is not None and self._protocol.close_sent is not None:
             self._over(self._protocol.close_sent.code, self._protocol.close_sent.reason)
-        if len(self._messages) >= _MOST_MESSAGES and not self._paused:
+        talks = self._state is _TALK  # else only the client's close is waited for
+        if talks and len(self._messages) >= _MOST_MESSAGES and not self._paused:
             self._paused = True
             self._stream.pause_reading()
 
