@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from fasthttpserver import __version__
 from fasthttpserver._cli.alone import run_alone
-from fasthttpserver._cli.banner import announce
+from fasthttpserver._cli.banner import announce, say_failure
 from fasthttpserver._cli.listening import listen
 from fasthttpserver._cli.logs import configure_logs
 from fasthttpserver._cli.options import parse_options
-from fasthttpserver._cli.serving import FAILURES, check, load, say_failure
+from fasthttpserver._cli.serving import FAILURES, check, load
 from fasthttpserver._cli.supervisor import Supervisor
 
 __all__ = ["main"]

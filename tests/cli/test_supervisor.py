@@ -351,6 +351,26 @@ def test_application_that_stops_its_loop_ends_the_program(start: Start) -> None:
     assert program.status() == 0
 
 
+NOBODY_READS = """
+read_end, write_end = os.pipe()
+os.dup2(write_end, 1)
+os.close(read_end)
+os.close(write_end)
+"""
+
+
+def test_it_serves_although_nobody_reads_what_it_prints(start: Start, tmp_path: Path) -> None:
+    program = start("--unix-socket=s", before=NOBODY_READS)
+
+    def answers() -> bool:
+        with contextlib.suppress(FileNotFoundError), Client(str(tmp_path / "s")) as client:
+            return client.ask(get()).startswith(b"one ")
+        return False
+
+    eventually(answers)
+    end(program)
+
+
 # --- Workers that die or hang -----------------------------------------------------------
 
 
@@ -380,7 +400,7 @@ def test_worker_that_is_told_to_end_drains_and_is_replaced(start: Start) -> None
 
 
 def test_worker_that_hangs_is_killed_with_its_stack_and_replaced(start: Start) -> None:
-    program = start("--worker-timeout=0.5").serve()
+    program = start("--worker-timeout=0.5", before="supervisor._DOUBT = 0.2").serve()
     old = program.worker()
     with Client(program.address) as client:
         client.send(get("/hang"))
@@ -392,7 +412,9 @@ def test_worker_that_hangs_is_killed_with_its_stack_and_replaced(start: Start) -
 
 
 def test_worker_that_is_stopped_is_killed_and_replaced(start: Start) -> None:
-    program = start("--worker-timeout=0.5", before="supervisor._DEATH_MARGIN = 0.1").serve()
+    program = start(
+        "--worker-timeout=0.5", before="supervisor._DOUBT = supervisor._DEATH_MARGIN = 0.1"
+    ).serve()
     old = program.worker()
     os.kill(old, signal.SIGSTOP)  # so that it cannot show its stack
     program.expect(rf"worker 0 \(pid {old}\) was killed by signal 9")
@@ -409,7 +431,7 @@ def test_idle_workers_report_and_live(start: Start) -> None:
 
 
 def test_whole_group_that_was_stopped_for_long_goes_on(start: Start) -> None:
-    program = start("--worker-timeout=1", before="supervisor._OVERSLEPT = 0.1").serve()
+    program = start("--worker-timeout=1").serve()
     old = program.worker()
     os.killpg(program.pid, signal.SIGSTOP)
     with Client(program.address) as client:
@@ -418,7 +440,7 @@ def test_whole_group_that_was_stopped_for_long_goes_on(start: Start) -> None:
         with pytest.raises(TimeoutError):
             client.receive()
     os.killpg(program.pid, signal.SIGCONT)
-    assert program.worker() == old
+    assert program.worker() == old, end(program)
     assert "killing" not in end(program)
 
 
@@ -627,18 +649,33 @@ def test_worker_that_has_had_enough_is_replaced_and_drains(
 
 
 def test_workers_that_have_had_enough_are_replaced_one_at_a_time(start: Start) -> None:
-    program = start("--processes=2", "--max-lifetime=0.3").serve()
-    workers = set()
-    with Client(program.address) as client:
-        workers.add(int(client.ask(get()).split()[1]))
-        client.send(get("/held"))
-        program.expect(r"Replacing worker . \(pid \d+\): it has reached --max-lifetime")
-        program.expect(r"Replacing worker . \(pid \d+\): it has reached --max-lifetime")
+    program = start("--processes=2", "--max-requests=100").serve()
+    program.expect("accepts")
+    with contextlib.ExitStack() as stack:
+        clients: dict[str, Client] = {}
+
+        def connect() -> bool:
+            client = stack.enter_context(Client(program.address))
+            clients[client.ask(get()).decode()] = client
+            return len(clients) == 2
+
+        eventually(connect)
+        for client in clients.values():
+            for _ in range(120):
+                client.ask(get())
+            client.send(get("/held"))
+        replaced = program.expect(r"worker \d \(pid (\d+)\): it has served --max-requests")[1]
         program.expect("accepts")
+        (other,) = (worker.split()[1] for worker in clients if worker != f"one {replaced}")
+        if not any(f"{other}): it has" in line for line in program.seen):
+            program.expect(rf"\(pid {other}\): it has served --max-requests")
         (program.folder / "release").touch()
-        assert client.read_response().body == b"held"
-        program.expect("ended with status 0")
+        program.expect(rf"\(pid {replaced}\) ended with status 0")
+        # No other one was started meanwhile.
+        assert sum("accepts" in line for line in program.seen) == 2
         program.expect("accepts")
+        for client in clients.values():
+            assert client.read_response().body == b"held"
     end(program)
 
 

@@ -8,9 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from fasthttpserver._cli.banner import say, say_failure
 from fasthttpserver._cli.listening import Listening
 from fasthttpserver._cli.reload import Watch
-from fasthttpserver._cli.serving import NotStarted, Serving, say_failure
+from fasthttpserver._cli.serving import NotStarted, Serving
 from fasthttpserver._server.shutdown import Shutdown
 
 __all__ = ["run_alone"]
@@ -46,7 +47,7 @@ def run_alone(
     def restart() -> None:
         nonlocal again
         again = True
-        print("A module has changed, starting again", flush=True)
+        say("A module has changed, starting again")
         serving.loop.stop()
 
     watch = Watch(serving.loop, restart) if options.reload else None

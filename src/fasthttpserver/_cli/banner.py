@@ -1,8 +1,9 @@
-"""What the command line prints when it serves."""
+"""What the command line prints: where it serves, and why it does not."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 
 from fasthttpserver._cli.application import INTERFACES
 
-__all__ = ["announce"]
+__all__ = ["announce", "say", "say_failure"]
 
 
 def announce(
@@ -41,8 +42,20 @@ def announce(
     bold: Callable[[str], str] = str
     if sys.stdout.isatty():
         bold = "\x1b[1m{}\x1b[0m".format
-    print(f"Serving on {bold(url)} ({how}, fasthttpserver {version}); Ctrl-C ends it.")
-    print(f"Try: {attempt}", flush=True)
+    say(f"Serving on {bold(url)} ({how}, fasthttpserver {version}); Ctrl-C ends it.")
+    say(f"Try: {attempt}")
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal; if there is none any more, that is no reason to end."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+def say_failure(message: object) -> None:
+    """Tell that person what is wrong, in a line."""
+    with contextlib.suppress(OSError):
+        print(f"fasthttpserver: {message}", file=sys.stderr, flush=True)
 
 
 def _loop_name(choice: str | None) -> str:

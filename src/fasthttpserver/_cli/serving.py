@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from fasthttpserver._cli.application import Application, load_application
@@ -19,7 +18,6 @@ __all__ = [
     "check",
     "load",
     "make_server",
-    "say_failure",
 ]
 
 # What is told in one line, as it is nothing that this program does wrong.
@@ -136,8 +134,3 @@ class Serving:
         self.server.stop()
         if self.application.container is not None:
             self.loop.run_sync(self.application.container.shutdown)
-
-
-def say_failure(message: object) -> None:
-    """Tell the person at the terminal, in a line."""
-    print(f"fasthttpserver: {message}", file=sys.stderr, flush=True)

@@ -27,11 +27,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fasthttpserver._cli.application import Application
+from fasthttpserver._cli.banner import say, say_failure
 from fasthttpserver._cli.channel import Channel
 from fasthttpserver._cli.listening import Listening
 from fasthttpserver._cli.logs import reopen_log_files
-from fasthttpserver._cli.serving import say_failure
-from fasthttpserver._cli.worker import Worker
+from fasthttpserver._cli.worker import Worker, prepare_process
 from fasthttpserver._net import processes as process
 from fasthttpserver._net import sharing
 from fasthttpserver._net.backoff import Backoff
@@ -51,8 +51,8 @@ _END_MARGIN = 5.0
 _DEATH_MARGIN = 1.0
 # Seconds after which a fork that failed is tried again.
 _FORK_PAUSE = 1.0
-# Who wakes up so many seconds late was stopped, and its workers maybe with it.
-_OVERSLEPT = 1.0
+# Seconds for which a worker is given the benefit of the doubt: maybe all processes were stopped.
+_DOUBT = 1.0
 
 _TERM = ("SIGTERM", "SIGINT")
 _SIGNALS = (*_TERM, "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
@@ -88,6 +88,7 @@ class Child:
         outdated: Why it is to be replaced.
         failure: Its exit status and what it said, if it could not start.
         deadline: When it is killed.
+        doubted: The beat after which it was found to be silent for too long.
     """
 
     pid: int
@@ -101,6 +102,7 @@ class Child:
     accepted: bool = False
     outdated: Why | None = None
     failure: tuple[int, str] | None = None
+    doubted: float | None = None
 
     def enter(self, state: State, deadline: float = float("inf")) -> None:
         """Be in another state from now on."""
@@ -156,7 +158,6 @@ class Supervisor:
         self._not_before = 0.0  # to start another worker
         self._has_started = False  # any worker, ever
         self._banner_due: Child | None = None  # until this one accepts no more
-        self._awake_since = 0.0
         self._stopped_at: float | None = None
         self._killed = 0
         self._restarts = 0
@@ -226,6 +227,7 @@ class Supervisor:
                 pid = os.fork()
                 if not pid:
                     signals.restore()
+                    prepare_process()
         except OSError as error:
             gen_log.warning("Cannot start worker %d: %s; trying again", number, error)
             self._not_before = time.monotonic() + _FORK_PAUSE
@@ -264,15 +266,14 @@ class Supervisor:
             return
         # No more than a day, as the system counts milliseconds in an int.
         poll.poll(min(max(0.0, end - begun), 86_400.0) * 1000 + 1)
-        if time.monotonic() > end + _OVERSLEPT:
-            self._awake_since = time.monotonic()
 
     def _deadline(self, child: Child) -> float:
         """When a worker is to be killed."""
         timeout = self._options.worker_timeout
         if child.state is State.ACCEPTING and timeout:
             beat = self._board.beats[child.row]
-            return float(max(beat, child.since, self._awake_since) + timeout)
+            if beat != child.doubted:
+                return float(beat + timeout)
         return child.deadline
 
     # --- Signals ------------------------------------------------------------------------
@@ -327,9 +328,11 @@ class Supervisor:
         gen_log.info("Replacing %d processes", self._wanted)
         self._backoff.reset()  # who asks for it has mended something
         self._not_before = 0.0
-        for child in self._children.values():
-            if child.state in (State.STARTING, State.ACCEPTING):
-                child.outdated = Why.WISH
+        for child in list(self._children.values()):
+            if child.state is State.FAILED:
+                self._retire(child)
+            elif child.is_present:
+                child.outdated = child.outdated or Why.WISH
 
     def _want(self, workers: int) -> None:
         """Have so many workers from now on."""
@@ -381,7 +384,7 @@ class Supervisor:
                     gen_log.info("Replacing %s: %s", child, reason)
                     child.outdated = Why.LIMIT
                 case ["changed"]:
-                    print("A module has changed, starting again", flush=True)
+                    say("A module has changed, starting again")
                     for each in self._children.values():
                         if each.state is State.ACCEPTING:
                             each.outdated = Why.WISH
@@ -438,6 +441,12 @@ class Supervisor:
                 child.deadline = float("inf")
                 os.kill(child.pid, signal.SIGKILL)
                 continue
+            if child.state is State.ACCEPTING:
+                beat = self._board.beats[child.row]
+                if child.doubted != beat:
+                    child.doubted = beat
+                    child.deadline = time.monotonic() + _DOUBT
+                    continue
             why = _OVERDUE[child.state]
             gen_log.error("%s %s, killing it; its stack follows", child, why)
             child.failure = 1, why

@@ -23,7 +23,7 @@ from fasthttpserver._net.signals import do_nothing, flush_output
 from fasthttpserver._server.shutdown import Shutdown
 from fasthttpserver.log import gen_log
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "prepare_process"]
 
 # Seconds between two beats at the most; a quarter of what is waited for them, if that is less.
 _BEAT = 1.0
@@ -60,7 +60,6 @@ class Worker:
 
     def run(self) -> int:
         """Return the exit status; ends the process here if the application cannot be started."""
-        _prepare_process()
         try:
             serving = Serving(self._options, self._application)
         except NotStarted as error:
@@ -144,8 +143,11 @@ class Worker:
             self._channel.send("replace", reason)
 
 
-def _prepare_process() -> None:
-    """Have signals do what they should while the application is imported, which may change it."""
+def prepare_process() -> None:
+    """Have signals do what they should in a worker, right after the fork.
+
+    The application may change that while it is imported.
+    """
     for name in _NOT_FOR_WORKERS:
         signal.signal(getattr(signal, name), do_nothing)
     signal.signal(signal.SIGQUIT, _end_at_once)
