@@ -107,6 +107,8 @@ class Clock:
                 pool.rest(connection)
         if looked == _FEW:
             loop.call_soon(self._look_at, connections, loop)
+        elif len(pool.active) < len(pool.resting):
+            pool.settle()
 
     def _wake_resting(self, pool: Pool) -> None:
         """Wake whom something has come for, and who has rested too long.

@@ -46,6 +46,10 @@ class Pool:
         del self.active[connection]
         self.resting[connection] = connection.bytes_received
 
+    def settle(self) -> None:
+        """Give back the memory that the active ones needed when they were many."""
+        self.active = dict(self.active)
+
     def wake(self, connection: HTTPConnection) -> None:
         """Have a connection looked at again, if it rests."""
         if self.resting.pop(connection, None) is not None:
