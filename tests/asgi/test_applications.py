@@ -156,6 +156,8 @@ def test_starlette_ends_a_stream_that_nobody_reads(server: Served) -> None:
     client.reset()
     # Only the loop's own tasks and that of the lifespan are left.
     eventually(lambda: server.call(lambda: len(asyncio.all_tasks()) == 2))
+    server.all_closed()
+    server.settle()
 
 
 def test_websocket_of_starlette(server: Served, done: list[str]) -> None:
