@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ def server(serve: Serve, application: Starlette) -> Iterator[Served]:
     server.call(container.startup)
     yield server
     server.call(container.shutdown)
+    # anyio's threads end when the tasks do that have used them, by themselves.
+    eventually(lambda: not [each for each in threading.enumerate() if "AnyIO" in each.name])
 
 
 def read_chunks(client: Client) -> bytes:
