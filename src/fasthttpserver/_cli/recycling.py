@@ -48,7 +48,7 @@ class Recycling:
         """Return why it is enough now, if it is."""
         if self._end is not None and time.monotonic() >= self._end:
             return "it has reached --max-lifetime"
-        if self._max_requests and self._server.stats()["requests"] >= self._max_requests:
+        if self._max_requests and self._server.requests >= self._max_requests:
             return "it has served --max-requests"
         if self._max_rss and resident_memory() >= self._max_rss:
             return "it has reached --max-rss"

@@ -327,6 +327,11 @@ class HTTPServer(TCPServer):
             # Its reply was sent before those of all others.
             self._turned_away.popleft().abort()
 
+    @property
+    def requests(self) -> int:
+        """How many requests were answered in this process; ``stats()`` tells more, for more."""
+        return self._settings.pool.requests
+
     def stats(self) -> dict[str, Any]:
         """Count what this server has done in this process.
 
