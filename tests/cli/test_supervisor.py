@@ -545,6 +545,17 @@ def test_quit_ends_all_at_once(start: Start, processes: int) -> None:
         assert is_refused(program.address)
 
 
+def test_closing_the_terminal_ends_all_in_good_order(start: Start) -> None:
+    master, terminal = os.openpty()
+    take = f"import fcntl, termios; fcntl.ioctl({terminal}, termios.TIOCSCTTY, 0)"
+    program = start("--processes=2", before=take, pass_fds=[terminal])
+    os.close(terminal)
+    program.serve()
+    os.close(master)  # the kernel sends SIGHUP
+    assert "Stopping" in program.rest()
+    assert program.status() == 0
+
+
 def test_log_files_are_opened_anew(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "log"
     (tmp_path / "application.py").write_text(
