@@ -576,8 +576,9 @@ def test_log_files_are_opened_anew(start: Start, tmp_path: Path) -> None:
     end(program)
 
 
-def test_workers_are_added_and_taken_away(start: Start) -> None:
-    program = start().serve()
+@pytest.mark.parametrize("words", [(), ("--reuse-port",)])
+def test_workers_are_added_and_taken_away(start: Start, words: tuple[str, ...]) -> None:
+    program = start(*words).serve()
     first = program.worker()
     program.send_signal(signal.SIGTTIN)
     second = int(program.expect(r"worker 1 \(pid (\d+)\) accepts")[1])
@@ -599,8 +600,11 @@ def test_workers_are_added_and_taken_away(start: Start) -> None:
     end(program)
 
 
-def test_program_is_replaced_without_a_client_that_is_refused(start: Start) -> None:
-    program = start("--processes=2").serve()
+@pytest.mark.parametrize("words", [(), ("--reuse-port",)])
+def test_program_is_replaced_without_a_client_that_is_refused(
+    start: Start, words: tuple[str, ...]
+) -> None:
+    program = start("--processes=2", *words).serve()
     address = program.address
     program.change("one", "two")
     with Client(address) as client:

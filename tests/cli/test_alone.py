@@ -1,0 +1,76 @@
+"""The command line where there is no way to fork, as on Windows: here, it is taken away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import Client, Process, get
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="the other tests of the command line do the same there"
+)
+
+RUN = """
+import os, sys
+del os.fork
+from fasthttpserver.__main__ import main
+sys.exit(main())
+"""
+MODULE = """
+import os
+def callback(request):
+    body = "VAL %d" % os.getpid()
+    request.write("HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+    request.finish()
+"""
+
+
+def run(folder: Path, *words: str) -> Process:
+    command = ["-c", RUN, "served:callback", "--port=0", *words]
+    return Process(command, cwd=folder)
+
+
+def ask(process: Process) -> str:
+    while not (match := re.search(r"Serving on http://127\.0\.0\.1:(\d+)/", process.line())):
+        pass
+    with Client(("127.0.0.1", int(match[1]))) as client:
+        return client.ask(get()).decode()
+
+
+def test_one_process_serves_and_ends_in_good_order(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(MODULE)
+    with run(tmp_path) as process:
+        assert ask(process) == f"VAL {process.pid}"
+        process.send_signal(signal.SIGTERM)
+        ended = process.end()
+    assert ended.returncode == 0
+    assert ended.stderr.count("Drained") == 1
+
+
+def test_application_that_cannot_be_imported_is_told(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text("1 / 0\n")
+    with run(tmp_path) as process:
+        ended = process.end()
+    assert ended.returncode == 1
+    assert re.fullmatch("fasthttpserver: .*ZeroDivisionError.*\n", ended.stderr)
+
+
+def test_it_starts_again_when_a_module_changes(tmp_path: Path) -> None:
+    module = tmp_path / "served.py"
+    module.write_text(MODULE)
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(run(tmp_path, "--reload"))
+        assert ask(process) == f"VAL {process.pid}"
+        new = tmp_path / "new"
+        new.write_text(MODULE.replace("VAL", "new"))
+        os.utime(new, ns=(0, 1_000_000_000))  # whatever the clock of the file system tells apart
+        new.replace(module)
+        assert ask(process).startswith("new ")
+        process.send_signal(signal.SIGTERM)
+        assert process.end().returncode == 0
