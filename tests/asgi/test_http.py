@@ -27,6 +27,7 @@ from helpers import Client, Logs, Served, eventually, get, post
 from wire import Wire
 
 from fasthttpserver.asgi import ASGIContainer
+from fasthttpserver.errors import StreamClosedError
 
 Serve = Callable[..., Served]
 Wired = Callable[..., Wire]
@@ -492,6 +493,58 @@ def test_exception_that_a_disconnect_has_caused_is_no_fault(serve: Serve, wrap: 
     client.reset()
     eventually(lambda: recorder.done)
     assert recorder.errors
+
+
+def test_receive_tells_of_a_disconnect_that_nobody_watched_for(serve: Serve) -> None:
+    goes_on = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        await goes_on.wait()
+        await wait_for_disconnect(scope, receive, send)
+
+    recorder = Recorder(application)
+    server = serve(ASGIContainer(recorder))
+    client = server.connect()
+    client.send(get())
+    eventually(lambda: recorder.received)
+    client.reset()
+    server.all_closed()
+    server.call(goes_on.set)
+    eventually(lambda: recorder.done)
+    assert not recorder.errors
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("error", [None, StreamClosedError()])
+def test_application_may_end_without_an_answer_after_the_disconnect(
+    serve: Serve, error: Exception | None, begun: bool
+) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send(start())
+            await send(body(b"x", True))
+        await wait_for_disconnect(scope, receive, send)
+        if error is not None:
+            raise error
+
+    server = serve(ASGIContainer(application))
+    client = server.connect()
+    client.send(get())
+    client.half_close()
+    with pytest.raises(ConnectionResetError) if begun else contextlib.nullcontext():
+        assert client.read_to_end() == b""  # and not a part of a response that looks whole
+    server.all_closed()
+
+
+def test_disconnect_of_somebody_else_is_a_fault(serve: Serve, logs: Logs) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        raise StreamClosedError  # for instance of a database
+
+    client = served(serve, application)
+    client.send(get())
+    assert client.read_response().status == 500
+    assert len(logs.errors()) == 1
 
 
 def test_half_closed_client_gets_its_answer(serve: Serve) -> None:

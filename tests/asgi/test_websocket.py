@@ -9,6 +9,7 @@ import logging
 import struct
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.sync.client import ClientConnection, connect
 
 from fasthttpserver.asgi import ASGIContainer
+from fasthttpserver.errors import StreamClosedError
 
 Serve = Callable[..., Served]
 
@@ -28,7 +30,7 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13",
     f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}",
 )
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def frame(opcode: int, data: bytes = b"", fin: bool = True) -> bytes:
@@ -468,6 +470,107 @@ def test_mistake_after_accept_closes_with_1011(serve: Serve, logs: Logs, message
             client.recv()
         assert client.close_code == 1011
     assert len(logs.errors()) == 1
+
+
+# --- Clients that go or flood -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        {"type": "websocket.accept"},
+        {"type": "websocket.close"},
+        {"type": "websocket.http.response.start", "status": 200},
+    ],
+)
+def test_client_may_go_before_the_application_begins(serve: Serve, message: Message | None) -> None:
+    begins = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await begins.wait()
+        assert await receive() == {"type": "websocket.connect"}
+        if message is not None:
+            with pytest.raises(StreamClosedError):
+                await send(message)
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    recorder = Recorder(application)
+    server = serve(ASGIContainer(recorder))
+    client = server.connect()
+    client.send(get("/", *HANDSHAKE))
+    eventually(lambda: recorder.scopes)
+    client.reset()
+    server.all_closed()
+    server.call(begins.set)
+    eventually(lambda: recorder.done)
+    assert not recorder.errors
+
+
+def test_handshake_of_a_client_that_sends_nothing_more_is_over(serve: Serve) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        assert await receive() == {"type": "websocket.connect"}
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    recorder = Recorder(application)
+    server = serve(ASGIContainer(recorder))
+    client = server.connect()
+    client.send(get("/", *HANDSHAKE))
+    client.half_close()
+    assert client.read_to_end() == b""
+    server.all_closed()
+    eventually(lambda: recorder.done)
+    assert not recorder.errors
+
+
+def test_client_that_takes_no_answers_to_its_pings_has_to_wait(serve: Serve) -> None:
+    recorder = Recorder(echo)
+    server, client = accepted(serve, recorder)
+    pings = frame(PING, bytes(125)) * 1000
+    total, sent = 200 * pings, 0
+    client.socket.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):
+        while sent < len(total):
+            sent += client.socket.send(total[sent : sent + 100_000])
+    (exchange,) = server.server._settings.delegate._running  # type: ignore[union-attr]
+    assert server.call(lambda: exchange._stream.write_buffer_size) < 1_000_000
+    # It takes them, and goes on, with the rest of the ping that was cut and a message.
+    client.socket.settimeout(10)
+    pong = bytes([0x8A, 125]) + bytes(125)
+    rest = -sent % (len(pings) // 1000)
+    sender = threading.Thread(
+        target=client.send, args=(total[sent : sent + rest] + frame(TEXT, b"x"),)
+    )
+    sender.start()
+    for _ in range((sent + rest) * 1000 // len(pings)):
+        assert client.read(len(pong)) == pong
+    assert client.read(3) == b"\x81\x01x"
+    sender.join()
+    client.close()
+    eventually(lambda: recorder.done)
+
+
+def test_parts_of_a_message_that_have_no_byte_take_no_memory(serve: Serve) -> None:
+    recorder = Recorder(echo)
+    _, client = accepted(serve, recorder)
+    client.send(frame(TEXT, fin=False) + frame(CONT, fin=False) + frame(PING))
+    client.read(2)
+    parts = frame(CONT, fin=False) * 1000
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            client.send(parts + frame(PING))
+            client.read(2)
+        assert tracemalloc.get_traced_memory()[0] < 100_000  # with 8 bytes for each part 160,000
+    finally:
+        tracemalloc.stop()
+    client.send(frame(CONT, b"x"))
+    assert client.read(3) == b"\x81\x01x"
+    client.close()
+    eventually(lambda: recorder.done)
+
+
+# --- Handshakes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,9 @@ class ASGIContainer(HTTPServerConnectionDelegate):
             await self._application(scope, exchange.receive, exchange.send)
             exchange.returned()
         except Exception as error:
-            if not _tells_of_disconnect(error):
+            if exchange.gone and _tells_of_disconnect(error):
+                exchange.returned()
+            else:
                 exchange.failed(error)
         except BaseException as error:
             exchange.failed(error)

@@ -101,6 +101,9 @@ class HTTPExchange(HTTPMessageDelegate):
 
     async def _wait(self) -> None:
         """Wait until something happens."""
+        if not self._connection.is_open:
+            self._gone = True  # before it was watched, and nobody tells of it any more
+            return
         if not self._watches:
             self._watches = True
             self._connection.set_close_callback(self.on_connection_close)
@@ -208,13 +211,22 @@ class HTTPExchange(HTTPMessageDelegate):
 
     # --- The end of the application ---------------------------------------------------------
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has gone, or sends nothing more, and the application may know."""
+        return self._gone or not self._connection.is_open
+
     def returned(self) -> None:
         """The application has returned."""
         if self._state is _NOTHING or not self._connection.is_open:
             return
         if not self._gone:
             self.failed(RuntimeError("The ASGI application returned without a whole response"))
-        elif self._begun:
+            return
+        # Nobody waits for more, but the connection would.
+        begun = self._begun
+        self._end()
+        if begun:
             self._connection.reset()
         else:
             self._connection.close()

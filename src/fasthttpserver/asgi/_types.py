@@ -24,6 +24,11 @@ class Exchange(Protocol):
     async def send(self, message: Message) -> None:
         """Do what the application says."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has gone, or will say nothing more."""
+        ...
+
     def returned(self) -> None:
         """The application has returned."""
 

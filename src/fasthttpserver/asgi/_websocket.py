@@ -74,8 +74,9 @@ class WebSocketExchange:
         self._stream: IOStream | None = None  # from the handshake on
         self._denial: HTTPExchange | None = None  # an ordinary response in its place
         self._messages: deque[Message] = deque()  # for the application
-        self._paused = False  # as there are too many of them
-        self._parts: list[bytes] = []  # of a message that is not whole
+        self._floods = False  # the client takes no answers to its pings
+        self._paused = False  # for one of these
+        self._part = bytearray()  # of a message that is not whole; a list of parts has no bound
         self._is_text = False
         self._disconnect: Message | None = None  # it is over
         self._event: asyncio.Event | None = None
@@ -106,6 +107,8 @@ class WebSocketExchange:
         if self._state is _CONNECT:
             self._state = _ACCEPT
             self._connection.set_close_callback(self._lost)
+            if not self._connection.is_open:
+                self._over(1006, "")  # it has gone before, and nobody tells of it any more
             return {"type": "websocket.connect"}
         while not self._messages:
             if self._denial is not None:
@@ -117,10 +120,7 @@ class WebSocketExchange:
             self._event.clear()
             await self._event.wait()
         message = self._messages.popleft()
-        if self._paused and len(self._messages) < _MOST_MESSAGES // 2:
-            assert self._stream is not None
-            self._paused = False
-            self._stream.resume_reading()
+        self._read_on()
         return message
 
     async def send(self, message: Message) -> None:
@@ -134,7 +134,7 @@ class WebSocketExchange:
         kind = message["type"]
         if self._denial is not None:
             await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
-        elif self._disconnect is not None:
+        elif self._disconnect is not None or (self._stream is None and self.gone):
             raise StreamClosedError()
         elif kind == "websocket.send" and self._state is _TALK:
             await self._send(message)
@@ -211,16 +211,31 @@ class WebSocketExchange:
         for event in self._protocol.events_received():
             assert isinstance(event, Frame)
             self._frame_received(event)
-        self._flush()
+        if self._flush() and not self._floods and self._stream.write_buffer_size > _MOST_BYTES:
+            # With what it sends it would fill the memory, and the application has no part in it.
+            self._floods = True
+            self._stream.write(b"").add_done_callback(self._answers_left)
         close = self._protocol.close_rcvd
         if close is not None:
             self._over(close.code, close.reason)
         elif self._protocol.parser_exc is not None and self._protocol.close_sent is not None:
             self._over(self._protocol.close_sent.code, self._protocol.close_sent.reason)
         talks = self._state is _TALK  # else only the client's close is waited for
-        if talks and len(self._messages) >= _MOST_MESSAGES and not self._paused:
+        many = talks and len(self._messages) >= _MOST_MESSAGES
+        if not self._paused and (self._floods or many):
             self._paused = True
             self._stream.pause_reading()
+
+    def _answers_left(self, _: object) -> None:
+        self._floods = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, if nothing speaks against it."""
+        if self._paused and not self._floods and len(self._messages) < _MOST_MESSAGES // 2:
+            assert self._stream is not None
+            self._paused = False
+            self._stream.resume_reading()
 
     def _frame_received(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG:
@@ -230,13 +245,11 @@ class WebSocketExchange:
             return
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
-        data = bytes(frame.data)
         if not frame.fin:
-            self._parts.append(data)
+            self._part += frame.data
             return
-        if self._parts:
-            data = b"".join([*self._parts, data])
-            self._parts.clear()
+        data = bytes(self._part + frame.data if self._part else frame.data)
+        self._part.clear()
         if self._state is not _TALK:
             return  # nobody reads after a close
         if not self._is_text:
@@ -255,19 +268,22 @@ class WebSocketExchange:
         if self._event is not None:
             self._event.set()
 
-    def _flush(self) -> None:
-        """Send what the protocol has to say."""
+    def _flush(self) -> bool:
+        """Send what the protocol has to say; tell whether the stream has taken anything."""
         stream = self._stream
         assert stream is not None
+        written = False
         for data in self._protocol.data_to_send():
             if stream.closed():
-                return
+                return False
             if data:
                 stream.write(data)
+                written = True
             elif self._protocol.close_rcvd is not None:
                 stream.close()
             else:  # a close at once might destroy what says why
                 self._close_later(_LINGER)
+        return written and not stream.closed()
 
     def _close_later(self, seconds: float) -> None:
         assert self._stream is not None
@@ -282,6 +298,8 @@ class WebSocketExchange:
 
     def _lost(self) -> None:
         self._over(1006, "")
+        if self._stream is None:
+            self._connection.close()  # a client that sends no more cannot talk
         for timer in (self._ping, self._end):
             if timer is not None:
                 timer.cancel()
@@ -326,6 +344,15 @@ class WebSocketExchange:
         self._over(1011, "keepalive ping timeout")
 
     # --- The end of the application ---------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has gone, and the application may know."""
+        if self._denial is not None:
+            return self._denial.gone
+        return self._disconnect is not None or (
+            not self._connection.is_open if self._stream is None else self._stream.closed()
+        )
 
     def returned(self) -> None:
         """The application has returned."""
