@@ -9,6 +9,7 @@ import importlib
 import itertools
 import logging
 import os
+import signal
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,6 +25,12 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
+# A job in the background ignores them, and so would all servers that tests start.
+for _name in ("SIGINT", "SIGQUIT"):
+    _number = getattr(signal, _name, None)
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
 # --hypothesis-profile=NAME goes over this.
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
