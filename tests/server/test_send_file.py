@@ -7,6 +7,7 @@ import gzip
 import io
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -346,3 +347,24 @@ def test_delegates_have_it_too(file: IO[bytes], serve: Serve) -> None:
     for _ in range(2):
         client.send(post(b"body"))
         assert client.read_response().body == CONTENT
+
+
+_who: ContextVar[str] = ContextVar("_who", default="nobody")
+
+
+def test_next_request_does_not_see_what_the_one_with_a_file_has_set(
+    file: IO[bytes], serve: Serve
+) -> None:
+    async def callback(request: HTTPRequest) -> None:
+        who = _who.get()
+        _who.set(request.uri)
+        connection = request.connection
+        connection.write_headers(ResponseStartLine("", 200, "OK"), [("X-Who", who)])
+        await connection.send_file(file)
+        request.finish()
+
+    client = serve(callback).connect()
+    for uri in "/1", "/2", "/3":
+        client.send(get(uri))
+        assert b"\r\nX-Who: nobody\r\n" in client.read_until(b"\r\n\r\n")
+        client.read_until(b"\r\n0\r\n\r\n")

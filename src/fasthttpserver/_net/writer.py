@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextvars import Context
 from typing import IO, Any
 
 from fasthttpserver._net.sockets import unacknowledged
@@ -132,7 +133,12 @@ class Writer:
     # --- Files ----------------------------------------------------------------------------
 
     async def send_file(
-        self, file: IO[bytes], offset: int, count: int, then: Callable[[], None]
+        self,
+        file: IO[bytes],
+        offset: int,
+        count: int,
+        then: Callable[[], None],
+        context: Context,
     ) -> int:
         """Send a part of a file, and wait until it has left.
 
@@ -142,6 +148,8 @@ class Writer:
             file: With a position that may be set.
             offset, count: Which bytes of it.
             then: As for ``resume``.
+            context: In which the kernel is asked: asyncio pauses reading for that, and then
+                reads in the context in which it goes on.
 
         Returns:
             How many bytes were sent: fewer if the file has no more.
@@ -153,7 +161,7 @@ class Writer:
         # A small one leaves together with its head. And what has the descriptor of a file need
         # not have its bytes: gzip.GzipFile has not.
         if count > _LARGE_CHUNK and isinstance(getattr(file, "raw", file), io.FileIO):
-            sent = await self._send_by_kernel(file, offset, count, then)
+            sent = await self._send_by_kernel(file, offset, count, then, context)
         file.seek(offset + sent)
         while sent < count and (piece := file.read(min(_LARGE_CHUNK, count - sent))):
             self.send(piece)
@@ -162,7 +170,12 @@ class Writer:
         return sent
 
     async def _send_by_kernel(
-        self, file: IO[bytes], offset: int, count: int, then: Callable[[], None]
+        self,
+        file: IO[bytes],
+        offset: int,
+        count: int,
+        then: Callable[[], None],
+        context: Context,
     ) -> int:
         """Send what can be sent without being read: of a real file, on plain TCP and asyncio."""
         await self.flushed()
@@ -170,14 +183,15 @@ class Writer:
         self.pause()
         try:
             while sent < count:
-                self._file = self._loop.create_task(
+                self._file = context.run(
+                    self._loop.create_task,
                     self._loop.sendfile(
                         self._transport,
                         file,
                         offset + sent,
                         min(count - sent, _FILE_PIECE),
                         fallback=False,
-                    )
+                    ),
                 )
                 piece = await self._file
                 if not piece:

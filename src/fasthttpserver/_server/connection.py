@@ -766,7 +766,9 @@ class HTTPConnection(asyncio.Protocol):
         ):
             raise RuntimeError("send_file() without a response that write_headers() has begun")
         else:
-            await response.send_file(file, offset, count, self._flushed)
+            context = self._settings.context
+            assert context is not None
+            await response.send_file(file, offset, count, self._flushed, context.copy())
 
     def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
         """Send an interim response, for instance 103 Early Hints (RFC 9110 section 15.2).

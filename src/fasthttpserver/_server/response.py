@@ -9,6 +9,7 @@ client that is slow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from time import time
 from typing import IO, TYPE_CHECKING, Any
 
@@ -103,12 +104,17 @@ class Response:
         self._expect_written(callback)
 
     async def send_file(
-        self, file: IO[bytes], offset: int, count: int, then: Callable[[], None]
+        self,
+        file: IO[bytes],
+        offset: int,
+        count: int,
+        then: Callable[[], None],
+        context: Context,
     ) -> None:
         """Send a part of a file as a part of the body, after ``write_headers``.
 
         Args:
-            file, offset, count, then: As for ``Writer.send_file``.
+            file, offset, count, then, context: As for ``Writer.send_file``.
 
         Raises:
             StreamClosedError: The client has gone.
@@ -130,7 +136,7 @@ class Response:
         sent = 0
         self._sends_file = True
         try:
-            sent = await self._writer.send_file(file, offset, count, then)
+            sent = await self._writer.send_file(file, offset, count, then, context)
         finally:
             self._sends_file = False
             if self.access is not None:
