@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import OK, Served, answer, get, status_of
+from helpers import OK, Served, answer, eventually, get, status_of
 from wire import Wire
 
+from fasthttpserver import HTTPRequest
 from fasthttpserver._server.connection import HTTPConnection
 
 Serve = Callable[..., Served]
@@ -114,3 +115,18 @@ def test_the_longest_idle_makes_room_though_it_rests(wire: Wired) -> None:
     end.send(get())
     rest(end)
     assert end.server._settings.eviction.longest_idle() is end.connection
+
+
+def test_who_rested_and_is_closed_has_the_time_of_who_is_closed(serve: Serve) -> None:
+    connections: list[HTTPConnection] = []
+
+    def callback(request: HTTPRequest) -> None:
+        connections.append(request.connection)
+        answer(request, bytes(400_000))
+
+    server = serve(callback, write_timeout=0.2, linger_silence=0.2, linger_timeout=0.4)
+    client = server.connect(receive_buffer=4096)  # it takes less than that for now
+    client.send(get())
+    eventually(lambda: server.call(lambda: len(server.server._settings.pool.resting)))
+    server.call(connections[0].close)
+    server.all_closed()  # and not when an idle connection would be

@@ -1205,6 +1205,7 @@ class HTTPConnection(asyncio.Protocol):
         linger = linger or unread(sock) > 0 or unacknowledged(sock) > 0
         if linger and self._input is not EOF and self._writer.end():
             self._lifecycle = LINGERING
+            self._settings.pool.wake(self)  # its deadlines are others, if it has been idle
             if self._input is PAUSED:
                 self.resume_reading()
         else:
