@@ -230,3 +230,78 @@ def test_ordinary_delegates_get_all_in_pieces(wire: Wired) -> None:
     end.send(get() + post(b"a"))
     assert end.sent() == framed(b"/") + framed(b"/a")
     assert delegate.events == ["start", "start"]
+
+
+# --- What goes wrong ----------------------------------------------------------------------------
+
+
+class Early(Message):
+    """Begins the response before the request is whole."""
+
+    def headers_received(self, start_line: object, headers: object) -> None:
+        self.connection.write_headers(ResponseStartLine("", 200, "OK"), [], b"begun")
+
+    def finish(self) -> None:
+        self.connection.finish()
+
+
+class InPieces(HTTPServerConnectionDelegate):
+    def start_request(self, server_conn: object, request_conn: Any) -> Message:
+        return Early(Both(), request_conn)
+
+
+class Whole(InPieces):
+    def whole_request(self, request: HTTPRequest) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("delegate", [InPieces, Whole])
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    "head, body, what",
+    [
+        (CHUNKED, b"no size\r\n", "Malformed"),
+        (CHUNKED, b"65\r\n" + bytes(101) + b"\r\n", "too large"),
+        (post(bytes(9), "Content-Encoding: gzip")[:-9], bytes(9), "gzip"),
+    ],
+)
+def test_bad_body_of_a_request_that_is_being_answered_is_the_clients_fault(
+    wire: Wired, logs: Logs, delegate: Any, cut: bool, head: bytes, body: bytes, what: str
+) -> None:
+    connection = wire(delegate(), max_body_size=100, decompress_request=True)
+    connection.send(*([head, body] if cut else [head + body[:-1], body[-1:]]))
+    (refusal,) = logs.refusals()
+    assert what in refusal
+    assert connection.sent().endswith(b"\r\n\r\n5\r\nbegun\r\n")
+    assert connection.ended
+
+
+class Refusing(HTTPServerConnectionDelegate):
+    """Raises an exception where others return a delegate.
+
+    Args:
+        error: Which one.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
+        raise self.error
+
+
+class RefusingParts(Refusing):
+    def whole_request(self, request: HTTPRequest) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("delegate", [Refusing, RefusingParts])
+@pytest.mark.parametrize("request_", [get(), post(b"ab"), post(b"ab")[:-1]])
+def test_exception_of_a_delegate_that_begins_is_a_500(
+    wire: Wired, logs: Logs, delegate: Any, request_: bytes
+) -> None:
+    connection = wire(delegate(ZeroDivisionError("of the application")))
+    connection.send(request_)
+    assert status_of(connection.sent()) == 500
+    assert connection.ended
+    assert len(logs.errors()) == 1

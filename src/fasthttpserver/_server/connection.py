@@ -1095,7 +1095,7 @@ class HTTPConnection(asyncio.Protocol):
             current = False
         unanswered = response is not None and current and not response.wrote and not finished
         close_callback = self._close_callback if current else None
-        if isinstance(error, HTTPInputError) and unanswered:
+        if isinstance(error, HTTPInputError) and current and not finished:
             self.refuse(error)  # for instance too many arguments: the client's fault
             return
         disconnected = isinstance(error, StreamClosedError)

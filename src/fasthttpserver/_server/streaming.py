@@ -302,9 +302,13 @@ class StreamedRequests:
         self._told_end = self._continued = False
         self._received = 0
         self.max_body_size = self._most
-        message = self._message = self._delegate.start_request(
-            connection, RequestConnection(connection, self, request)
-        )
+        try:
+            message = self._message = self._delegate.start_request(
+                connection, RequestConnection(connection, self, request)
+            )
+        except (Exception, asyncio.CancelledError) as error:
+            connection.callback_failed(error, request)
+            return
         start_line = RequestStartLine(request.method, request.uri, request.version)
         self._call(request, message.headers_received, start_line, request.headers)
         if self._pending is None and not self._whole:
@@ -347,7 +351,7 @@ class StreamedRequests:
             if result is None or not inspect.isawaitable(result):
                 return
             future = asyncio.ensure_future(result, loop=self._connection.loop)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._connection.callback_failed(error, request)
             return
         if self._told_end:
