@@ -1288,3 +1288,23 @@ def test_whole_response_to_connect_switches_protocols(wire: Callable[..., Wire])
     end = wire(lambda request: request.connection.respond(OK, [], b""))
     end.send(CONNECT)
     assert end.sent() == b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("late", [True, False])
+def test_whole_response_that_closes_does(
+    wire: Callable[..., Wire], checked: bool, late: bool
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        line, headers = ResponseStartLine("", 200, "OK"), [("Connection", "close")]
+        if late:
+            loop = request.connection.loop
+            loop.call_soon(request.connection.respond, line, headers, b"ok")
+        else:
+            request.connection.respond(line, headers, b"ok")
+
+    connection = wire(callback, check_responses=checked)
+    connection.send(get() + get())
+    head, _, body = connection.sent().partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head and body == b"ok"
+    assert connection.ended

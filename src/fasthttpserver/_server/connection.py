@@ -714,7 +714,8 @@ class HTTPConnection(asyncio.Protocol):
             raise ValueError("an interim response is no whole one")
         data = framing.head + framing.frame(body)
         end = framing.end()
-        if request._corked is NOTHING_YET and not framing.switches:
+        plain = not framing.switches and framing.keep_alive == request.keep_alive
+        if plain and request._corked is NOTHING_YET:
             request._corked = data + end
             request._framed = True
             request._finish_time = time()
