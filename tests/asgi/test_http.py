@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gzip
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -577,6 +578,36 @@ def test_application_need_not_answer_a_client_that_sends_no_more(serve: Serve, b
             client.read_to_end()
     else:
         assert client.read_to_end() == b""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_client_may_half_close_behind_a_body_that_is_read_slowly(
+    serve: Serve, packed: bool
+) -> None:
+    reads = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        first = await receive()
+        await reads.wait()
+        data: bytes = first["body"] + await read_body(receive)
+        assert (await receive())["type"] == "http.disconnect"
+        await respond(send, b"%d" % len(data))
+
+    recorder = Recorder(application)
+    server = serve(ASGIContainer(recorder), chunk_size=1000, decompress_request=True)
+    client = server.connect()
+    whole = bytes(10_000)
+    fields = ["Content-Encoding: gzip"] if packed else []
+    request = post(gzip.compress(whole) if packed else whole, *fields)
+    client.send(request[:-20])
+    eventually(lambda: recorder.scopes)  # so that it comes in pieces
+    client.send(request[-20:])
+    client.half_close()
+    eventually(lambda: recorder.received)
+    server.settle()
+    server.call(reads.set)
+    assert client.read_response().body == b"10000"
+    assert client.read_to_end() == b""
 
 
 def test_disconnect_follows_the_end_of_the_response(serve: Serve) -> None:

@@ -238,3 +238,15 @@ def test_whole_requests_of_a_delegate_are_unpacked(wire: Callable[..., Wire]) ->
     end.call(end.loop.create_task, end.server.close_all_connections())
     end.turn()
     assert delegate.ends == ["stop"]
+
+
+def test_client_that_leaves_while_pieces_wait_leaves_no_task(wire: Callable[..., Wire]) -> None:
+    end = wire(
+        Pieces(taken=lambda: end.loop.create_future()),  # which is never done
+        decompress_request=True,
+        chunk_size=300,
+    )
+    end.send(PACKED)
+    assert len(asyncio.all_tasks(end.loop)) == 1
+    end.reset()
+    assert not asyncio.all_tasks(end.loop)  # which would be logged when it is thrown away

@@ -339,7 +339,7 @@ class HTTPConnection(asyncio.Protocol):
         self._fast = False
         self.leave_fast_path()
         if self._lifecycle is OPEN:
-            if self._streamed is not None and not self._streamed.is_whole:
+            if self._streamed is not None and self._streamed.owes_body:
                 # The rest may be here, and the application busy.
                 self._wake_later()
                 return True
@@ -856,6 +856,8 @@ class HTTPConnection(asyncio.Protocol):
     def _tell_disconnect(self) -> None:
         if self._request is None or self._lifecycle is not OPEN:
             return
+        if self._streamed is not None and self._streamed.owes_body:
+            return  # request_ended() does it
         self.leave_fast_path()
         callback, self._close_callback = self._close_callback, None
         run_close_callback(callback, self.close)
@@ -940,6 +942,11 @@ class HTTPConnection(asyncio.Protocol):
             self._wake_later()  # others get their turn
             return False
         return goes_on
+
+    def request_ended(self, request: HTTPRequest) -> None:
+        """The application has been told all of a request: tell it if the client has ended, too."""
+        if self._input is EOF and self._request is request:
+            self._tell_disconnect()
 
     def wait_for_body(self) -> None:
         """More of the current request has to come: read on; close if none will."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import zlib
 from collections.abc import Awaitable, Iterator
@@ -165,6 +166,7 @@ class _Decompressing(HTTPMessageDelegate):
         self._chunk_size = chunk_size
         self._unpacker = _Unpacker()
         self._size = 0
+        self._rest: asyncio.Future[None] | None = None  # of a chunk, as the application is busy
         self.asks_for_body = getattr(message, "asks_for_body", True)
 
     def headers_received(self, start_line: Any, headers: Any) -> Awaitable[None] | None:
@@ -176,7 +178,8 @@ class _Decompressing(HTTPMessageDelegate):
         for piece in pieces:
             taken = self._give(piece)
             if taken is not None:
-                return self._give_rest(taken, pieces)
+                self._rest = asyncio.ensure_future(self._give_rest(taken, pieces))
+                return self._rest
         return None
 
     async def _give_rest(self, taken: Awaitable[None], pieces: Iterator[bytes]) -> None:
@@ -202,4 +205,6 @@ class _Decompressing(HTTPMessageDelegate):
         self._message.finish()
 
     def on_connection_close(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()  # nobody will take a piece
         self._message.on_connection_close()

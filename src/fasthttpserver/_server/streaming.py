@@ -211,6 +211,11 @@ class StreamedRequests:
         return self._request is None or (self._whole and not self._pieces)
 
     @property
+    def owes_body(self) -> bool:
+        """Whether the application is still to be told of some of a body, or of its end."""
+        return not self.is_whole or (self._received > 0 and not self._told_end)
+
+    @property
     def takes_whole(self) -> bool:
         """Whether ``take`` is the callback of the connection."""
         return self._whole_request is not None
@@ -281,6 +286,7 @@ class StreamedRequests:
                 return False  # the response is still to come, or the application failed
             self._told_end = True
             self._call(request, self._message.finish)
+            connection.request_ended(request)
             return request._finish_time is not None
         event = parser.next_event()
         if event is None:
@@ -362,6 +368,8 @@ class StreamedRequests:
     def _go_on(self, future: asyncio.Future[Any], request: HTTPRequest) -> None:
         if self._pending is future:
             self._pending = None
+        if future.cancelled() and self._request is not request:
+            return  # its exchange is over, and it was given up
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is not None:
             self._connection.callback_failed(error, request)

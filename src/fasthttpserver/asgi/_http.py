@@ -85,7 +85,8 @@ class HTTPExchange(HTTPMessageDelegate):
 
     async def receive(self) -> Message:
         """Return a piece of the body; after its end, and that of the response, the disconnect."""
-        while not self._gone and self._state is not _NOTHING:
+        while self._state is not _NOTHING:
+            # Also after the disconnect: a client may send all and then say that this was all.
             if not self._end_told and (self._piece is not None or self._ended):
                 piece, self._piece = self._piece, None
                 self._end_told = self._ended
@@ -96,6 +97,8 @@ class HTTPExchange(HTTPMessageDelegate):
                     "body": piece or b"",
                     "more_body": not self._ended,
                 }
+            if self._gone:
+                break
             await self._wait()
         return {"type": "http.disconnect"}
 
