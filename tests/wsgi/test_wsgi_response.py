@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -558,3 +559,22 @@ def test_post_after_an_error_is_not_taken_for_the_next_request(
     assert client.read_response().status == 500
     assert client.read_to_end() == b""
     assert len(logs.errors()) == 1
+
+
+def test_late_write_does_not_reach_the_next_response(wsgi: Serve, threads: int) -> None:
+    kept: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [])
+        write(b"a")
+        kept.append(write)
+        if len(kept) > 1:
+            with contextlib.suppress(RuntimeError):
+                kept[0](b"late")  # in a thread it is noticed later
+        return []
+
+    client = wsgi(app, threads).connect()
+    for _ in range(3):
+        client.send(get())
+        client.read_until(b"\r\n\r\n")
+        assert client.read_until(b"0\r\n\r\n") == b"1\r\na\r\n0\r\n\r\n"

@@ -307,3 +307,19 @@ def test_error_is_logged_with_its_request(wsgi: Serve, threads: int, logs: Logs)
     assert client.read_response().status == 500
     (error,) = logs.errors()
     assert "uri='/secret'" in error
+
+
+def test_thread_survives_whatever_an_application_raises(wsgi: Serve, logs: Logs) -> None:
+    class Exiting(list[bytes]):
+        def close(self) -> None:
+            raise SystemExit
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return Exiting([b"o", b"k"])
+
+    client = wsgi(app, 1).connect()
+    for _ in range(3):
+        assert client.ask(get()) == b"ok"
+    eventually(lambda: len(logs.records) == 3)
+    assert len(logs.errors()) == 3

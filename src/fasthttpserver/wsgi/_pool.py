@@ -19,6 +19,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TypeAlias
 
+from fasthttpserver.log import app_log
+
 __all__ = ["Pool"]
 
 Call: TypeAlias = Callable[[], object]
@@ -55,7 +57,7 @@ class Pool:
     # --- In the loop --------------------------------------------------------------------------
 
     def submit(self, job: Call) -> None:
-        """Run something that raises nothing in a thread."""
+        """Run something in a thread; what it raises is logged."""
         self._submitted.append(job)
         if len(self._submitted) == 1:
             self.loop.call_soon(self._hand_over)
@@ -134,7 +136,11 @@ class Pool:
         jobs, over = self._jobs, self._calls.append
         while self._wakes.get():
             while (job := _next(jobs)) is not None:
-                job()
+                try:
+                    job()
+                except BaseException:
+                    # For instance the SystemExit of a close(): fewer threads would be left, or none.
+                    app_log.error("Uncaught exception in a thread", exc_info=True)
                 del job  # it must not live on until the next one comes
                 over(None)
             if self._waits:

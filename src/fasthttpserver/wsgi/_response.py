@@ -173,7 +173,13 @@ class Response:
             self._fail(error)
 
     def _send(self, chunk: bytes) -> Awaitable[None]:
-        """Send a part of the body, with the head if it is the first."""
+        """Send a part of the body, with the head if it is the first.
+
+        Raises:
+            RuntimeError: The response is over: it would be in the next one's place.
+        """
+        if self._over:
+            raise RuntimeError("write() after the end of the response")
         connection = self._connection
         if self._sent:
             return connection.write(chunk)  # type: ignore[no-any-return]
