@@ -40,8 +40,8 @@ def test_worker_that_is_well_ahead_of_another_lets_it_go_first(
     board = _sharing.Board(4)
     for row, connections in enumerate(others):
         board.place(row).look(connections)
-    courtesy = _sharing.Courtesy(board.place(3))
-    assert courtesy.is_due(own) is is_due
+    courtesy = _sharing.Courtesy(board.place(3), lambda: own)
+    assert courtesy.is_due() is is_due
     assert board.connections[3] == own
 
 
@@ -57,19 +57,21 @@ def test_worker_that_looks_no_more_gets_less_and_less_time(clock: list[float]) -
     stuck, place = board.place(0), board.place(1)
     stuck.look(0)
     clock[0] += 50
-    courtesy = _sharing.Courtesy(place)
+    courtesy = _sharing.Courtesy(place, lambda: 100)
     answers = []
     for _ in range(200):
-        answers.append(courtesy.is_due(100))
+        answers.append(courtesy.is_due())
+        if not answers[-1]:
+            courtesy.took()
         clock[0] += 0.001
     # One client in ten milliseconds, and after a hundred all of them.
     assert answers[:11] == [True] * 10 + [False]
     assert 5 <= answers[:110].count(False) <= 20
     assert answers[-80:] == [False] * 80
     stuck.look(0)  # it is back
-    assert courtesy.is_due(100)
+    assert courtesy.is_due()
     stuck.leave()
-    assert not courtesy.is_due(100)
+    assert not courtesy.is_due()
 
 
 def test_old_numbers_of_others_are_believed_for_few_clients_only(clock: list[float]) -> None:
@@ -77,12 +79,22 @@ def test_old_numbers_of_others_are_believed_for_few_clients_only(clock: list[flo
     other, place = board.place(0), board.place(1)
     other.look(32)
     clock[0] += 1
-    courtesy = _sharing.Courtesy(place)
-    assert [courtesy.is_due(own) for own in range(6)] == [False] * 5 + [True]
+    courtesy = _sharing.Courtesy(place, lambda: 0)
+
+    def take() -> int:
+        taken = 0
+        while not courtesy.is_due():
+            courtesy.took()
+            taken += 1
+        return taken
+
+    assert take() == 5
     other.look(32)
-    assert not courtesy.is_due(6)
+    assert take() == 36
     other.look(0)
-    assert courtesy.is_due(7)
+    assert courtesy.is_due()
+    clock[0] += 1  # they are counted anew
+    assert not courtesy.is_due()
 
 
 def test_connections_that_have_ended_are_not_counted_until_the_next_look() -> None:
@@ -175,5 +187,8 @@ def crowd(port: int) -> Counter[int]:
         for client in clients:
             client.send(get())
         answers = Counter(int(client.read_response().body) for client in clients)
+        for client in clients:  # so that none of them is left in the next crowd
+            client.send(get("/", "Connection: close"))
+            client.read_to_end()
     assert min(answers.values()) >= 0.35 * 64, answers
     return answers

@@ -204,9 +204,9 @@ class Acceptor:
         # Closed when it is the last one, to accept a client and tell it so by closing.
         self._spare: int | None = None
         place = sharing.place()
-        self._courtesy = None if place is None else sharing.Courtesy(place)
+        self._courtesy: sharing.Courtesy | None = None
         if place is not None:
-            place.look(DESCRIPTORS.connections())  # to be seen by others
+            self._courtesy = sharing.Courtesy(place, DESCRIPTORS.connections)
         self._resume()
 
     def remove(self) -> None:
@@ -231,10 +231,11 @@ class Acceptor:
             self._close_spare()
 
     def _on_readable(self, _fd: int, _events: int) -> None:
-        for _ in range(_ACCEPTS_PER_TURN):
+        courtesy = self._courtesy
+        for _ in range(_ACCEPTS_PER_TURN if courtesy is None else sharing.ACCEPTS_PER_TURN):
             if self._removed:  # by the callback
                 return
-            if self._courtesy is not None and self._courtesy.is_due(DESCRIPTORS.connections()):
+            if courtesy is not None and courtesy.is_due():
                 self._stop_for(sharing.GLANCE)
                 return
             try:
@@ -246,6 +247,8 @@ class Acceptor:
             except OSError as error:
                 self._failed(error)
                 return
+            if courtesy is not None:
+                courtesy.took()
             self._short_since = None
             connection.setblocking(False)
             self._io_loop.run_callback(self._callback, (connection, address))

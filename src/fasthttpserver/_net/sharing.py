@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 
-__all__ = ["GLANCE", "Board", "Courtesy", "Place", "join", "place"]
+__all__ = ["ACCEPTS_PER_TURN", "GLANCE", "Board", "Courtesy", "Place", "join", "place"]
 
 _WORD = 8  # bytes; processors write as many at once
 # A worker may be ahead by so many connections, and by this share of what the other has: to be
 # exact would make it wait where connections are short.
 _LEAD = 4
 _LEAD_SHARE = 8
+# Clients taken in one go: between, a worker sees which of its connections have ended.
+ACCEPTS_PER_TURN = 8
 # Seconds after which a worker that leaves a client to others looks whether they have taken it;
 # after which it takes one all the same, as a client does not notice ten milliseconds; and after
 # which those who have not looked themselves are stuck. A busy machine lets a process wait for long.
@@ -67,45 +70,44 @@ class Board:
             alive: Those who have not looked since then do not count.
             fresh: Those who have not looked since then may have none any more.
         """
-        used = self._used[0]
-        rows = zip(self.connections[:used], self.woken[:used], strict=True)
-        return min(
-            (
-                count if woken >= fresh else 0
-                for count, woken in rows
-                if count != _NOT_ACCEPTING and woken >= alive
-            ),
-            default=None,
-        )
+        least: int | None = None
+        for row in range(self._used[0]):  # a generator would take three times as long
+            connections, woken = self.connections[row], self.woken[row]
+            if connections != _NOT_ACCEPTING and woken >= alive:
+                if woken < fresh:
+                    return 0
+                if least is None or connections < least:
+                    least = connections
+        return least
 
 
 class Place:
     """The row of this process."""
 
-    __slots__ = ("_row", "board")
+    __slots__ = ("board", "row")
 
     def __init__(self, board: Board, row: int) -> None:
         self.board = board
-        self._row = row
+        self.row = row
 
     def beat(self) -> None:
         """Show that the loop runs."""
-        self.board.beats[self._row] = time.monotonic()
+        self.board.beats[self.row] = time.monotonic()
 
     def look(self, connections: int) -> None:
         """Say that this process looks for clients, and how many connections it has."""
-        self.board.connections[self._row] = connections
-        self.board.woken[self._row] = time.monotonic()
+        self.board.connections[self.row] = connections
+        self.board.woken[self.row] = time.monotonic()
 
     def lose_one(self) -> None:
         """Say that a connection has ended: others would take an old number for true."""
         connections = self.board.connections
-        if connections[self._row] > 0:
-            connections[self._row] -= 1
+        if connections[self.row] > 0:
+            connections[self.row] -= 1
 
     def leave(self) -> None:
         """Say that this process accepts no more."""
-        self.board.clear(self._row)
+        self.board.clear(self.row)
 
 
 class Courtesy:
@@ -113,10 +115,14 @@ class Courtesy:
 
     Args:
         place: Of this worker.
+        count: Returns how many connections it has. Only asked now and then: between, those that
+            come and go are counted.
     """
 
     __slots__ = (
         "_burst_since",
+        "_count",
+        "_counted_at",
         "_held_at",
         "_held_since",
         "_stuck_before",
@@ -126,8 +132,11 @@ class Courtesy:
         "place",
     )
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, count: Callable[[], int]) -> None:
         self.place = place
+        place.look(count())  # to be seen by others
+        self._count = count
+        self._counted_at = time.monotonic()
         self._held_since = 0.0  # clients are left to others
         self._held_at = 0.0  # and when that was found last
         self._waiting_since = 0.0  # without taking one
@@ -136,29 +145,35 @@ class Courtesy:
         self._taken = 0  # of them
         self._taken_at = 0.0  # the last one
 
-    def is_due(self, connections: int) -> bool:
-        """Whether to leave the next client to others; if not, it is about to be accepted.
-
-        Args:
-            connections: Of this process.
-        """
-        self.place.look(connections)
-        now = time.monotonic()
+    def is_due(self) -> bool:
+        """Whether to leave the next client to others."""
+        place = self.place
+        board = place.board
+        now = board.woken[place.row] = time.monotonic()
+        if now - self._counted_at > _STUCK:
+            self._counted_at = now
+            board.connections[place.row] = self._count()
         if now - self._taken_at > _STUCK:
             self._burst_since = now
             self._taken = 0
+        connections = board.connections[place.row]
+        if connections <= _LEAD:
+            return False
         # Of a crowd only the first few are taken before the others have been there too, for
         # those of an earlier crowd may have left them and they do not know yet.
-        fresh = self._burst_since if self._taken >= _LEAD else 0.0
-        least = self.place.board.least(self._stuck_before, fresh)
+        fresh = max(self._burst_since, now - _PATIENCE) if self._taken >= _LEAD else 0.0
+        least = board.least(self._stuck_before, fresh)
         if least is not None and connections > least + _LEAD + least // _LEAD_SHARE:
-            if self._may_wait(now):
-                return True
-        else:
-            self._held_since = 0.0
-        self._taken += 1
-        self._taken_at = now
+            return self._may_wait(now)
+        self._held_since = 0.0
         return False
+
+    def took(self) -> None:
+        """Count a client that was accepted."""
+        place = self.place
+        self._taken += 1
+        self._taken_at = place.board.woken[place.row]
+        place.board.connections[place.row] += 1
 
     def _may_wait(self, now: float) -> bool:
         if not self._held_since or now - self._held_at > _STUCK:  # it is another client
