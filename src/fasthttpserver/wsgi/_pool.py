@@ -139,7 +139,7 @@ class Pool:
                 try:
                     job()
                 except BaseException:
-                    # For instance the SystemExit of a close(): fewer threads would be left, or none.
+                    # For instance the SystemExit of a close(): fewer threads would be left.
                     app_log.error("Uncaught exception in a thread", exc_info=True)
                 del job  # it must not live on until the next one comes
                 over(None)
