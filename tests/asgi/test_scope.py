@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_apps import Receive, Recorder, Scope, Send, respond
-from helpers import Certificates, Served, get
+from asgi_apps import Receive, Recorder, Scope, Send, read_body, respond
+from helpers import Certificates, Served, eventually, get, post
 from wire import Wire
 
 from fasthttpserver.asgi import ASGIContainer
@@ -201,3 +202,20 @@ def test_subject_is_written_as_ldap_does(subject: Any, name: str) -> None:
 def test_options_are_checked(options: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         ASGIContainer(ok, **options)
+
+
+@pytest.mark.parametrize("cut", [None, -5])
+def test_headers_do_not_tell_of_what_the_server_unpacks(serve: Serve, cut: int | None) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope["headers"]}
+        assert names == {b"host"}
+        await respond(send, await read_body(receive))
+
+    server = serve(ASGIContainer(application), decompress_request=True)
+    client = server.connect()
+    request = post(gzip.compress(b"body"), "Content-Encoding: gzip")
+    client.send(request[:cut])
+    if cut is not None:
+        eventually(lambda: server.server.stats()["bytes_received"])
+        client.send(request[cut:])
+    assert client.read_response().body == b"body"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -285,3 +286,23 @@ def test_slow_body_meets_its_deadline_without_a_thread(wsgi: Serve, logs: Logs) 
     assert served.connect().ask(post(LINES)) == LINES  # the only thread is free
     assert slow.read_response().status == 408
     assert len(logs.refusals()) == 1
+
+
+@pytest.mark.parametrize("cut", [None, -5])
+def test_environ_tells_of_the_body_as_it_is_unpacked(
+    wsgi: Serve, threads: int, cut: int | None
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        assert "HTTP_CONTENT_ENCODING" not in environ
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))]
+
+    served = wsgi(app, threads, decompress_request=True)
+    client = served.connect()
+    body = b"unpacked" * 100
+    request = post(gzip.compress(body), "Content-Encoding: gzip")
+    client.send(request[:cut])
+    if cut is not None:
+        eventually(lambda: served.server.stats()["bytes_received"])
+        client.send(request[cut:])
+    assert client.read_response().body == body

@@ -42,6 +42,7 @@ def decompressing(callback: RequestCallback, max_body_size: int) -> RequestCallb
     def unpack(request: HTTPRequest) -> object:
         if request.body and _is_packed(request.headers):
             request.body = gunzip(request.body, max_body_size)
+            request.is_unpacked = True
             _note_unpacked(request.headers)
         return callback(request)
 
@@ -143,8 +144,10 @@ class DecompressingDelegate(HTTPServerConnectionDelegate):
             self.whole_request = decompressing(whole_request, max_body_size)
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
+        request = request_conn.request
+        request.is_unpacked = _is_packed(request.headers)  # the delegate may want to know
         message = self._delegate.start_request(server_conn, request_conn)
-        if not _is_packed(request_conn.request.headers):
+        if not request.is_unpacked:
             return message
         return _Decompressing(message, request_conn, self._chunk_size)
 

@@ -93,8 +93,13 @@ class HTTPRequest(RequestMessage):
             header, else 127.0.0.1.
         files: Uploads by argument name, lists of ``HTTPFile``; or None for none.
         connection: The ``HTTPConnection`` that ``write`` and ``finish`` go to.
+
+    Attributes:
+        is_unpacked: Whether the server unpacks the body (``decompress_request``), so that what
+            the fields of the message say of its coding and length is not true of it.
     """
 
+    is_unpacked = False
     _framed = False  # whether the connection frames the response, see write_headers()
 
     __slots__ = ("__dict__", "__weakref__", "_corked", "_finish_time", "connection")

@@ -74,7 +74,7 @@ class ConnectionScope:
             "path": root_path + path if root_path else path,
             "raw_path": root_path.encode() + raw_path if root_path else raw_path,
             "query_string": query.encode("latin-1"),
-            "headers": request.raw_fields,
+            "headers": _unpacked(request.raw_fields) if request.is_unpacked else request.raw_fields,
             "state": state.copy(),
             "extensions": self._extensions.copy(),
         }
@@ -90,6 +90,11 @@ class ConnectionScope:
             **{name: value for name, value in scope["extensions"].items() if name == "tls"},
         }
         del scope["method"]
+
+
+def _unpacked(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Leave out what is not true of a body that the server unpacks."""
+    return [each for each in fields if each[0] not in (b"content-encoding", b"content-length")]
 
 
 def _without_authority(request: HTTPRequest) -> str:

@@ -72,7 +72,7 @@ class WSGIContainer(HTTPServerConnectionDelegate):
 
     def whole_request(self, request: HTTPRequest) -> Awaitable[None] | None:
         """Answer a request of which all is here."""
-        return self.answer(request, io.BytesIO(request.body))
+        return self.answer(request, io.BytesIO(request.body), len(request.body))
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         """Return what takes the body of a request that is not here yet."""
@@ -85,13 +85,16 @@ class WSGIContainer(HTTPServerConnectionDelegate):
         if self._pool is not None:
             self._pool.stop()
 
-    def answer(self, request: HTTPRequest, body: Any) -> Awaitable[None] | None:
+    def answer(
+        self, request: HTTPRequest, body: Any, size: int | None = None
+    ) -> Awaitable[None] | None:
         """Call the application; return what is to be awaited if it has not answered then.
 
         Args:
             body: Its ``wsgi.input``.
+            size: Bytes of it, if all are here.
         """
-        environ = self._environs.make(request, body)
+        environ = self._environs.make(request, body, size)
         if not self._threads:
             return InLoop(self._app, request, environ).run()
         pool = self.pool_of(request)
@@ -141,7 +144,8 @@ class ThreadedBody(HTTPMessageDelegate):
 
     def finish(self) -> None:
         if self._body is None:
-            self._container.answer(self._request, io.BytesIO(b"".join(self._pieces)))
+            body = io.BytesIO(b"".join(self._pieces))
+            self._container.answer(self._request, body, self._size)
         else:
             self._body.end()
 
@@ -173,8 +177,9 @@ class SpooledBody(HTTPMessageDelegate):
         self._file.write(chunk)
 
     def finish(self) -> None:
+        size = self._file.tell()
         self._file.seek(0)
-        later = self._container.answer(self._request, self._file)
+        later = self._container.answer(self._request, self._file, size)
         if later is None:
             self._file.close()
         else:

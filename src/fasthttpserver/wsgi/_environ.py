@@ -51,11 +51,12 @@ class Environs:
         self._root_path = root_path.encode().decode("latin-1")  # as PEP 3333 has strings
         self._multithread = multithread
 
-    def make(self, request: HTTPRequest, body: Any) -> dict[str, Any]:
+    def make(self, request: HTTPRequest, body: Any, size: int | None) -> dict[str, Any]:
         """Return the environ of a request.
 
         Args:
             body: What is read as ``wsgi.input``.
+            size: Its bytes, if all of them are here.
         """
         connection: Any = request.connection
         uri = request.uri
@@ -89,6 +90,12 @@ class Environs:
                 separator = "; " if key == "HTTP_COOKIE" else ","
                 value = f"{environ[key]}{separator}{value}"
             environ[key] = value
+        if request.is_unpacked:
+            # Applications read as much as CONTENT_LENGTH says, and unpack what is packed.
+            del environ["HTTP_CONTENT_ENCODING"]
+            environ.pop("CONTENT_LENGTH", None)
+            if size is not None:
+                environ["CONTENT_LENGTH"] = str(size)
         return environ
 
     def _without_root(self, path: str) -> str:
