@@ -19,6 +19,7 @@ from helpers import Client, Logs, Served, eventually, get
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from fasthttpserver._server.connection import EOF
 from fasthttpserver.asgi import ASGIContainer
 from fasthttpserver.errors import StreamClosedError
 
@@ -520,6 +521,28 @@ def test_handshake_of_a_client_that_sends_nothing_more_is_over(serve: Serve) -> 
     assert client.read_to_end() == b""
     server.all_closed()
     eventually(lambda: recorder.done)
+    assert not recorder.errors
+
+
+def test_websocket_of_a_client_that_has_half_closed_before_the_accept_is_over(
+    serve: Serve,
+) -> None:
+    begins = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await begins.wait()
+        await echo(scope, receive, send)
+
+    recorder = Recorder(application)
+    server = serve(ASGIContainer(recorder))
+    client = server.connect()
+    client.send(get("/", *HANDSHAKE))
+    client.half_close()
+    eventually(lambda: server.connections and server.connection._input is EOF)
+    server.call(begins.set)
+    client.read_to_end()
+    eventually(lambda: recorder.done)
+    assert recorder.received[-1]["type"] == "websocket.disconnect"
     assert not recorder.errors
 
 

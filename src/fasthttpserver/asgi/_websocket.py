@@ -294,7 +294,9 @@ class WebSocketExchange:
             self._stream.resume_reading()
 
     def _ended(self, data: bytes) -> None:
-        """The client sends nothing more; the stream closes itself then."""
+        """The client sends nothing more; and may have said so before the stream was ours."""
+        assert self._stream is not None
+        self._stream.close()
 
     def _lost(self) -> None:
         self._over(1006, "")
