@@ -19,7 +19,7 @@ CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd
 
 .PHONY: help run test test-django conformance conformance-apps build lint annotate dist
 .PHONY: sanitize fuzz soak clean distclean
-.PHONY: bench bench-quick bench-parser bench-render bench-guard wheel docs
+.PHONY: bench bench-quick bench-parser bench-render bench-guard bench-operations wheel docs
 .DELETE_ON_ERROR:
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo 'make wheel     build, check and test a wheel for each Python here (ARGS=... goes to pytest)'
 	@echo 'make bench     measure everything beside its peers, 25 minutes; benchmarks/README.md has more:'
 	@echo '               bench-quick, bench-parser, bench-guard, bench-render (ARGS=...)'
+	@echo 'make bench-operations  restarts, mistakes, hung and killed processes, beside other servers'
 	@echo 'make clean     remove what was built; distclean: the environment and llhttp too'
 	@echo 'The environment is $(VENV)/ (VENV=...), made by the first suitable Python (PYTHON=...).'
 
@@ -135,6 +136,9 @@ bench-quick: bench-environment
 bench-parser: bench-environment
 	$(BENCH_PYTHON) -m benchmarks.bench_parser --output build/bench-parser $(ARGS)
 	@$(BENCH_PYTHON) -m benchmarks.render --text --results build/bench-parser
+
+bench-operations: bench-environment
+	$(BENCH_PYTHON) -m benchmarks.operations $(ARGS)
 
 bench-render: bench-environment
 	$(BENCH_PYTHON) -m benchmarks.render $(ARGS)
