@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd)
 
-.PHONY: help run test test-django conformance conformance-apps build lint annotate dist
+.PHONY: help run test test-frameworks conformance conformance-apps build lint annotate dist
 .PHONY: sanitize fuzz soak clean distclean
 .PHONY: bench bench-quick bench-parser bench-render bench-guard bench-operations wheel docs
 .DELETE_ON_ERROR:
@@ -25,7 +25,7 @@ CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd
 help:
 	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
 	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
-	@echo 'make test-django  install Django and run the example of a site with its admin'
+	@echo 'make test-frameworks  install Django, Quart and Litestar, and run applications of them'
 	@echo 'make conformance  run the tests of Tornado 6.6.1, and on Python 3.11 of 3.2.2, against it'
 	@echo '               conformance-apps: the tests of programs that stand on Tornado 6, as Jupyter'
 	@echo 'make build     compile the extension after an edit'
@@ -51,9 +51,9 @@ run: build
 test: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-django: build $(VENV)/django.stamp
-	$(BIN)/python -m pytest tests/project/test_examples.py \
-		tests/project/test_docs_programs.py -k django $(ARGS)
+test-frameworks: build $(VENV)/frameworks.stamp
+	$(BIN)/python -m pytest tests/asgi/test_frameworks.py tests/project/test_examples.py \
+		tests/project/test_docs_programs.py -k 'django or test_frameworks' $(ARGS)
 
 conformance: build $(VENV)/test.stamp
 	$(BIN)/python conformance/run.py

@@ -274,7 +274,7 @@ def test_fastapi() -> None:
 @has_signals
 @nothing_left
 def test_django(tmp_path: Path) -> None:
-    pytest.importorskip("django", reason="django is not installed: make test-django")
+    pytest.importorskip("django", reason="django is not installed: make test-frameworks")
     command = [sys.executable, "-m", "django", "startproject", "mysite", "."]
     subprocess.run(command, cwd=tmp_path, check=True)
     port = free_port()

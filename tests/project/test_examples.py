@@ -463,7 +463,7 @@ def upload_of(content: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def test_django_app(start: Callable[..., Example], tmp_path: Path) -> None:
-    pytest.importorskip("django", reason="django is not installed: make test-django")
+    pytest.importorskip("django", reason="django is not installed: make test-frameworks")
     example = start("django_app", DATABASE=str(tmp_path / "db.sqlite3"))
     assert example.fetch(uri="/?name=Ada")[1] == b"Hello, Ada!\n"
     for content in b"some bytes", bytes(5_000_000):
