@@ -714,8 +714,9 @@ class HTTPConnection(asyncio.Protocol):
             raise ValueError("an interim response is no whole one")
         data = framing.head + framing.frame(body)
         end = framing.end()
-        plain = not framing.switches and framing.keep_alive == request.keep_alive
-        if plain and request._corked is NOTHING_YET:
+        # A close that only the response tells of is found by the check of it, if there is one.
+        told = framing.keep_alive == request.keep_alive or self._settings.check_responses
+        if told and not framing.switches and request._corked is NOTHING_YET:
             request._corked = data + end
             request._framed = True
             request._finish_time = time()
