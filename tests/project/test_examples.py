@@ -424,7 +424,7 @@ def test_tornado_app(run_until_term: Callable[..., Example]) -> None:
     example = run_until_term("tornado_app")
     assert example.fetch(uri="/?name=Ada")[1] == b"Hello, Ada\n"
     url = f"{example.url}echo".replace("http:", "ws:")
-    with connect(url, proxy=None, open_timeout=TIMEOUT) as websocket:
+    with connect(url, proxy=None, open_timeout=TIMEOUT, ping_interval=None) as websocket:
         for message in "text", bytes(100_000):
             websocket.send(message)
             assert websocket.recv(TIMEOUT) == message
