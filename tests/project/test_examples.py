@@ -450,7 +450,9 @@ def test_fastapi_app(start: Callable[..., Example]) -> None:
     answer = example.fetch("POST", "/upload", body, form)[1]
     assert json.loads(answer) == {"name": "name.txt", "size": 10}
     assert example.fetch(uri="/count")[1].split()[-1] == b"999"
-    with connect_websocket(f"{example.url.replace('http', 'ws')}echo", proxy=None) as client:
+    with connect_websocket(
+        f"{example.url.replace('http', 'ws')}echo", proxy=None, ping_interval=None
+    ) as client:
         client.send("text")
         assert client.recv() == "text"
     assert example.stop().returncode == 0
