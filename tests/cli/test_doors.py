@@ -74,7 +74,7 @@ def connect(process: Process, line: str) -> Client:
         (("served:wsgi", "--threads", "2"), "WSGI", b"wsgi  /path True"),
         (("served:wsgi", "--threads", "0", "--root-path", "/path"), "WSGI", b"wsgi /path  False"),
         (("served:asgi", "--lifespan", "off"), "ASGI", b"asgi /path"),
-        (("served:asgi", "--lifespan", "off", "--root-path", "/root"), "ASGI", b"asgi /root/path"),
+        (("served:asgi", "--lifespan", "off", "--root-path", "/shop"), "ASGI", b"asgi /shop/path"),
     ],
 )
 def test_each_kind_is_served(
