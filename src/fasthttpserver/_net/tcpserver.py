@@ -313,8 +313,8 @@ class TCPServer:
     def _connect(self, connection: socket.socket, address: Any, room: bool) -> None:
         """Make the transport and the protocol of a connection.
 
-        The loop has a coroutine for it. Running that takes two steps, and a task for them would be
-        a third of what a new connection costs; so they are run here.
+        The loop has a coroutine for it. Running that takes two steps, and a task for them costs
+        more than they do; so they are run here.
         """
         loop = self._loop
         assert loop is not None
