@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import trustme
@@ -29,13 +30,7 @@ def fetch(directory: Path) -> Path:
     Raises:
         subprocess.SubprocessError: pip could not download it.
     """
-    target = directory / _NAME
-    if not target.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            archive = _download(Path(scratch))
-            unpacked = _unpack(archive, Path(scratch) / "unpacked")
-            unpacked.rename(target)
+    target = _made(directory / _NAME, lambda scratch: _unpack(_download(scratch), scratch / "it"))
     _renew_certificate(target / "tornado" / "test")
     return target
 
@@ -49,15 +44,23 @@ def fetch_6(directory: Path) -> Path:
     Raises:
         subprocess.SubprocessError: pip could not install it.
     """
-    target = directory / _NAME_6
+    return _made(directory / _NAME_6, _install_6)
+
+
+def _made(target: Path, make: Callable[[Path], Path]) -> Path:
+    """Return a folder, which is made in a scratch folder beside it if it is not there."""
     if not target.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-            command += ["--disable-pip-version-check", f"--target={scratch}/it"]
-            subprocess.run([*command, _NAME_6.replace("-", "==")], check=True, timeout=120)
-            Path(scratch, "it").rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            make(Path(scratch)).rename(target)
     return target
+
+
+def _install_6(scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", f"--target={scratch / 'it'}"]
+    subprocess.run([*command, _NAME_6.replace("-", "==")], check=True, timeout=120)
+    return scratch / "it"
 
 
 def _download(scratch: Path) -> Path:
