@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import functools
 import time
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ __all__ = [
     "ResponseStartLine",
     "TrustedNetworks",
     "count_arguments",
+    "date_value",
     "format_timestamp",
     "forwarded_ip",
     "forwarded_protocol",
@@ -157,6 +159,18 @@ def format_timestamp(ts: float | tuple[int, ...] | time.struct_time | datetime) 
     else:
         raise TypeError(f"unknown timestamp type: {type(ts).__name__}")
     return format_datetime(moment, usegmt=True)
+
+
+def date_value(now: float) -> str:
+    """Return the value of a Date field (RFC 9110 section 6.6.1); made once for each second.
+
+    Args:
+        now: Seconds since the epoch.
+    """
+    return _timestamp(int(now))
+
+
+_timestamp = functools.lru_cache(maxsize=2)(format_timestamp)
 
 
 def url_concat(

@@ -93,3 +93,8 @@ def test_arguments_are_added_to_the_query(url: str, args: Any, expected: str) ->
 def test_what_is_no_arguments_is_refused(args: Any) -> None:
     with pytest.raises(TypeError):
         url_concat("/p", args)
+
+
+def test_date_value_is_that_of_its_second() -> None:
+    assert httputil.date_value(1359312200.9) == httputil.format_timestamp(1359312200)
+    assert httputil.date_value(1359312201.0) == httputil.format_timestamp(1359312201)

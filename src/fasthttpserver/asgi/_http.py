@@ -16,7 +16,7 @@ from time import time
 from fasthttpserver.asgi._types import Message
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.httpserver import HTTPConnection, HTTPRequest
-from fasthttpserver.httputil import HTTPMessageDelegate, format_timestamp
+from fasthttpserver.httputil import HTTPMessageDelegate, date_value
 from fasthttpserver.log import app_log
 
 __all__ = ["HTTPExchange"]
@@ -49,7 +49,7 @@ class HTTPExchange(HTTPMessageDelegate):
     # Most requests change few of these.
     _state = _START
     _line: tuple[str, int, str]  # the head that is held back
-    _headers: list[tuple[bytes, bytes]]
+    _headers: list[tuple[bytes, bytes | str]]
     _trailers: list[tuple[bytes, bytes]] | None = None  # None: there will be none
     _end_told = False  # the application has received all of the body
     _taken: asyncio.Future[None] | None = None  # done when the piece is received
@@ -182,7 +182,7 @@ class HTTPExchange(HTTPMessageDelegate):
             if name == b"date":
                 break
         else:
-            headers.append((b"date", _DATE.now()))
+            headers.append((b"date", date_value(time())))
         self._headers = headers
         if message.get("trailers"):
             self._trailers = []
@@ -259,21 +259,3 @@ class HTTPExchange(HTTPMessageDelegate):
 def _to_bytes(message: Message) -> bytes:
     body = message.get("body", b"")
     return body if type(body) is bytes else bytes(body)
-
-
-class _Date:
-    """The field that an origin server adds (RFC 9110 section 6.6.1), made once a second."""
-
-    def __init__(self) -> None:
-        self._text = b""
-        self._until = 0.0
-
-    def now(self) -> bytes:
-        if time() >= self._until:
-            second = int(time())
-            self._text = format_timestamp(second).encode()
-            self._until = second + 1.0
-        return self._text
-
-
-_DATE = _Date()

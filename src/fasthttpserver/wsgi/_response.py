@@ -12,7 +12,7 @@ from wsgiref.util import FileWrapper
 
 from fasthttpserver.errors import HTTPOutputError, StreamClosedError
 from fasthttpserver.httpserver import HTTPRequest
-from fasthttpserver.httputil import ResponseStartLine, format_timestamp
+from fasthttpserver.httputil import ResponseStartLine, date_value
 from fasthttpserver.log import app_log
 from fasthttpserver.wsgi._pool import Pool
 
@@ -42,8 +42,6 @@ _LOOKED_AT = _HOP_BY_HOP | {"content-length", "date"}
 # An application has few, and they are constants.
 _MOST_STATUSES = 1000
 _start_lines: dict[str, ResponseStartLine] = {}
-
-_date = (0, "")
 
 
 class Response:
@@ -121,7 +119,9 @@ class Response:
                     self._length = int(value)
         self._start_line = _start_lines.get(status) or _parse_status(status)
         # RFC 9110 section 6.6.1: with a clock, a server has to.
-        self._headers = headers if has_date else [*headers, ("Date", _now(self._request))]
+        self._headers = (
+            headers if has_date else [*headers, ("Date", date_value(self._request.start_time))]
+        )
         return self.write
 
     def write(self, chunk: bytes) -> None:
@@ -229,7 +229,7 @@ class Response:
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Connection", "close"),
-            ("Date", _now(self._request)),
+            ("Date", date_value(self._request.start_time)),
         ]
         start_line = ResponseStartLine("", 500, "Internal Server Error")
         connection.respond(start_line, headers, b"Internal server error\n")
@@ -458,14 +458,3 @@ def _parse_status(status: str) -> ResponseStartLine:
     if len(_start_lines) < _MOST_STATUSES:
         _start_lines[status] = start_line
     return start_line
-
-
-def _now(request: HTTPRequest) -> str:
-    """Return the value of Date; made once for each second."""
-    global _date
-    second = int(request.start_time)
-    cached, text = _date
-    if second != cached:
-        text = format_timestamp(second)
-        _date = (second, text)
-    return text
