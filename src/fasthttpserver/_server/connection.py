@@ -849,8 +849,7 @@ class HTTPConnection(asyncio.Protocol):
         if self.response is None:
             self.leave_fast_path()
         self._close_callback = callback
-        if self._request is None:
-            self._fast = self._may_be_fast()
+        self._renew_fast()
         if callback is not None and self._input is EOF:
             self.loop.call_soon(self._tell_disconnect)
 

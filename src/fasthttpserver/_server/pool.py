@@ -67,9 +67,10 @@ class Pool:
 
     def discard(self, connection: HTTPConnection) -> None:
         """Forget a connection that is closed or detached; more than once does no harm."""
-        if self.active.pop(connection, None) is None:
-            if self.resting.pop(connection, None) is None:
-                return
+        if connection not in self:
+            return
+        self.active.pop(connection, None)
+        self.resting.pop(connection, None)
         self.turned_away.discard(connection)
         place = sharing.place()
         if place is not None:

@@ -7,6 +7,7 @@ import io
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fasthttpserver.errors import StreamClosedError
@@ -92,7 +93,7 @@ class Body(io.RawIOBase):
                 self._pieces.appendleft(piece[size:])
             self._size -= size
             if self._room is not None and self._size < BUFFER_SIZE:
-                self._pool.post(lambda room=self._room: _resolve(room))  # type: ignore[misc]
+                self._pool.post(partial(_resolve, self._room))
                 self._room = None
         return size
 
