@@ -9,6 +9,7 @@ __all__ = [
     "RequestParser",
     "ResponseChecker",
     "check_response",
+    "frame_prepared",
     "frame_response",
     "serialize_fields",
 ]
@@ -269,6 +270,22 @@ def check_response(response: bytes, request: RequestMessage, /) -> int:
     Returns:
         0: it is right, and another one may follow. 1: it is right, and the connection has to
         end after it. 2: it is wrong, or switches protocols; a ``ResponseChecker`` knows.
+    """
+
+def frame_prepared(
+    request: RequestMessage, head: bytes, fields: object, body: bytes, /
+) -> bytes | None:
+    """Build a whole response as ``frame_response`` does, of which the beginning is made.
+
+    Args:
+        request: What is answered.
+        head: Status line and fields, without the last line's end. The status has a body, no
+            field frames, and nothing is wrong: it is not checked.
+        fields: More fields, a list as for ``frame_response``.
+        body: All of it.
+
+    Returns:
+        None where ``frame_response`` returns it.
     """
 
 def frame_response(

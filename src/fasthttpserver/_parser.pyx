@@ -190,6 +190,7 @@ __all__ = [
     "RequestParser",
     "ResponseChecker",
     "check_response",
+    "frame_prepared",
     "frame_response",
     "serialize_fields",
 ]
@@ -1285,10 +1286,18 @@ def serialize_fields(str first_line not None, fields not None, /):
     return section
 
 
-@cython.binding(False)
-def frame_response(
-    RequestMessage request not None, code, str reason not None, fields, bytes body not None, /
+cdef bytes _frame(
+    const char* first,
+    Py_ssize_t first_size,
+    const char* second,
+    Py_ssize_t second_size,
+    fields,
+    bytes body,
 ):
+    """Return a line or more, which is in two parts here, with fields, a length and a body.
+
+    None if there is more to the fields than that: one frames, or is wrong.
+    """
     cdef list texts = []  # names and values, which own what is copied below
     cdef tuple pair
     cdef object text
@@ -1296,28 +1305,19 @@ def frame_response(
     cdef Py_ssize_t size = 0
     cdef Py_ssize_t total
     cdef Py_ssize_t body_size = PyBytes_GET_SIZE(body)
-    cdef char[32] line
     cdef char[48] length
-    cdef int line_size
     cdef int length_size
     cdef bint measured = False
     cdef bint is_length = False
     cdef bint is_name = True
     cdef bytes response
     cdef char* to
-    if not (request._is_1_1 and request.keep_alive) or request._is_head or request.upgrade:
-        return None
-    if type(code) is not int or not 200 <= code <= 999 or code == 204 or code == 304:
-        return None
     if type(fields) is not list:
         return None
-    if not _find_bytes(reason, &at, &size) or not is_line(at, size):
-        return None
-    line_size = snprintf(line, sizeof(line), b"HTTP/1.1 %d ", <int>code)
     length_size = snprintf(
         length, sizeof(length), b"Content-Length: %lld\r\n\r\n", <long long>body_size
     )
-    total = line_size + size + 2 + length_size + body_size
+    total = first_size + second_size + 2 + length_size + body_size
     for item in fields:
         if type(item) is not tuple:
             return None
@@ -1343,13 +1343,45 @@ def frame_response(
             is_name = not is_name
     response = PyBytes_FromStringAndSize(NULL, total)
     to = PyBytes_AS_STRING(response)
-    memcpy(to, line, line_size)
-    to += line_size
-    _find_bytes(reason, &at, &size)
-    memcpy(to, at, size)
-    memcpy(to + size, b"\r\n", 2)
-    to += size + 2
-    to = _copy_fields(to, texts)
+    memcpy(to, first, first_size)
+    to += first_size
+    memcpy(to, second, second_size)
+    memcpy(to + second_size, b"\r\n", 2)
+    to = _copy_fields(to + second_size + 2, texts)
     memcpy(to, length, length_size)
     memcpy(to + length_size, PyBytes_AS_STRING(body), body_size)
     return response
+
+
+cdef inline bint _takes_a_usual_response(RequestMessage request):
+    """Whether nothing about it changes how a response is framed, or ends the connection."""
+    return (
+        request._is_1_1 and request.keep_alive and not request._is_head and not request.upgrade
+    )
+
+
+@cython.binding(False)
+def frame_response(
+    RequestMessage request not None, code, str reason not None, fields, bytes body not None, /
+):
+    cdef const char* at = NULL
+    cdef Py_ssize_t size = 0
+    cdef char[32] line
+    cdef int line_size
+    if not _takes_a_usual_response(request):
+        return None
+    if type(code) is not int or not 200 <= code <= 999 or code == 204 or code == 304:
+        return None
+    if not _find_bytes(reason, &at, &size) or not is_line(at, size):
+        return None
+    line_size = snprintf(line, sizeof(line), b"HTTP/1.1 %d ", <int>code)
+    return _frame(line, line_size, at, size, fields, body)
+
+
+@cython.binding(False)
+def frame_prepared(
+    RequestMessage request not None, bytes head not None, fields, bytes body not None, /
+):
+    if not _takes_a_usual_response(request):
+        return None
+    return _frame(PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head), b"", 0, fields, body)

@@ -1,4 +1,4 @@
-"""The responses that the server makes by itself: errors, and 100 Continue."""
+"""The responses that the server makes by itself: errors, and 100 Continue; reason phrases."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import time
 from email.utils import formatdate
 from http import HTTPStatus
 
-__all__ = ["CONTINUE", "error_reply", "one_line"]
+__all__ = ["CONTINUE", "REASONS", "error_reply", "one_line"]
 
 # RFC 9110 section 15.2.1.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# RFC 9110 section 15, RFC 6585 section 5. Not http.HTTPStatus: its phrases for some of these
-# differ between versions of Python.
-_PHRASES = {
-    400: "Bad Request",
-    408: "Request Timeout",
+# Status codes to reason phrases. Those of RFC 9110 section 15 go before http.HTTPStatus, whose
+# phrases for some of these differ between versions of Python.
+REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
     414: "URI Too Long",
-    417: "Expectation Failed",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    505: "HTTP Version Not Supported",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
 }
 
 
@@ -37,7 +31,7 @@ def error_reply(status: int, reason: str, head_only: bool = False) -> bytes:
     """
     text = one_line(reason).encode("ascii")
     head = (
-        f"HTTP/1.1 {status} {_phrase(status)}\r\n"
+        f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\n"
         f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(text)}\r\n"
@@ -45,12 +39,6 @@ def error_reply(status: int, reason: str, head_only: bool = False) -> bytes:
         "\r\n"
     ).encode("ascii")
     return head if head_only else head + text
-
-
-def _phrase(status: int) -> str:
-    if status in _PHRASES:
-        return _PHRASES[status]
-    return HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
 
 
 def one_line(text: str) -> str:

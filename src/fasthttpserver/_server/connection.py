@@ -701,11 +701,15 @@ class HTTPConnection(asyncio.Protocol):
                 return False
             if response is None or response.request._finish_time is not None:
                 raise RuntimeError("respond() after the response was finished")
+            response.check_unbegun("respond")
             request = response.request
+        keep_alive = request.keep_alive and not self.no_keep_alive
+        if self._streamed is not None and not self._streamed.is_whole:
+            keep_alive = False  # what is left of the body is not waited for, see _end_exchange()
         framing = ResponseFraming(
             request.method,
             request.version,
-            request.keep_alive and not self.no_keep_alive,
+            keep_alive,
             start_line,
             headers,
             len(body),

@@ -13,7 +13,19 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
-from fasthttpserver._parser import RequestMessage
+from fasthttpserver._http.whole import (
+    BODILESS,
+    Body,
+    Fields,
+    Pairs,
+    describe,
+    encode_body,
+    has_field,
+    prepared_head,
+    separate_type,
+    start_line_of,
+)
+from fasthttpserver._parser import RequestMessage, frame_prepared
 from fasthttpserver.log import gen_log
 
 __all__ = ["NOTHING_YET", "TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
@@ -305,6 +317,66 @@ class HTTPRequest(RequestMessage):
             self.connection.finish()
             if self._finish_time is None:  # not one of our connections
                 self._finish_time = time()
+
+    def respond(
+        self,
+        status: int,
+        body: Body = b"",
+        headers: Fields | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Send a whole response, and end it: nothing may be written before, and nothing after.
+
+        The server adds what belongs to it: the reason phrase, Date, Content-Length, and
+        ``Connection: close`` if the connection ends. No body is sent in answer to HEAD, and none
+        with 204, 205 and 304. If the client has gone, nothing happens. Nothing is sent if it
+        raises.
+
+        Args:
+            status: 200 to 999; ``http.HTTPStatus`` has names for them.
+            body: Bytes; or a string, which is sent in UTF-8; or a dict or list, as JSON.
+            headers: More fields: a mapping, or pairs of name and value, in which a name may be
+                repeated. Values may be numbers. A Date among them stays.
+            content_type: Content-Type, which may as well be among the headers. Of a string it is
+                ``text/plain`` by default, and ``; charset=utf-8`` is added to any ``text/``; of
+                a dict or list it is ``application/json``. Bytes have none by default.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: ``status`` is out of range, a header is malformed, there are two content
+                types, or a string is said to be in another charset.
+            HTTPOutputError: The headers have a Content-Length, and it is not that of the body.
+            RuntimeError: The response was begun or finished before.
+        """
+        if self._finish_time is not None:
+            raise RuntimeError(f"respond() after finish() of {self!r}")
+        if type(status) is not int:
+            status = start_line_of(status)[1]
+        if content_type is not None and not isinstance(content_type, str):
+            raise TypeError(f"content_type is a str, not {type(content_type).__name__}")
+        fields: Pairs = []
+        if headers:
+            fields, content_type = separate_type(headers, content_type)
+        if type(body) is not bytes:
+            body, content_type = encode_body(body, content_type)
+        now = time()
+        if self._corked is NOTHING_YET and not (fields and has_field(fields, "Date")):
+            head = prepared_head(status, content_type, int(now))
+            response = head and frame_prepared(self, head, fields, body)
+            if response:
+                self._corked = response
+                self._finish_time = now
+                self._framed = True
+                return
+        if status in BODILESS:
+            body, content_type = b"", None
+        fields = describe(fields, content_type, now)
+        if self.version == "HTTP/1.0" and (not self.keep_alive or self.connection.no_keep_alive):
+            # write_headers() says it to HTTP/1.1 only, as Tornado's does. But this response is one
+            # of HTTP/1.1, after which a connection would go on (RFC 9112 section 9.3).
+            if not has_field(fields, "Connection"):
+                fields.append(("Connection", "close"))
+        self.connection.respond(start_line_of(status), fields, body)
 
     def _too_late(self, what: str) -> None:
         # The bytes would land in another request's answer (CVE-2023-46137's family).

@@ -215,7 +215,7 @@ class Response:
             ValueError, TypeError: As for ``ResponseFraming``.
             HTTPOutputError: The chunk is more than Content-Length announced.
         """
-        self._check_unbegun()
+        self.check_unbegun("write_headers")
         request = self.request
         framing = ResponseFraming(request.method, request.version, keep_alive, start_line, headers)
         head = framing.head
@@ -233,19 +233,15 @@ class Response:
             self.emit(head + self._frame(framing, chunk, head))
 
     def begin(self, framing: ResponseFraming, data: bytes) -> None:
-        """Send the head of a framed response, or more of it.
-
-        Raises:
-            RuntimeError: Something was written before.
-        """
-        self._check_unbegun()
+        """Send the head of a framed response, or more of it; nothing was written before."""
         self.emit(data)
         self.framing = framing
         self.wrote = self.request._framed = True
 
-    def _check_unbegun(self) -> None:
+    def check_unbegun(self, what: str) -> None:
+        """Raise RuntimeError if something was written before a call of `what`."""
         if self.wrote:
-            raise RuntimeError("write_headers() after the response was begun")
+            raise RuntimeError(f"{what}() after the response was begun")
 
     def _expect_written(self, callback: Callable[[], object] | None) -> None:
         """Take a write's callback, in the place of an earlier one's."""
