@@ -75,14 +75,13 @@ class _SinkLoop(asyncio.SelectorEventLoop):
         return sink
 
 
-def our_protocol() -> tuple[asyncio.Protocol, Sink]:
-    """Return the protocol of a connection to a server that says hello, and its transport."""
-    from benchmarks.apps.ours import hello
+def our_protocol(callback: Any) -> tuple[asyncio.Protocol, Sink]:
+    """Return the protocol of a connection to a server, and its transport."""
     from fasthttpserver.httpserver import HTTPServer
 
     loop = _SinkLoop()
     asyncio.set_event_loop(loop)
-    server = HTTPServer(hello)
+    server = HTTPServer(callback)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.add_sockets([listener])
         with socket.create_connection(listener.getsockname()):

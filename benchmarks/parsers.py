@@ -234,9 +234,17 @@ def _zttp(request: Request) -> Code:
 
 
 def _our_exchange(request: Request) -> Code:
+    from benchmarks.apps.ours import hello
     from benchmarks.exchange import our_protocol
 
-    return _exchange(*our_protocol())
+    return _exchange(*our_protocol(hello))
+
+
+def _our_respond(request: Request) -> Code:
+    from benchmarks.apps.ours import respond
+    from benchmarks.exchange import our_protocol
+
+    return _exchange(*our_protocol(respond))
 
 
 def _limit_exchange(request: Request) -> Code:
@@ -259,6 +267,9 @@ PARSERS = {
     "zttp": Parser("zttp", "peer", "zttp", _zttp),
     "h11": Parser("h11", "peer", "h11", _h11),
     "ours-exchange": Parser("fasthttpserver", "ours", None, _our_exchange, ("exchange",)),
+    "ours-respond": Parser(
+        "fasthttpserver, request.respond", "ours", None, _our_respond, ("exchange",)
+    ),
     "limit-exchange": Parser(
         "limit, a constant for each read", "limit", None, _limit_exchange, ("exchange",)
     ),

@@ -128,6 +128,9 @@ IDLE_CONNECTIONS = 5000
 
 SHAPES = {
     "small": Shape("Small GET", _one("small"), _ALL),
+    "respond": Shape(
+        "Small GET, answered by request.respond", _one("small"), _CALLBACK[:2], "respond"
+    ),
     "browser": Shape("Browser GET with 14 headers", _one("browser"), _ALL),
     "pipelined": Shape("16 pipelined small GETs", _one("pipelined"), _ALL),
     "attributes": Shape(

@@ -17,6 +17,10 @@ def hello(request: HTTPRequest) -> None:
     request.finish()
 
 
+def respond(request: HTTPRequest) -> None:
+    request.respond(200, HELLO, content_type="text/plain")
+
+
 def large(request: HTTPRequest) -> None:
     request.write(LARGE_RESPONSE)
     request.finish()
