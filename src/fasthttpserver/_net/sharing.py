@@ -11,7 +11,17 @@ import mmap
 import time
 from collections.abc import Callable
 
-__all__ = ["ACCEPTS_PER_TURN", "GLANCE", "Board", "Courtesy", "Place", "join", "place"]
+__all__ = [
+    "ACCEPTS_PER_TURN",
+    "GLANCE",
+    "PATIENCE",
+    "STUCK",
+    "Board",
+    "Courtesy",
+    "Place",
+    "join",
+    "place",
+]
 
 _WORD = 8  # bytes; processors write as many at once
 # A worker may be ahead by so many connections, and by this share of what the other has: to be
@@ -24,8 +34,13 @@ ACCEPTS_PER_TURN = 8
 # after which it takes one all the same, as a client does not notice ten milliseconds; and after
 # which those who have not looked themselves are stuck. A busy machine lets a process wait for long.
 GLANCE = 0.001
-_PATIENCE = 0.01
-_STUCK = 0.1
+PATIENCE = 0.01
+STUCK = 0.1
+# Seconds without a client, after which the next one is the first of another crowd, and
+# connections are counted anew.
+_PAUSE = 0.1
+# Seconds for which what another one has said of itself is taken for true.
+_FRESH = 0.01
 _NOT_ACCEPTING = -1
 
 
@@ -150,10 +165,10 @@ class Courtesy:
         place = self.place
         board = place.board
         now = board.woken[place.row] = time.monotonic()
-        if now - self._counted_at > _STUCK:
+        if now - self._counted_at > _PAUSE:
             self._counted_at = now
             board.connections[place.row] = self._count()
-        if now - self._taken_at > _STUCK:
+        if now - self._taken_at > _PAUSE:
             self._burst_since = now
             self._taken = 0
         connections = board.connections[place.row]
@@ -161,7 +176,7 @@ class Courtesy:
             return False
         # Of a crowd only the first few are taken before the others have been there too, for
         # those of an earlier crowd may have left them and they do not know yet.
-        fresh = max(self._burst_since, now - _PATIENCE) if self._taken >= _LEAD else 0.0
+        fresh = max(self._burst_since, now - _FRESH) if self._taken >= _LEAD else 0.0
         least = board.least(self._stuck_before, fresh)
         if least is not None and connections > least + _LEAD + least // _LEAD_SHARE:
             return self._may_wait(now)
@@ -176,13 +191,13 @@ class Courtesy:
         place.board.connections[place.row] += 1
 
     def _may_wait(self, now: float) -> bool:
-        if not self._held_since or now - self._held_at > _STUCK:  # it is another client
+        if not self._held_since or now - self._held_at > _PAUSE:  # it is another client
             self._held_since = self._waiting_since = now
         self._held_at = now
-        if now - self._waiting_since < _PATIENCE:
+        if now - self._waiting_since < PATIENCE:
             return True
         self._waiting_since = now
-        if now - self._held_since >= _STUCK:
+        if now - self._held_since >= STUCK:
             self._stuck_before = self._held_since
         return False
 
