@@ -1,19 +1,15 @@
 """Sphinx's settings; `make docs` builds with -n and -W, so a dead reference is an error."""
 
 import importlib
+import importlib.metadata
 import re
 import sys
-import tomllib
 import types
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-_project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())[
-    "project"
-]
-
 project = "fasthttpserver"
-version = release = _project["version"]
+version = release = importlib.metadata.version("fasthttpserver-llhttp")
 author = copyright = "the fasthttpserver authors"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
