@@ -7,9 +7,13 @@ TIME ?= 60
 REQUESTS ?= 5000000
 MINUTES ?= 2
 ARGS ?=
-# A process for each core; who is done takes tests from the others. PARALLEL= or ARGS='-n 0 ...'
-# runs them in one, as a debugger wants it.
+# Three processes for two cores; who is done takes tests from the others. PARALLEL= or
+# ARGS='-n 0 ...' runs them in one, as a debugger wants it.
 PARALLEL ?= -n auto --dist worksteal
+# What takes seconds each is for CI, where CI is set: `make test CI=1`, or .ci/run, runs all.
+CI ?=
+SELECT ?= $(if $(CI),,-m 'not slow')
+export CI
 # The plain name first: it is what the user chose. PYTHON=... overrides.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 
@@ -24,7 +28,7 @@ CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd
 
 help:
 	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
-	@echo 'make test      run the whole test suite (ARGS=... goes to pytest)'
+	@echo 'make test      run the tests, but for those that take seconds each (CI=1: all; ARGS=... goes to pytest)'
 	@echo 'make test-frameworks  install Django, Quart and Litestar, and run applications of them'
 	@echo 'make conformance  run the tests of Tornado 6.6.1, and on Python 3.11 of 3.2.2, against it'
 	@echo '               conformance-apps: the tests of programs that stand on Tornado 6, as Jupyter'
@@ -49,7 +53,7 @@ run: build
 	@$(BIN)/python -m fasthttpserver --port $(PORT)
 
 test: build $(VENV)/test.stamp $(VENV)/peers.stamp
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(SELECT) $(ARGS)
 
 test-frameworks: build $(VENV)/frameworks.stamp
 	$(BIN)/python -m pytest tests/asgi/test_frameworks.py tests/project/test_examples.py \

@@ -20,9 +20,13 @@ from helpers import TIMEOUT, Logs, Served, open_descriptors
 from hypothesis import HealthCheck, settings
 from wire import Wire
 
-settings.register_profile("dev", deadline=None)
+settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "ci",
+    deadline=None,
+    derandomize=True,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
 # A job in the background ignores them, and so would all servers that tests start.
@@ -33,6 +37,20 @@ for _name in ("SIGINT", "SIGQUIT"):
 
 # --hypothesis-profile=NAME goes over this.
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Programs take half a second to start, and end alike on both loops: CI looks at the second.
+    for item in items:
+        if isinstance(item, pytest.Function) and "launch" in item.fixturenames:
+            if item.callspec.params.get("loop_kind") == "uvloop":
+                item.add_marker("slow")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes ``-n auto`` is: tests wait in a third of their time."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 _run = itertools.count()

@@ -546,6 +546,7 @@ def test_websocket_of_a_client_that_has_half_closed_before_the_accept_is_over(
     assert not recorder.errors
 
 
+@pytest.mark.slow
 def test_client_that_takes_no_answers_to_its_pings_has_to_wait(serve: Serve) -> None:
     recorder = Recorder(echo)
     server, client = accepted(serve, recorder)
