@@ -52,6 +52,8 @@ help:
 run: build
 	@$(BIN)/python -m fasthttpserver --port $(PORT)
 
+# Tests start hundreds of interpreters, each of which would compile all modules where this is set.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: build $(VENV)/test.stamp $(VENV)/peers.stamp
 	$(BIN)/python -m pytest $(PARALLEL) $(SELECT) $(ARGS)
 
