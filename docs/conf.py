@@ -83,11 +83,11 @@ def _keep_colon(app, what, name, obj, options, lines):
 
 
 def _document_inherited():
-    """Give HTTPRequest the properties of its base class as the stub has them, with docstrings."""
+    """Give HTTPRequest what it has from its base class as the stub has it, with docstrings."""
     stub = sys.modules["fasthttpserver._parser"]
     request = importlib.import_module("fasthttpserver.httpserver").HTTPRequest
     for name, value in vars(stub.RequestMessage).items():
-        if isinstance(value, property):
+        if isinstance(value, property) or name in ("write", "finish"):
             setattr(request, name, value)
 
 

@@ -1,10 +1,11 @@
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import GenericAlias
-from typing import Any, Generic, TypeVar, final, overload
+from typing import Any, Final, Generic, TypeVar, final, overload
 
 __all__ = [
     "END_OF_MESSAGE",
     "EndOfMessage",
+    "NOTHING_YET",
     "RequestMessage",
     "RequestParser",
     "ResponseChecker",
@@ -12,6 +13,8 @@ __all__ = [
     "frame_prepared",
     "frame_response",
     "serialize_fields",
+    "take_checked_response",
+    "take_response",
 ]
 
 _M = TypeVar("_M", bound=RequestMessage)
@@ -21,6 +24,9 @@ class EndOfMessage:
     """The type of ``END_OF_MESSAGE``."""
 
 END_OF_MESSAGE: EndOfMessage
+
+NOTHING_YET: Final[Any]
+"""What a request has corked before its first write."""
 
 class RequestMessage:
     """One request, as it came; the only object that the parser makes for it.
@@ -39,6 +45,9 @@ class RequestMessage:
     """When the head was complete, in seconds since the epoch."""
     body: bytes
     """The whole body; ``b""`` where ``next_event`` delivers it in pieces."""
+    connection: Any
+    """What was given to ``next_request``: whoever sends the response. None without."""
+    _corked: Any
 
     def __init__(
         self, method: str, uri: str, version: str = "HTTP/1.0", body: bytes = b""
@@ -70,6 +79,35 @@ class RequestMessage:
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """Trailer fields of a chunked body, but those that a trailer may not set."""
+
+    @property
+    def _finish_time(self) -> float | None: ...
+    @_finish_time.setter
+    def _finish_time(self, value: float) -> None: ...
+
+    # On the fast path these two are the message's; for all else a subclass has _write_more()
+    # and _finish_otherwise().
+    def write(
+        self, chunk: bytes | str, callback: Callable[[], object] | None = None
+    ) -> Awaitable[None]:
+        """Write a part of the response, exactly as it goes on the wire.
+
+        Args:
+            chunk: Bytes; or a string of characters up to U+00FF, one byte each, so that
+                ``len`` of it is what Content-Length has to say.
+            callback: Called from the loop, once, when all that was written has left.
+                Each write takes the place of an earlier write's callback.
+
+        Returns:
+            Something to await, in an ``async def``, until all that was written has left.
+
+        Raises:
+            TypeError: ``chunk`` is neither.
+            UnicodeEncodeError: A character is beyond U+00FF.
+        """
+
+    def finish(self) -> None:
+        """End the response. What was written is all of it."""
 
 @final
 class RequestParser(Generic[_M]):
@@ -132,11 +170,14 @@ class RequestParser(Generic[_M]):
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes that arrived. Nothing is parsed yet."""
 
-    def next_request(self, data: bytes | bytearray | memoryview | None = None, /) -> _M | None:
+    def next_request(
+        self, data: bytes | bytearray | memoryview | None = None, connection: Any = None, /
+    ) -> _M | None:
         """Return the next whole request, or None while bytes of it are missing.
 
         Args:
             data: Bytes to receive first, as with ``receive_data``.
+            connection: What the request's attribute of that name is to be.
 
         After a request that is the last of its connection, bytes are dropped.
 
@@ -145,11 +186,13 @@ class RequestParser(Generic[_M]):
             RuntimeError: The message was begun with ``next_event``.
         """
 
-    def next_message(self, data: bytes | bytearray | memoryview | None = None, /) -> _M | None:
+    def next_message(
+        self, data: bytes | bytearray | memoryview | None = None, connection: Any = None, /
+    ) -> _M | None:
         """Return the next request, whole if all of it is here, or else its head.
 
         Args:
-            data: As for ``next_request``.
+            data, connection: As for ``next_request``.
 
         After a head alone, ``receiving_body`` is true, and ``next_event`` goes on with its
         body. One in chunks is never taken for here.
@@ -287,6 +330,17 @@ def frame_prepared(
     Returns:
         None where ``frame_response`` returns it.
     """
+
+
+def take_response(request: RequestMessage, /) -> bytes | None:
+    """Take what a finished request has corked, if it is whole and another may follow it.
+
+    Returns:
+        None if nothing was taken: it goes on elsewhere, or is the last one of its connection.
+    """
+
+def take_checked_response(request: RequestMessage, /) -> bytes | None:
+    """Do as ``take_response``, if ``check_response`` returns 0 as well."""
 
 def frame_response(
     request: RequestMessage, code: object, reason: str, fields: object, body: bytes, /

@@ -186,6 +186,7 @@ from fasthttpserver.limits import Limits
 __all__ = [
     "END_OF_MESSAGE",
     "EndOfMessage",
+    "NOTHING_YET",
     "RequestMessage",
     "RequestParser",
     "ResponseChecker",
@@ -193,6 +194,8 @@ __all__ = [
     "frame_prepared",
     "frame_response",
     "serialize_fields",
+    "take_checked_response",
+    "take_response",
 ]
 
 
@@ -323,6 +326,13 @@ cdef list _field_items(const char* head, Field* fields, uint32_t count):
     return items
 
 
+cdef double _time():
+    """The time in seconds since the epoch."""
+    cdef timespec now
+    timespec_get(&now, TIME_UTC)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
 cdef str _method_name(const char* at, uint32_t size):
     # Most requests by far; a constant costs no object.
     if size == 3:
@@ -354,6 +364,10 @@ cdef class EndOfMessage:
 END_OF_MESSAGE = EndOfMessage()
 
 
+# What a request has corked before its first write. False, as an empty write is.
+NOTHING_YET = ()
+cdef object _NOTHING_YET = NOTHING_YET
+
 # The fields of a message that has died, with room for FEW_FIELDS: for the next one.
 cdef Field* _spare_fields = NULL
 
@@ -379,6 +393,12 @@ cdef class RequestMessage:
     cdef uint32_t _target_size
     cdef uint32_t _host_at
     cdef uint32_t _host_size
+    cdef public object connection   # whose request it is, or None
+    # What was written, while all that this request has asked for is to write and finish:
+    # its connection sends that when the callback returns. Otherwise None, and the
+    # connection is told of each write. See HTTPConnection.data_received.
+    cdef public object _corked
+    cdef double _finished_at        # in seconds since the epoch; 0.0 until then
 
     def __init__(self, method, uri, version="HTTP/1.0", body=b""):
         self.method = method
@@ -452,6 +472,30 @@ cdef class RequestMessage:
     @property
     def trailers(self):
         return [] if self._trailers is None else self._trailers
+
+    # --- The response, as far as the fast path goes. The subclass knows the rest. -----------
+
+    @property
+    def _finish_time(self):
+        return self._finished_at if self._finished_at else None
+
+    @_finish_time.setter
+    def _finish_time(self, double value):
+        self._finished_at = value
+
+    def write(self, chunk, callback=None):
+        """Write a part of the response, exactly as it goes on the wire."""
+        if self._corked is _NOTHING_YET and callback is None and type(chunk) is bytes:
+            self._corked = chunk
+            return self.connection
+        return self._write_more(chunk, callback)
+
+    def finish(self):
+        """End the response. What was written is all of it."""
+        if self._finished_at == 0.0 and self._corked:
+            self._finished_at = _time()
+        else:
+            self._finish_otherwise()
 
     def __repr__(self):
         method, uri = (  # not much of either: it gets into logs
@@ -584,22 +628,22 @@ cdef class RequestParser:
         return 0
 
     @cython.binding(False)  # one call less for each, and no names to look for
-    def next_request(self, data=None, /):
+    def next_request(self, data=None, connection=None, /):
         if data is not None:
             self._receive(data)
         if self._streaming:
             raise RuntimeError("next_event() has begun this message; go on with it")
-        return self._next(False)
+        return self._next(False, connection)
 
     @cython.binding(False)
-    def next_message(self, data=None, /):
+    def next_message(self, data=None, connection=None, /):
         if data is not None:
             self._receive(data)
         if self._message is not None:
             raise RuntimeError("this message was begun otherwise; go on with that")
-        return self._next(True)
+        return self._next(True, connection)
 
-    cdef inline RequestMessage _next(self, bint or_head):
+    cdef inline RequestMessage _next(self, bint or_head, connection):
         cdef RequestMessage message = None
         cdef int step
         self._enter()
@@ -620,6 +664,9 @@ cdef class RequestParser:
                 self._streaming = True
                 message = self._message
                 break
+        if message is not None:
+            message.connection = connection
+            message._corked = _NOTHING_YET
         self._busy = False
         return message
 
@@ -911,7 +958,6 @@ cdef class RequestParser:
     cdef int _finish_head(self, uint32_t head_size) except -1:
         """Make the message object; the only place that does."""
         cdef Reading* reading = &self._reading
-        cdef timespec now
         # Not the subclass's own __new__, which may return anything; this one needs no check.
         cdef RequestMessage message = <RequestMessage>(<PyTypeObject*>RequestMessage).tp_new(
             self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
@@ -921,8 +967,7 @@ cdef class RequestParser:
         message._is_1_1 = reading.llhttp.http_minor == 1
         message.version = "HTTP/1.1" if message._is_1_1 else "HTTP/1.0"
         message.body = b""
-        timespec_get(&now, TIME_UTC)
-        message.start_time = now.tv_sec + now.tv_nsec * 1e-9
+        message.start_time = _time()
         message.keep_alive = reading.head.keep_alive
         message.upgrade = reading.head.upgrade
         message.expect_continue = reading.head.expect_continue
@@ -1205,8 +1250,7 @@ cdef class ResponseChecker:
         return self._reading.state == SWITCHED
 
 
-@cython.binding(False)
-def check_response(bytes response not None, RequestMessage request not None, /):
+cdef int _check_response(bytes response, RequestMessage request) except -1:
     cdef ResponseReading reading
     if request._is_1_1 and not request._is_head and is_usual_response(
         PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response)
@@ -1217,6 +1261,31 @@ def check_response(bytes response not None, RequestMessage request not None, /):
     if end_response(&reading, True) != RESPONSE_RIGHT or reading.state == SWITCHED:
         return 2
     return 1 if response_closes(&reading) else 0
+
+
+@cython.binding(False)
+def check_response(bytes response not None, RequestMessage request not None, /):
+    return _check_response(response, request)
+
+
+cdef inline object _take_response(RequestMessage request, bint checked):
+    cdef object response = request._corked
+    if type(response) is not bytes or request._finished_at == 0.0 or not request.keep_alive:
+        return None
+    if checked and _check_response(<bytes>response, request) != 0:
+        return None
+    request._corked = None  # the application may keep the request
+    return response
+
+
+@cython.binding(False)
+def take_response(RequestMessage request not None, /):
+    return _take_response(request, False)
+
+
+@cython.binding(False)
+def take_checked_response(RequestMessage request not None, /):
+    return _take_response(request, True)
 
 
 # --- Responses that the server frames ---------------------------------------------------------

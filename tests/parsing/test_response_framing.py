@@ -15,9 +15,12 @@ from strategies import mutations, splits, tokens
 
 from fasthttpserver._parser import (
     RequestMessage,
+    RequestParser,
     ResponseChecker,
     check_response,
     frame_response,
+    take_checked_response,
+    take_response,
 )
 from fasthttpserver.testing._responses import Asked, RuleBroken, read_response
 
@@ -28,6 +31,7 @@ OLD = b"HTTP/1.0 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FIVE = OK + b"Content-Length: 5\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 class Verdict(NamedTuple):
@@ -294,6 +298,34 @@ def test_arguments_are_of_their_types() -> None:
             check_response(wrong, GET_REQUEST)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         pickle.dumps(checker)
+
+
+CLOSING_GET = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "finished", "taken", "taken_if_checked"),
+    [
+        (GET, FIVE + b"hello", True, True, True),
+        (GET, FIVE + b"hell", True, True, False),
+        (GET, OK + b"\r\n", True, True, False),
+        (GET, OK + b"Connection: close\r\n\r\n", True, True, False),
+        (GET, FIVE + b"hello", False, False, False),
+        (CLOSING_GET, FIVE + b"hello", True, False, False),
+    ],
+)
+def test_a_response_is_taken_once_if_it_is_whole_and_another_may_follow(
+    asked: bytes, written: bytes, finished: bool, taken: bool, taken_if_checked: bool
+) -> None:
+    for take, wanted in ((take_response, taken), (take_checked_response, taken_if_checked)):
+        request = RequestParser().next_request(asked, "the connection")
+        assert request is not None
+        assert request.write(written) == "the connection"
+        if finished:
+            request.finish()
+        assert take(request) == (written if wanted else None)
+        assert request._corked == (None if wanted else written)
+        assert take(request) is None
 
 
 def test_a_checker_that_was_not_started_expects_an_answer_to_a_get() -> None:

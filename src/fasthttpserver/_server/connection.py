@@ -54,7 +54,13 @@ from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import check_response, frame_response
+from fasthttpserver._parser import (
+    NOTHING_YET,
+    check_response,
+    frame_response,
+    take_checked_response,
+    take_response,
+)
 from fasthttpserver._server.access import Access
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
@@ -67,7 +73,7 @@ from fasthttpserver._server.persistence import (
     Shutdown,
     persistence,
 )
-from fasthttpserver._server.request import NOTHING_YET, TOO_LATE, HTTPRequest, encode_chunk
+from fasthttpserver._server.request import TOO_LATE, HTTPRequest, encode_chunk
 from fasthttpserver._server.response import Response
 from fasthttpserver._server.settings import Settings
 from fasthttpserver._server.streaming import StreamedRequests
@@ -124,7 +130,6 @@ class HTTPConnection(asyncio.Protocol):
     __slots__ = (
         "__dict__",  # applications keep their own things here
         "__weakref__",
-        "_check",
         "_close_callback",
         "_context",
         "_continued",
@@ -142,6 +147,7 @@ class HTTPConnection(asyncio.Protocol):
         "_shutdown",
         "_stream",
         "_streamed",
+        "_take",
         "_task",
         "_transport",
         "_wakes",
@@ -199,7 +205,7 @@ class HTTPConnection(asyncio.Protocol):
         self.xheaders = settings.xheaders
         self.protocol = settings.protocol
         self._next_request = settings.next_request
-        self._check = check_response if settings.check_responses else _take_for_right
+        self._take = take_checked_response if settings.check_responses else take_response
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
         self._input = READING
@@ -264,12 +270,11 @@ class HTTPConnection(asyncio.Protocol):
             parser = self.parser
             # Local, here and below: a call of an attribute that is no method costs more.
             next_request = self._next_request
-            check = self._check
-            request = next_request(parser, data)
+            take = self._take
+            request = next_request(parser, data, self)
             while request is not None:
-                request.connection = self
-                request._finish_time = None
-                request._corked = NOTHING_YET if self._fast else self._begin(request)
+                if not self._fast:
+                    self._begin(request)
                 self._request = request
                 try:
                     callback = self.request_callback
@@ -279,22 +284,10 @@ class HTTPConnection(asyncio.Protocol):
                     break
                 if result is not None:
                     self.follow(result, request)
-                if request._finish_time is None:
-                    if request._corked is NOTHING_YET:
-                        request._corked = None  # respond() may be all that it still does
-                    else:
-                        self.leave_fast_path()
-                    self.apply_back_pressure()
-                    break  # the end of its response goes on from here
-                alone = not parser  # nothing follows yet, but something may
-                if (
-                    self._fast
-                    and (alone or request.keep_alive)
-                    and not check(request._corked, request)
-                ):
+                response = take(request) if self._fast else None
+                if response is not None:
                     self._request = None
-                    response = request._corked
-                    request._corked = None  # the application may keep the request
+                    alone = not parser  # nothing follows yet, but something may
                     if alone and not pipelined:
                         send = self._send
                         send(response)
@@ -303,6 +296,13 @@ class HTTPConnection(asyncio.Protocol):
                     if alone:
                         break
                     large = len(response) > _LARGE_CHUNK
+                elif request._finish_time is None:
+                    if request._corked is NOTHING_YET:
+                        request._corked = None  # respond() may be all that it still does
+                    else:
+                        self.leave_fast_path()
+                    self.apply_back_pressure()
+                    break  # the end of its response goes on from here
                 elif not request.keep_alive and self._fast and self._end_fast(request):
                     break
                 else:
@@ -312,14 +312,14 @@ class HTTPConnection(asyncio.Protocol):
                 pipelined += 1
                 if pipelined == 1:
                     started = request.start_time
-                spent = request._finish_time - started
+                spent = time() - started
                 if large or pipelined == _FAIR_SHARE or spent > _FAIR_TIME:
                     # Others get their turn, and the client has to take this first.
                     self._writer.flush()
                     self._wake_later()
                     self.apply_back_pressure()
                     break
-                request = next_request(parser)
+                request = next_request(parser, None, self)
             else:
                 self.wait_for_more()
         except HTTPInputError as error:
@@ -409,14 +409,13 @@ class HTTPConnection(asyncio.Protocol):
             return False
         return True
 
-    def _begin(self, request: HTTPRequest) -> Any:
-        """Prepare for an exchange after something special; return what it has corked."""
+    def _begin(self, request: HTTPRequest) -> None:
+        """Prepare for an exchange after something special."""
         self._fast = self._may_be_fast()
-        if self._fast:
-            return NOTHING_YET
-        self._make_response(request)
-        self._writer.corked = True
-        return None
+        if not self._fast:
+            request._corked = None
+            self._make_response(request)
+            self._writer.corked = True
 
     def _may_be_fast(self) -> bool:
         """Whether nothing special is known: what `_fast` has to be."""
@@ -470,7 +469,9 @@ class HTTPConnection(asyncio.Protocol):
     def _end_fast(self, request: HTTPRequest) -> bool:
         """Close after the last response of a client; False if there is more to it than that."""
         response = request._corked
-        if self.parser.unread or self._check(response, request) > 1:
+        if self.parser.unread:
+            return False
+        if self._settings.check_responses and check_response(response, request) > 1:
             return False
         self._request = None
         request._corked = None
@@ -963,7 +964,6 @@ class HTTPConnection(asyncio.Protocol):
     def begin_streamed(self, request: HTTPRequest) -> None:
         """Begin the exchange of a request of which more may come."""
         request.connection = self
-        request._finish_time = None
         request._corked = None
         self._request = request
         self._make_response(request)
@@ -1388,11 +1388,6 @@ class HTTPConnection(asyncio.Protocol):
         if self.xheaders:
             protocol = forwarded_protocol(request.headers, protocol, self._settings.trusted)
         return protocol
-
-
-def _take_for_right(response: bytes, request: HTTPRequest) -> int:
-    """Stand in for ``check_response`` where nothing is to be checked."""
-    return 0
 
 
 def _raise(error: BaseException) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from http.cookies import Morsel
 from time import time
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
 from fasthttpserver._http.whole import (
@@ -25,16 +25,14 @@ from fasthttpserver._http.whole import (
     separate_type,
     start_line_of,
 )
-from fasthttpserver._parser import RequestMessage, frame_prepared
+from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared
+
+
 from fasthttpserver.log import gen_log
 
-__all__ = ["NOTHING_YET", "TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
+__all__ = ["TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
 
 T = TypeVar("T")
-
-# What a request has corked before its first write. False, as an empty write is; Any, since
-# type checkers do not know that the callback replaces it.
-NOTHING_YET: Final[Any] = ()
 
 # How many bytes the writes of one callback may make in all to be joined one by one.
 _MOST_CORKED = 16_384
@@ -114,7 +112,7 @@ class HTTPRequest(RequestMessage):
     is_unpacked = False
     _framed = False  # whether the connection frames the response, see write_headers()
 
-    __slots__ = ("__dict__", "__weakref__", "_corked", "_finish_time", "connection")
+    __slots__ = ("__dict__", "__weakref__")
 
     def __init__(
         self,
@@ -132,11 +130,6 @@ class HTTPRequest(RequestMessage):
         super().__init__(method, uri, version, body or b"")
         self.connection = connection
         self.start_time = time()
-        self._finish_time: float | None = None
-        # What was written, while all that this request has asked for is to write and finish:
-        # its connection sends it when the callback returns. Otherwise None, and the
-        # connection is told of each write. See HTTPConnection.data_received.
-        self._corked: Any = None
         self.headers = headers or httputil.HTTPHeaders()
         if remote_ip is not None:
             self.remote_ip = remote_ip
@@ -267,51 +260,29 @@ class HTTPRequest(RequestMessage):
         """Whether this request has HTTP/1.1 semantics."""
         return self.version == "HTTP/1.1"
 
-    def write(
-        self, chunk: bytes | str, callback: Callable[[], object] | None = None
-    ) -> Awaitable[None]:
-        """Write a part of the response, exactly as it goes on the wire.
-
-        Args:
-            chunk: Bytes; or a string of characters up to U+00FF, one byte each, so that
-                ``len`` of it is what Content-Length has to say.
-            callback: Called from the loop, once, when all that was written has left.
-                Each write takes the place of an earlier write's callback.
-
-        Returns:
-            Something to await, in an ``async def``, until all that was written has left.
-
-        Raises:
-            TypeError: ``chunk`` is neither.
-            UnicodeEncodeError: A character is beyond U+00FF.
-        """
-        if self._corked is NOTHING_YET and callback is None:
-            self._corked = chunk if type(chunk) is bytes else encode_chunk(chunk)
-            # Any, here and below: tests make requests with connections of their own.
-            return self.connection  # type: ignore[no-any-return]
-        if self._finish_time is not None:
-            self._too_late("write")
-            return TOO_LATE
-        return self._write_more(chunk, callback)
+    # `write` and `finish` are the message's, which corks as long as nothing special is known.
 
     def _write_more(
         self, chunk: bytes | str, callback: Callable[[], object] | None
     ) -> Awaitable[None]:
+        """Do what ``write`` does when the message does not know how."""
+        if self._finish_time is not None:
+            self._too_late("write")
+            return TOO_LATE
         corked = self._corked
         if corked is not None and callback is None:
             if type(chunk) is not bytes:
                 chunk = encode_chunk(chunk)
-            corked = corked + chunk if corked else chunk
-            if len(corked) <= _MOST_CORKED:
-                self._corked = corked
+            joined = corked + chunk if corked else chunk
+            if corked is NOTHING_YET or len(joined) <= _MOST_CORKED:
+                self._corked = joined
+                # Any, here and below: tests make requests with connections of their own.
                 return self.connection  # type: ignore[no-any-return]
         return self.connection.write(chunk, callback)  # type: ignore[no-any-return]
 
-    def finish(self) -> None:
-        """End the response. What was written is all of it."""
-        if self._corked and self._finish_time is None:
-            self._finish_time = time()
-        elif self._finish_time is not None:
+    def _finish_otherwise(self) -> None:
+        """Do what ``finish`` does when the message does not know how."""
+        if self._finish_time is not None:
             self._too_late("finish")
         else:
             self.connection.finish()
