@@ -331,7 +331,6 @@ def frame_prepared(
         None where ``frame_response`` returns it.
     """
 
-
 def take_response(request: RequestMessage, /) -> bytes | None:
     """Take what a finished request has corked, if it is whole and another may follow it.
 

@@ -26,8 +26,6 @@ from fasthttpserver._http.whole import (
     start_line_of,
 )
 from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared
-
-
 from fasthttpserver.log import gen_log
 
 __all__ = ["TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
