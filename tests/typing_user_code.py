@@ -6,9 +6,11 @@ Nothing in here is run: ``make lint`` checks it. ``assert_type`` holds what is i
 from __future__ import annotations
 
 import asyncio
+import http
 import ssl
 from collections.abc import Awaitable
 from http.cookies import Morsel
+from types import MappingProxyType
 from typing import Any, assert_type
 
 from hypothesis import given
@@ -23,7 +25,7 @@ from fasthttpserver import (
     IOLoop,
     RequestCallback,
 )
-from fasthttpserver.httputil import HTTPFile, ResponseStartLine
+from fasthttpserver.httputil import HTTPFile, HTTPServerRequest, ResponseStartLine
 from fasthttpserver.ioloop import PeriodicCallback
 from fasthttpserver.iostream import IOStream, StreamClosedError
 from fasthttpserver.parser import END_OF_MESSAGE, EndOfMessage, RequestMessage, RequestParser
@@ -52,7 +54,8 @@ class Application:
 
     def __call__(self, request: HTTPRequest) -> None:
         headers = HTTPHeaders({"Content-Type": "text/plain"}, server=self.name)
-        connection: HTTPConnection = request.connection
+        connection = request.connection
+        assert_type(connection, HTTPConnection)
         connection.write_headers(ResponseStartLine("", 200, "OK"), headers, b"hello")
         connection.set_close_callback(lambda: None)
         connection.finish()
@@ -93,12 +96,41 @@ def attributes(request: HTTPRequest) -> None:
     assert_type(request.request_time(), float)
     assert_type(request.keep_alive, bool)
     assert_type(request.write(b""), Awaitable[None])
+    assert_type(request.connection, HTTPConnection)
+    assert_type(request.connection.write_headers(("", 200, "OK"), []), Awaitable[None])
+    assert_type(request.connection.send_informational(103, {}), Awaitable[None])
+    assert_type(request.connection.respond(("", 200, "OK"), {}, b""), bool)
+    assert_type(request.connection.stream, IOStream)
+    assert_type(request.connection.detach(), IOStream)
+    assert_type(request.connection.no_keep_alive, bool)
+    assert_type(request.connection.get_extra_info("peername"), Any)
     request.remote_ip = "192.0.2.1"  # of a test
     upload = request.files["file"][0]
     assert_type(upload.filename, str)
     assert_type(upload.body, bytes)
 
 
+def whole(request: HTTPServerRequest) -> None:
+    if request.method == "HEAD":
+        request.respond(http.HTTPStatus.OK)
+    elif request.path == "/json":
+        request.respond(200, {"a": [1, None]}, HTTPHeaders({"X-A": "b"}))
+    elif request.path == "/list":
+        request.respond(200, ["a"], [("X-A", "b"), ("X-A", "c")])
+    elif request.path == "/html":
+        request.respond(200, "<p>", headers={"X-A": "b"}, content_type="text/html")
+    else:
+        request.respond(404, b"no", MappingProxyType({"X-A": 1}))
+
+
+async def pieces(request: HTTPRequest) -> None:
+    request.connection.send_informational(103, {"Link": "</style.css>; rel=preload"})
+    await request.connection.write_headers(("", 200, "OK"), [("Content-Type", "text/plain")])
+    await request.write(b"piece")
+    request.finish()
+
+
+server_of_aliases = HTTPServer(whole, max_header_count=50, body_timeout=None)
 made = HTTPRequest("GET", "/", headers=HTTPHeaders(), remote_ip="127.0.0.1")
 
 

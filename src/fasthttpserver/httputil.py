@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from fasthttpserver._http.cookies import parse_cookie
@@ -29,6 +29,9 @@ from fasthttpserver._http.multipart import (
 from fasthttpserver._http.query import MAX_ARGUMENTS, count_arguments, parse_query
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError
 
+if TYPE_CHECKING:  # request.py puts it here
+    from fasthttpserver._server.request import HTTPRequest as HTTPServerRequest
+
 __all__ = [
     "MAX_ARGUMENTS",
     "MAX_MULTIPART_PARTS",
@@ -39,6 +42,7 @@ __all__ = [
     "HTTPMessageDelegate",
     "HTTPOutputError",
     "HTTPServerConnectionDelegate",
+    "HTTPServerRequest",
     "RequestStartLine",
     "ResponseStartLine",
     "TrustedNetworks",

@@ -92,6 +92,10 @@ def test_same_name_is_the_same_object_everywhere() -> None:
             assert seen.setdefault(each, getattr(module, each)) is getattr(module, each), each
 
 
+def test_request_has_its_later_name_too() -> None:
+    assert load("httputil").HTTPServerRequest is fasthttpserver.HTTPRequest
+
+
 def test_parser_is_public() -> None:
     from fasthttpserver.parser import END_OF_MESSAGE, RequestMessage, RequestParser
 

@@ -1,12 +1,19 @@
-"""What a single header field may be, and the canonical form of its name."""
+"""What a single header field may be, and the canonical form of its name; types of heads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fasthttpserver.errors import HTTPInputError
 
-__all__ = ["canonical_names", "check_field", "is_token", "parse_field_line"]
+__all__ = ["Fields", "StartLine", "canonical_names", "check_field", "is_token", "parse_field_line"]
+
+# What an application passes for a response: a version, a status code and a reason; and header
+# fields, in which names are strings or bytes, and values may be numbers too.
+StartLine = tuple[str, int, str]
+Fields = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 
 # Tornado's size; and no name of a size that would make the cache hold megabytes.
 _CACHED_NAMES = 1000

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from fasthttpserver import httputil
-from fasthttpserver._http.fields import canonical_names
+from fasthttpserver._http.fields import Fields, StartLine, canonical_names
 from fasthttpserver._http.replies import REASONS
 from fasthttpserver._parser import serialize_fields
 
 __all__ = [
     "BODILESS",
     "Body",
-    "Fields",
     "Pairs",
     "describe",
     "encode_body",
@@ -28,8 +27,6 @@ __all__ = [
 
 # What is sent; a dict or list as JSON.
 Body = bytes | bytearray | memoryview | str | dict[Any, Any] | list[Any]
-# Header fields of a response: names are strings or bytes, and values may be numbers too.
-Fields = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 Pairs = list[tuple[Any, Any]]
 
 # RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: no content follows, so nothing describes it.
@@ -39,7 +36,7 @@ _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 _find_charset = re.compile(r";\s*charset=\"?([^\s;\"]*)", re.IGNORECASE).search
 
 
-def start_line_of(status: int) -> tuple[str, int, str]:
+def start_line_of(status: int) -> StartLine:
     """Return the start line of a whole response.
 
     Raises:

@@ -48,6 +48,7 @@ from http.client import responses
 from time import time
 from typing import IO, TYPE_CHECKING, Any
 
+from fasthttpserver._http.fields import Fields, StartLine
 from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
 from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
@@ -634,7 +635,7 @@ class HTTPConnection(asyncio.Protocol):
         return self
 
     def write_headers(
-        self, start_line: Any, headers: Any, chunk: bytes | str | None = None
+        self, start_line: StartLine, headers: Fields, chunk: bytes | str | None = None
     ) -> Awaitable[None]:
         """Begin a response whose framing the server does.
 
@@ -655,7 +656,9 @@ class HTTPConnection(asyncio.Protocol):
         self._write_headers(start_line, headers, chunk)
         return self._writer.flushed()
 
-    def _write_headers(self, start_line: Any, headers: Any, chunk: bytes | str | None) -> None:
+    def _write_headers(
+        self, start_line: StartLine, headers: Fields, chunk: bytes | str | None
+    ) -> None:
         if chunk is not None and type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
         response = self.leave_fast_path()
@@ -666,7 +669,7 @@ class HTTPConnection(asyncio.Protocol):
         keep_alive = response.request.keep_alive and not self.no_keep_alive
         response.write_headers(start_line, headers, keep_alive, chunk or b"")
 
-    def respond(self, start_line: Any, headers: Any, body: bytes) -> bool:
+    def respond(self, start_line: StartLine, headers: Fields, body: bytes) -> bool:
         """Send a whole response whose framing the server does, and end the exchange.
 
         It does what ``write_headers`` and ``finish`` do, at less cost: the request stays on the
@@ -777,7 +780,7 @@ class HTTPConnection(asyncio.Protocol):
             assert context is not None
             await response.send_file(file, offset, count, self._flushed, context.copy())
 
-    def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
+    def send_informational(self, code: int, headers: Fields) -> Awaitable[None]:
         """Send an interim response, for instance 103 Early Hints (RFC 9110 section 15.2).
 
         Nothing is sent to a client of HTTP/1.0, which does not know them.
@@ -797,7 +800,7 @@ class HTTPConnection(asyncio.Protocol):
             raise ValueError(f"An informational status is 102 to 199, not {code!r}")
         return self.write_headers(("HTTP/1.1", code, responses.get(code, "Unknown")), headers)
 
-    def finish(self, trailers: Any = None) -> None:
+    def finish(self, trailers: Fields | None = None) -> None:
         """End the current exchange: the next request is served, or the connection closed.
 
         Args:
@@ -926,7 +929,7 @@ class HTTPConnection(asyncio.Protocol):
         self._writer.flush()
 
     def write_headers_now(
-        self, start_line: Any, headers: Any, chunk: bytes | str | None
+        self, start_line: StartLine, headers: Fields, chunk: bytes | str | None
     ) -> asyncio.Future[None]:
         """As ``write_headers``, but do not wait for a later turn of the loop.
 

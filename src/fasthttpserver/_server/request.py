@@ -13,10 +13,10 @@ from time import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
+from fasthttpserver._http.fields import Fields
 from fasthttpserver._http.whole import (
     BODILESS,
     Body,
-    Fields,
     Pairs,
     describe,
     encode_body,
@@ -27,6 +27,9 @@ from fasthttpserver._http.whole import (
 )
 from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared
 from fasthttpserver.log import gen_log
+
+if TYPE_CHECKING:
+    from fasthttpserver._server.connection import HTTPConnection
 
 __all__ = ["TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
 
@@ -111,6 +114,9 @@ class HTTPRequest(RequestMessage):
     _framed = False  # whether the connection frames the response, see write_headers()
 
     __slots__ = ("__dict__", "__weakref__")
+
+    connection: HTTPConnection
+    """What the request came on; whatever its maker likes, of one that is made by hand."""
 
     def __init__(
         self,
@@ -274,9 +280,8 @@ class HTTPRequest(RequestMessage):
             joined = corked + chunk if corked else chunk
             if corked is NOTHING_YET or len(joined) <= _MOST_CORKED:
                 self._corked = joined
-                # Any, here and below: tests make requests with connections of their own.
-                return self.connection  # type: ignore[no-any-return]
-        return self.connection.write(chunk, callback)  # type: ignore[no-any-return]
+                return self.connection
+        return self.connection.write(chunk, callback)
 
     def _finish_otherwise(self) -> None:
         """Do what ``finish`` does when the message does not know how."""
@@ -390,6 +395,10 @@ class HTTPRequest(RequestMessage):
             f"{type(self).__name__}(method={method!r}, uri={uri!r}, version={self.version!r}, "
             f"remote_ip={self.remote_ip!r})"
         )
+
+
+# Its name in Tornado since version 4. httputil is below this, and cannot import it.
+httputil.__dict__["HTTPServerRequest"] = HTTPRequest
 
 
 async def _whole(body: bytes) -> AsyncIterator[bytes]:

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import IO, TYPE_CHECKING, Any
 
+from fasthttpserver._http.fields import Fields, StartLine
 from fasthttpserver._http.replies import CONTINUE
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
@@ -88,7 +89,7 @@ class RequestConnection:
         return self._connection.no_keep_alive
 
     def write_headers(
-        self, start_line: Any, headers: Any, chunk: bytes | str | None = None
+        self, start_line: StartLine, headers: Fields, chunk: bytes | str | None = None
     ) -> Awaitable[None]:
         """Begin the response; see ``HTTPConnection.write_headers``.
 
@@ -98,12 +99,12 @@ class RequestConnection:
         self._check("write_headers")
         return self._connection.write_headers_now(start_line, headers, chunk)
 
-    def send_informational(self, code: int, headers: Any) -> Awaitable[None]:
+    def send_informational(self, code: int, headers: Fields) -> Awaitable[None]:
         """Send an interim response; see ``HTTPConnection.send_informational``."""
         self._check("send_informational")
         return self._connection.send_informational(code, headers)
 
-    def respond(self, start_line: Any, headers: Any, body: bytes) -> bool:
+    def respond(self, start_line: StartLine, headers: Fields, body: bytes) -> bool:
         """Send a whole response; see ``HTTPConnection.respond``."""
         self._check("respond")
         return self._connection.respond(start_line, headers, body)
@@ -120,7 +121,7 @@ class RequestConnection:
         self._check("send_file")
         return self._connection.send_file(file, offset, count)
 
-    def finish(self, trailers: Any = None) -> None:
+    def finish(self, trailers: Fields | None = None) -> None:
         """End the response. If the request is not whole yet, the connection is closed then.
 
         Args:
