@@ -10,6 +10,7 @@ import http
 import ssl
 from collections.abc import Awaitable
 from http.cookies import Morsel
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, assert_type
 
@@ -123,8 +124,12 @@ def whole(request: HTTPServerRequest) -> None:
         request.respond(404, b"no", MappingProxyType({"X-A": 1}))
 
 
+async def files(request: HTTPRequest) -> None:
+    await request.send_file("a.txt", root=Path("folder"), headers={"Cache-Control": "no-cache"})
+
+
 async def pieces(request: HTTPRequest) -> None:
-    request.connection.send_informational(103, {"Link": "</style.css>; rel=preload"})
+    request.send_informational(103, {"Link": "</style.css>; rel=preload"})
     await request.connection.write_headers(("", 200, "OK"), [("Content-Type", "text/plain")])
     await request.write(b"piece")
     request.finish()

@@ -17,6 +17,7 @@ __all__ = [
     "BODILESS",
     "Body",
     "Pairs",
+    "check_type",
     "describe",
     "encode_body",
     "has_field",
@@ -48,6 +49,12 @@ def start_line_of(status: int) -> StartLine:
     if not 200 <= status <= 999:
         raise ValueError(f"status of a whole response is 200 to 999, not {status}")
     return "HTTP/1.1", int(status), REASONS.get(status, "")
+
+
+def check_type(content_type: object) -> None:
+    """Raise TypeError if a content type is no string."""
+    if not isinstance(content_type, str):
+        raise TypeError(f"content_type is a str, not {type(content_type).__name__}")
 
 
 def encode_body(body: Body, content_type: str | None) -> tuple[bytes, str | None]:

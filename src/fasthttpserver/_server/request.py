@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from http.cookies import Morsel
+from os import PathLike
 from time import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
@@ -18,6 +19,7 @@ from fasthttpserver._http.whole import (
     BODILESS,
     Body,
     Pairs,
+    check_type,
     describe,
     encode_body,
     has_field,
@@ -26,6 +28,7 @@ from fasthttpserver._http.whole import (
     start_line_of,
 )
 from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared
+from fasthttpserver._server.files import send_file
 from fasthttpserver.log import gen_log
 
 if TYPE_CHECKING:
@@ -326,8 +329,8 @@ class HTTPRequest(RequestMessage):
             raise RuntimeError(f"respond() after finish() of {self!r}")
         if type(status) is not int:
             status = start_line_of(status)[1]
-        if content_type is not None and not isinstance(content_type, str):
-            raise TypeError(f"content_type is a str, not {type(content_type).__name__}")
+        if content_type is not None:
+            check_type(content_type)
         fields: Pairs = []
         if headers:
             fields, content_type = separate_type(headers, content_type)
@@ -344,13 +347,77 @@ class HTTPRequest(RequestMessage):
                 return
         if status in BODILESS:
             body, content_type = b"", None
-        fields = describe(fields, content_type, now)
+        fields = self._described(fields, content_type)
+        self.connection.respond(start_line_of(status), fields, body)
+
+    def _described(self, fields: Pairs, content_type: str | None) -> Pairs:
+        """Return fields of the application with those that the server adds, but for framing."""
+        fields = describe(fields, content_type, time())
         if self.version == "HTTP/1.0" and (not self.keep_alive or self.connection.no_keep_alive):
             # write_headers() says it to HTTP/1.1 only, as Tornado's does. But this response is one
             # of HTTP/1.1, after which a connection would go on (RFC 9112 section 9.3).
             if not has_field(fields, "Connection"):
                 fields.append(("Connection", "close"))
-        self.connection.respond(start_line_of(status), fields, body)
+        return fields
+
+    async def send_file(
+        self,
+        path: str | PathLike[str],
+        root: str | PathLike[str] | None = None,
+        headers: Fields | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Send a file as the response, and end it; to be awaited or returned by the callback.
+
+        It is a whole response to GET and HEAD, as ``respond`` sends it, with ETag, Last-Modified
+        and Accept-Ranges. What the client has already is not sent again (304; 412 if it wants
+        another version), and if it asks for a range, no more than that (206, 416). The kernel
+        sends what is large, where it can: see ``HTTPConnection.send_file``.
+
+        What is no regular file, or is not there, is answered with 404; what may not be read with
+        403, and other methods with 405.
+
+        Args:
+            path: Of the file. Nothing is decoded: if the client names it, pass
+                ``urllib.parse.unquote(request.path)``.
+            root: A folder that the file has to be in, and that the path begins at. Symbolic links
+                may lead to other places in it, and not out of it. ``..``, backslashes and a
+                slash at the end are answered with 404. Without a root every file is sent
+                that the process may read.
+            headers: More fields, as for ``respond``. An ETag among them takes the place of the one
+                that is made of size, time and number of the file.
+            content_type: None for what ``mimetypes`` knows of the path's ending.
+
+        Raises:
+            OSError: The root is not there, or the system cannot open or read.
+            HTTPOutputError: The file got shorter while it was sent. The connection is aborted then,
+                or answers 500 if nothing was sent.
+            StreamClosedError: The client has gone while it was sent.
+            RuntimeError, TypeError, ValueError: As for ``respond``.
+        """
+        if self._finish_time is not None:
+            raise RuntimeError(f"send_file() after finish() of {self!r}")
+        if content_type is not None:
+            check_type(content_type)
+        await send_file(self, path, root, headers, content_type)
+
+    def send_informational(self, status: int, headers: Fields) -> Awaitable[None]:
+        """Send an interim response before the response itself, for instance 103 Early Hints.
+
+        Args:
+            status: 102 to 199. The server sends 100 by itself, and 101 is the end of HTTP.
+            headers: As for ``respond``.
+
+        Returns:
+            Something to await until it has left.
+
+        Raises:
+            ValueError: The status is another, or a header is malformed.
+            RuntimeError: The response has begun.
+        """
+        if self._finish_time is not None:
+            raise RuntimeError(f"send_informational() after finish() of {self!r}")
+        return self.connection.send_informational(status, headers)
 
     def _too_late(self, what: str) -> None:
         # The bytes would land in another request's answer (CVE-2023-46137's family).
