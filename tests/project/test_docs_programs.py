@@ -9,12 +9,22 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Certificates, Client, Process, Served, connect_when_up, free_port, get, post
+from helpers import (
+    Certificates,
+    Client,
+    Process,
+    Served,
+    connect_when_up,
+    eventually,
+    free_port,
+    get,
+    post,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -211,6 +221,77 @@ def test_callback(
         assert client.read_until(b"0\r\n\r\n").endswith(b"6\r\nthree\n\r\n0\r\n\r\n")
     else:
         assert client.ask(request_) == body
+
+
+def test_responses(serve: Callable[..., Served]) -> None:
+    found = names("howto/responses", "responses", "responses, hints")
+    client = serve(found["handle_request"]).connect()
+    for path, expected in {
+        "/": (200, "<p>Grüße</p>".encode()),
+        "/numbers": (200, b'{"numbers":[1,2,3]}'),
+        "/ping": (204, b""),
+        "/none": (404, b"There is no such page\n"),
+    }.items():
+        client.send(get(path))
+        response = client.read_response()
+        assert (response.status, response.body) == expected
+    client.send(get("/login"))
+    head = client.read_until(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 303 See Other\r\n") and head.count(b"Set-Cookie: ") == 2
+    client = serve(found["handle_page"]).connect()
+    client.send(get())
+    assert [client.read_response().status for _ in range(2)] == [103, 200]
+
+
+def test_files(serve: Callable[..., Served], tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "a.css").write_text("p {}")
+    (tmp_path / "upload-17").write_text("<p>")
+    found = names("howto/files", "files", "files, download")
+    found["ROOT"] = found["UPLOADS"] = tmp_path
+    client = serve(found["handle_request"]).connect()
+    for path, keep in ("/assets/a.css", "immutable"), ("/upload%2D17", "no-cache"):
+        client.send(get(path))
+        response = client.read_response()
+        assert response.status == 200 and keep in response.fields["cache-control"]
+    client = serve(found["download"]).connect()
+    client.send(get())
+    response = client.read_response()
+    assert response.fields["content-type"] == "application/octet-stream"
+    assert response.body == b"<p>"
+
+
+def test_events(serve: Callable[..., Served]) -> None:
+    send_all = names("howto/server-sent-events", "events")["send_all"]
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(2):
+            yield number
+
+    client = serve(lambda request: send_all(request, numbers())).connect()
+    client.send(get())
+    assert b"text/event-stream" in client.read_until(b"\r\n\r\n")
+    assert b"data: 1\n\n" in client.read_until(b"0\r\n\r\n")
+
+
+def test_events_for_everybody(serve: Callable[..., Served]) -> None:
+    found = names("howto/server-sent-events", "events, broadcast")
+    served = serve(found["handle_request"])
+    clients = [served.connect() for _ in range(3)]
+    for client in clients:
+        client.send(get())
+        client.read_until(b"\r\n\r\n")
+    served.call(found["tell_everybody"], "hello")
+    for client in clients:
+        assert client.read_until(b"\n\n").endswith(b"data: hello\n\n")
+    clients[0].close()
+    eventually(lambda: len(found["listening"]) == 2)
+    for _ in range(200):  # more than is kept for a client that does not listen
+        served.call(found["tell_everybody"], "again")
+    served.call(found["tell_everybody"], None)
+    for client in clients[1:]:
+        assert b"data: again\n\n" in client.read_until(b"\r\n0\r\n\r\n")
+    assert not found["listening"]
 
 
 @nothing_left

@@ -218,6 +218,20 @@ def test_server_sent_events(run_until_term: Callable[..., Example]) -> None:
         endless.read_until(b"data: 5000\n\n")
 
 
+def test_static_files(run_until_term: Callable[..., Example], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "index.html").write_text("<p>")
+    example = run_until_term("static_files", str(tmp_path / "folder"))
+    response, body = example.fetch()
+    assert (response.status, body) == (200, b"<p>")
+    assert response.getheader("Content-Type") == "text/html"
+    tag = response.getheader("ETag")
+    assert tag is not None
+    assert example.fetch(headers={"If-None-Match": tag})[0].status == 304
+    for path in "/none", "/../folder/index.html", f"/..{tmp_path}/folder/index.html":
+        assert example.fetch(uri=path)[0].status == 404
+
+
 def test_streaming(run_until_term: Callable[..., Example]) -> None:
     example = run_until_term("streaming")
     assert example.fetch(uri="/?megabytes=8")[1] == bytes(8 << 20)
