@@ -26,6 +26,8 @@ from helpers import (
     post,
 )
 
+from fasthttpserver.testing import LiveServer
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORM = "Content-Type: application/x-www-form-urlencoded"
 # The sixth handles signals, as the loops of Windows cannot.
@@ -292,6 +294,12 @@ def test_events_for_everybody(serve: Callable[..., Served]) -> None:
     for client in clients[1:]:
         assert b"data: again\n\n" in client.read_until(b"\r\n0\r\n\r\n")
     assert not found["listening"]
+
+
+@nothing_left
+def test_clients_are_tested() -> None:
+    with LiveServer() as server:
+        names("howto/pytest", "pytest")["test_it_tries_again"](server)
 
 
 @nothing_left

@@ -152,5 +152,6 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
         foreign = {name.partition(".")[0] for name in imported_by(module)} - allowed
         foreign -= {f"<{DOORS.get(module.partition('.')[0])}"}
         if module.startswith("testing."):
-            foreign -= {"hypothesis"}  # when it is asked for: tests/testing/test_testing.py
+            # When they are asked for (tests/testing/test_testing.py), and by pytest itself.
+            foreign -= {"hypothesis", "pytest", "trustme"}
         assert not foreign, f"{module} imports {foreign}"

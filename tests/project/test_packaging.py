@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import tomllib
@@ -29,6 +30,11 @@ def test_version_is_the_same_everywhere(pyproject: dict[str, Any]) -> None:
 def test_nothing_is_needed_at_run_time() -> None:
     needed = metadata.requires("fasthttpserver-llhttp") or []
     assert [each for each in needed if "extra ==" not in each] == []
+
+
+def test_pytest_is_told_of_the_fixtures(pyproject: dict[str, Any]) -> None:
+    (module,) = pyproject["project"]["entry-points"]["pytest11"].values()
+    assert importlib.import_module(module).__all__ == ["http_server", "https_server"]
 
 
 def test_licences_are_ours_and_llhttps(pyproject: dict[str, Any]) -> None:

@@ -1,9 +1,12 @@
-"""The kit for tests of applications: a client in memory, and requests of all kinds.
+"""The kit for tests of applications and clients: a client in memory, a server, any requests.
 
 ``Client`` runs a callback in memory, through the server's own connection and parser, and needs
-nothing but this package. The rest needs hypothesis (``fasthttpserver-llhttp[testing]``), which
-is imported when it is first asked for: ``check_callback`` tries a callback with any request and
-any bytes, and the strategies make requests for tests of your own.
+nothing but this package. ``LiveServer`` is a real server for tests of HTTP clients, and ``whole``,
+``raw``, ``slow``, ``endless`` and ``silent`` make its answers; pytest has it as the fixtures
+``http_server`` and ``https_server``. The rest needs hypothesis
+(``fasthttpserver-llhttp[testing]``), which is imported when it is first asked for:
+``check_callback`` tries a callback with any request and any bytes, and the strategies make
+requests for tests of your own.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fasthttpserver.testing._client import Client
+from fasthttpserver.testing._live import LiveServer, endless, raw, silent, slow, whole
 from fasthttpserver.testing._responses import Response, RuleBroken
 
 if TYPE_CHECKING:
@@ -35,12 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "LiveServer",
     "Request",
     "Response",
     "RuleBroken",
     "bodies",
     "check_callback",
     "chunked_bodies",
+    "endless",
     "header_names",
     "header_values",
     "headers",
@@ -49,10 +55,14 @@ __all__ = [
     "methods",
     "mutations",
     "pipelines",
+    "raw",
     "requests",
+    "silent",
+    "slow",
     "splits",
     "targets",
     "tokens",
+    "whole",
 ]
 
 # Where a name is that is not in _strategies.
