@@ -20,9 +20,7 @@ task = fork_processes(int(os.environ.get("PROCESSES", "0")))  # 0: one for each 
 
 
 def handle_request(request):
-    body = f"task {task} process {os.getpid()}\n"
-    request.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}")
-    request.finish()
+    request.respond(200, f"task {task} process {os.getpid()}\n")
 
 
 server = HTTPServer(handle_request)

@@ -13,9 +13,7 @@ from fasthttpserver.process import task_id
 
 
 def handle_request(request):
-    body = f"task {task_id()} process {os.getpid()}\n"
-    request.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}")
-    request.finish()
+    request.respond(200, f"task {task_id()} process {os.getpid()}\n")
 
 
 port = int(os.environ.get("PORT", "8888"))

@@ -19,8 +19,7 @@ async def handle_request(request):
     try:
         reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except (OSError, ValueError):  # also for a request that is no CONNECT
-        request.write("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-        request.finish()
+        request.respond(502)
         return
     stream = request.connection.detach()  # HTTP ends here
     stream.write(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -16,14 +16,8 @@ def handle_request(request):
     cookie = request.cookies.get("visits")  # a Morsel, as in http.cookies
     if cookie is not None and cookie.value.isdecimal() and len(cookie.value) < 10:
         visits += int(cookie.value)
-    body = f"Visit number {visits}\n"
-    request.write(
-        "HTTP/1.1 200 OK\r\n"
-        "Content-Type: text/plain\r\n"
-        f"Set-Cookie: visits={visits}; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n{body}"
-    )
-    request.finish()
+    cookie = f"visits={visits}; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax"
+    request.respond(200, f"Visit number {visits}\n", {"Set-Cookie": cookie})
 
 
 server = HTTPServer(handle_request)

@@ -10,7 +10,7 @@ from fasthttpserver.httpserver import HTTPServer
 from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.netutil import bind_sockets
 
-FORM = b"""<!doctype html>
+FORM = """<!doctype html>
 <form method="post" enctype="multipart/form-data">
 <input name="name"> <input name="files" type="file" multiple> <button>Send</button>
 </form>
@@ -28,12 +28,10 @@ def report(request):
 
 
 def handle_request(request):
-    kind, body = b"text/html", FORM
     if request.method == "POST":
-        kind, body = b"text/plain; charset=utf-8", "".join(report(request)).encode()
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-    request.write(head % (kind, len(body)) + body)
-    request.finish()
+        request.respond(200, "".join(report(request)))
+    else:
+        request.respond(200, FORM, content_type="text/html")
 
 
 server = HTTPServer(handle_request, max_body_size=10_000_000)

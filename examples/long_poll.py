@@ -14,18 +14,13 @@ from fasthttpserver.netutil import bind_sockets
 waiting = set()
 
 
-def answer(request, body):
-    request.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-    request.finish()
-
-
 def handle_request(request):
     if request.method == "POST":
-        answer(request, b"sent to %d\n" % len(waiting))
+        request.respond(200, f"sent to {len(waiting)}\n")
         while waiting:
-            answer(waiting.pop(), request.body)
+            waiting.pop().respond(200, request.body)
     elif request.path == "/waiting":
-        answer(request, b"%d\n" % len(waiting))
+        request.respond(200, f"{len(waiting)}\n")
     else:
         waiting.add(request)
         request.connection.set_close_callback(lambda: forget(request))

@@ -12,9 +12,7 @@ from fasthttpserver.ioloop import IOLoop
 
 
 def handle_request(request):
-    body = f"process {os.getpid()}\n"
-    request.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}")
-    request.finish()
+    request.respond(200, f"process {os.getpid()}\n")
 
 
 port = int(os.environ.get("PORT", "8888"))

@@ -18,9 +18,7 @@ from fasthttpserver.netutil import bind_sockets
 def handle_request(request):
     certificate = request.get_ssl_certificate()  # None without one
     names = [name for _, name in certificate["subjectAltName"]] if certificate else ["stranger"]
-    body = f"Hello, {', '.join(names)}\n".encode()
-    request.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-    request.finish()
+    request.respond(200, f"Hello, {', '.join(names)}\n")
 
 
 certfile, keyfile, ca_certs = sys.argv[1:]

@@ -15,9 +15,7 @@ from fasthttpserver.netutil import bind_unix_socket
 
 def handle_request(request):
     # A Unix socket has no addresses; behind a proxy, xheaders tells the client's.
-    body = f"{request.method} {request.uri} for {request.remote_ip}\n"
-    request.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}")
-    request.finish()
+    request.respond(200, f"{request.method} {request.uri} for {request.remote_ip}\n")
 
 
 path = sys.argv[1]

@@ -19,11 +19,7 @@ async def handle_request(request):
         async for piece in request.stream():
             await asyncio.to_thread(file.write, piece)  # others are served meanwhile
             size += len(piece)
-    body = b"%d bytes\n" % size
-    close = b"Connection: close\r\n" if request.connection.no_keep_alive else b""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%bContent-Length: %d\r\n\r\n"
-    request.write(head % (close, len(body)) + body)
-    request.finish()
+    request.respond(200, f"{size} bytes\n")
 
 
 # The callback runs when the head is complete, and reads the body by itself.

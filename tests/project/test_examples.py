@@ -148,7 +148,7 @@ def test_hello() -> None:
 def test_form_upload(run_until_term: Callable[..., Example]) -> None:
     example = run_until_term("form_upload")
     response, body = example.fetch()
-    assert response.getheader("Content-Type") == "text/html"
+    assert response.getheader("Content-Type") == "text/html; charset=utf-8"
     assert b'enctype="multipart/form-data"' in body
 
     upload = bytes(range(256)) * 1000
