@@ -125,6 +125,7 @@ from fasthttpserver._parsing.response_fields cimport (
     is_content_length,
     is_line,
     is_number,
+    write_number,
     is_token,
 )
 from fasthttpserver._parsing.response_framing cimport (
@@ -1374,8 +1375,8 @@ cdef bytes _frame(
     cdef Py_ssize_t size = 0
     cdef Py_ssize_t total
     cdef Py_ssize_t body_size = PyBytes_GET_SIZE(body)
-    cdef char[48] length
-    cdef int length_size
+    cdef char[20] length
+    cdef Py_ssize_t length_size = write_number(length, body_size)
     cdef bint measured = False
     cdef bint is_length = False
     cdef bint is_name = True
@@ -1383,10 +1384,8 @@ cdef bytes _frame(
     cdef char* to
     if type(fields) is not list:
         return None
-    length_size = snprintf(
-        length, sizeof(length), b"Content-Length: %lld\r\n\r\n", <long long>body_size
-    )
-    total = first_size + second_size + 2 + length_size + body_size
+    # "Content-Length: ", and three line ends.
+    total = first_size + second_size + 16 + length_size + 6 + body_size
     for item in fields:
         if type(item) is not tuple:
             return None
@@ -1417,8 +1416,11 @@ cdef bytes _frame(
     memcpy(to, second, second_size)
     memcpy(to + second_size, b"\r\n", 2)
     to = _copy_fields(to + second_size + 2, texts)
-    memcpy(to, length, length_size)
-    memcpy(to + length_size, PyBytes_AS_STRING(body), body_size)
+    memcpy(to, b"Content-Length: ", 16)
+    memcpy(to + 16, length, length_size)
+    to += 16 + length_size
+    memcpy(to, b"\r\n\r\n", 4)
+    memcpy(to + 4, PyBytes_AS_STRING(body), body_size)
     return response
 
 

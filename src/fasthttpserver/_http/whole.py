@@ -143,14 +143,14 @@ def describe(fields: Pairs, content_type: str | None, now: float) -> Pairs:
 
 
 @lru_cache(maxsize=64)
-def prepared_head(status: int, content_type: str | None, second: int) -> bytes | None:
+def prepared_head(status: int, content_type: str | None, second: float) -> bytes | None:
     """Return how responses of one second begin, for ``frame_prepared``.
 
     It is what ``describe`` returns without fields of the application.
 
     Args:
         status, content_type: Of the response.
-        second: Since the epoch.
+        second: Since the epoch; a whole number.
 
     Returns:
         None if there is anything about it that takes more than that.

@@ -34,6 +34,20 @@ cdef inline bint is_content_length(const char* at, Py_ssize_t size) noexcept nog
     return size == 14 and equals(at, b"content-length", 14)
 
 
+cdef inline Py_ssize_t write_number(char* to, Py_ssize_t number) noexcept nogil:
+    """Write a number that is not negative; return of how many digits."""
+    cdef char[20] digits  # from the last one on
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t i
+    while count == 0 or number > 0:
+        digits[count] = <char>(48 + number % 10)  # "0"
+        number //= 10
+        count += 1
+    for i in range(count):
+        to[i] = digits[count - 1 - i]
+    return count
+
+
 cdef inline bint is_number(const char* at, Py_ssize_t size, Py_ssize_t number) noexcept nogil:
     """Whether it is this number, in digits."""
     cdef Py_ssize_t i

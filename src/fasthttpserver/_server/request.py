@@ -329,7 +329,7 @@ class HTTPRequest(RequestMessage):
             raise RuntimeError(f"respond() after finish() of {self!r}")
         if type(status) is not int:
             status = start_line_of(status)[1]
-        if content_type is not None:
+        if content_type is not None and type(content_type) is not str:
             check_type(content_type)
         fields: Pairs = []
         if headers:
@@ -338,7 +338,7 @@ class HTTPRequest(RequestMessage):
             body, content_type = encode_body(body, content_type)
         now = time()
         if self._corked is NOTHING_YET and not (fields and has_field(fields, "Date")):
-            head = prepared_head(status, content_type, int(now))
+            head = prepared_head(status, content_type, now // 1)
             response = head and frame_prepared(self, head, fields, body)
             if response:
                 self._corked = response
