@@ -487,6 +487,11 @@ class Process:
         else:
             self._process.kill()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is no more."""
+        return self._process.poll() is not None
+
     def line(self) -> str:
         """The next line that it prints."""
         assert self._process.stdout is not None

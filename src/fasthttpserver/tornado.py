@@ -175,10 +175,12 @@ class HTTPServer(tornado.httpserver.HTTPServer):
 
     # --- Ours
 
-    async def drain(self, timeout: float = 30.0, grace: float = 1.0) -> dict[str, int]:
+    async def drain(
+        self, timeout: float = 30.0, grace: float = 1.0, *, delay: float | None = None
+    ) -> dict[str, int]:
         """Stop serving without losing an answer; see ``httpserver.HTTPServer.drain``."""
         self._forget_sockets()
-        return await self.engine.drain(timeout, grace)
+        return await self.engine.drain(timeout, grace, delay=delay)
 
     def stats(self) -> dict[str, Any]:
         """Count what this server has done; see ``httpserver.HTTPServer.stats``."""

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import Client, Process, get
+from helpers import Client, Process, eventually, get
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the other tests of the command line do the same there"
@@ -26,7 +26,9 @@ MODULE = """
 import os
 def callback(request):
     body = "VAL %d" % os.getpid()
-    request.write("HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+    close = "Connection: close\\r\\n" if request.connection.no_keep_alive else ""
+    head = "HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n%s\\r\\n" % (len(body), close)
+    request.write(head + body)
     request.finish()
 """
 
@@ -36,10 +38,14 @@ def run(folder: Path, *words: str) -> Process:
     return Process(command, cwd=folder)
 
 
-def ask(process: Process) -> str:
+def address_of(process: Process) -> tuple[str, int]:
     while not (match := re.search(r"Serving on http://127\.0\.0\.1:(\d+)/", process.line())):
         pass
-    with Client(("127.0.0.1", int(match[1]))) as client:
+    return "127.0.0.1", int(match[1])
+
+
+def ask(process: Process) -> str:
+    with Client(address_of(process)) as client:
         return client.ask(get()).decode()
 
 
@@ -51,6 +57,24 @@ def test_one_process_serves_and_ends_in_good_order(tmp_path: Path) -> None:
         ended = process.end()
     assert ended.returncode == 0
     assert ended.stderr.count("Drained") == 1
+
+
+def test_clients_are_served_for_the_delay(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(MODULE)
+    with run(tmp_path, "--shutdown-delay=60") as process:
+        address = address_of(process)
+
+        def is_announced() -> bool:
+            with Client(address) as client:
+                client.send(get())
+                return client.read_response().fields.get("connection") == "close"
+
+        assert not is_announced()
+        process.send_signal(signal.SIGTERM)
+        eventually(is_announced)
+        # Those that come shortly after the first one are the same wish.
+        eventually(lambda: process.send_signal(signal.SIGTERM) or process.has_ended)
+        assert process.end().returncode == 128 + signal.SIGTERM
 
 
 def test_application_that_cannot_be_imported_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Client, Process, get
+from helpers import Client, Process, eventually, get
 
 Start = Callable[..., Process]
 
@@ -60,11 +60,37 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
-def connect(process: Process, line: str) -> Client:
-    """Connect to the address in a line that the process has printed."""
+def address_in(line: str) -> tuple[str, int]:
+    """The address in a line that the process has printed."""
     match = re.search(r"http://([\d.]+):(\d+)/", line)
     assert match is not None
-    return Client((match[1], int(match[2])))
+    return match[1], int(match[2])
+
+
+def connect(process: Process, line: str) -> Client:
+    """Connect to the address in a line that the process has printed."""
+    return Client(address_in(line))
+
+
+@posix
+@pytest.mark.parametrize("name", ["tornado_application", "wsgi", "asgi"])
+def test_application_is_served_for_the_delay_and_each_answer_says_that_it_ends(
+    start: Start, name: str
+) -> None:
+    process = start(f"served:{name}", "--port=0", "--shutdown-delay=60")
+    while "Serving" not in (line := process.line()):
+        pass
+
+    def is_announced() -> bool:
+        with Client(address_in(line)) as client:
+            client.send(get("/a"))
+            response = client.read_response()
+            assert response.status == 200
+            return response.fields.get("connection") == "close"
+
+    assert not is_announced()
+    process.send_signal(signal.SIGTERM)
+    eventually(is_announced)
 
 
 @pytest.mark.parametrize(

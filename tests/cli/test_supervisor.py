@@ -176,6 +176,83 @@ def end(program: Program, status: int = 0) -> str:
     return said
 
 
+# --- The end with a delay ---------------------------------------------------------------
+
+
+def is_announced(program: Program) -> bool:
+    """Whether a new client is served, and told that this is the end."""
+    with Client(program.address) as client:
+        client.send(get())
+        return client.read_response().fields.get("connection") == "close"
+
+
+@pytest.mark.parametrize("whom", ["supervisor", "group"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_clients_are_served_for_the_delay_and_a_second_signal_ends_it(
+    start: Start, processes: int, whom: str
+) -> None:
+    # Usually those that come shortly after the first one are the same wish.
+    before = "supervisor.SAME_SIGNAL = 0"
+    program = start(f"--processes={processes}", "--shutdown-delay=60", before=before).serve()
+    for _ in range(processes - 1):
+        program.expect("accepts")
+    if whom == "group":
+        os.killpg(program.pid, signal.SIGTERM)
+    else:
+        program.send_signal(signal.SIGTERM)
+    eventually(lambda: is_announced(program))
+    program.send_signal(signal.SIGTERM)
+    program.rest()
+    assert program.status() == 128 + signal.SIGTERM
+
+
+def test_it_drains_after_the_delay(start: Start) -> None:
+    program = start("--shutdown-delay=0.05").serve()
+    with Client(program.address) as client:
+        client.send(get("/held"))
+        program.ask()
+        program.send_signal(signal.SIGTERM)
+        eventually(lambda: is_refused(program.address))
+        (program.folder / "release").touch()
+        response = client.read_response()
+        assert (response.body, response.fields["connection"]) == (b"held", "close")
+    assert "Drained: 1 served" in program.rest()
+    assert program.status() == 0
+
+
+def test_time_for_draining_begins_after_the_delay(start: Start) -> None:
+    margin = "supervisor._END_MARGIN = 0.9"
+    program = start("--shutdown-delay=1", "--drain-timeout=0", before=margin).serve()
+    assert "killing" not in end(program)
+
+
+def test_worker_that_is_replaced_has_no_delay(start: Start) -> None:
+    program = start("--shutdown-delay=60").serve()
+    old = program.worker()
+    program.send_signal(signal.SIGHUP)
+    program.expect(rf"worker 0 \(pid {old}\) ended with status 0")
+
+
+def test_worker_that_is_told_to_end_is_replaced_at_once_and_serves_for_the_delay(
+    start: Start,
+) -> None:
+    program = start("--shutdown-delay=60").serve()
+    old = program.worker()
+    with Client(program.address) as client:
+        client.ask(get())
+        os.kill(old, signal.SIGTERM)
+        program.expect(rf"worker 0 \(pid {old}\) was told to end, replacing it")
+        program.expect("accepts")
+        assert client.ask(get()).decode() == f"one {old}"
+
+
+def test_workers_without_a_supervisor_have_no_delay(start: Start) -> None:
+    program = start("--processes=2", "--shutdown-delay=60").serve()
+    program.expect("accepts")
+    program.send_signal(signal.SIGKILL)
+    program.rest()  # ends when both have ended
+
+
 # --- Rolling restarts -------------------------------------------------------------------
 
 

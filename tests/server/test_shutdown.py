@@ -87,10 +87,10 @@ class Held:
 
 
 def begin_drain(
-    served: Served, timeout: float = LONG, grace: float = LONG
+    served: Served, timeout: float = LONG, grace: float = LONG, delay: float | None = None
 ) -> concurrent.futures.Future[Report]:
     """Drain from now on; a grace time of 0 gives no time to connections without a request."""
-    drain = served.server.drain(timeout, grace)
+    drain = served.server.drain(timeout, grace, delay=delay)
     future = asyncio.run_coroutine_threadsafe(drain, served.loop)
     served.settle()
     return future
@@ -106,15 +106,15 @@ def at_end(client: Client) -> bool:
     return bool(readable) and not client.socket.recv(1, socket.MSG_PEEK)
 
 
-@pytest.mark.parametrize("name", ["timeout", "grace"])
 @pytest.mark.parametrize(
-    ("value", "error"),
+    ("name", "value", "error"),
     [
-        (None, TypeError),
-        ("5", TypeError),
-        (True, TypeError),
-        (-1, ValueError),
-        (float("nan"), ValueError),
+        ("timeout", None, TypeError),
+        ("grace", None, TypeError),
+        *((name, "5", TypeError) for name in ("timeout", "grace", "delay")),
+        *((name, True, TypeError) for name in ("timeout", "grace", "delay")),
+        *((name, -1, ValueError) for name in ("timeout", "grace", "delay")),
+        *((name, float("nan"), ValueError) for name in ("timeout", "grace", "delay")),
     ],
 )
 def test_time_that_is_none_is_refused_before_anything_ends(
@@ -139,6 +139,72 @@ def test_drain_may_wait_for_ever(serve: Serve) -> None:
     assert client.read_response().status == 200
     client.close()  # or the end lingers for it
     assert drained.result(TIMEOUT) == report(served=1, closed=1)
+
+
+# --- drain(): the delay -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("respond", "connection"),
+    [(announced, "close"), (by_server, "close"), (answer, None)],
+)
+def test_in_the_delay_clients_are_served_and_told_to_go_elsewhere(
+    serve: Serve, respond: Callable[[HTTPRequest], None], connection: str | None
+) -> None:
+    served = serve(respond)
+    old = served.connect()
+    old.ask(get())
+    assert not served.server.is_draining
+    drained = begin_drain(served, grace=0, delay=LONG)
+    assert served.server.is_draining
+    for client in old, served.connect(), served.connect():
+        client.send(get())
+        response = client.read_response()
+        assert (response.status, response.fields.get("connection")) == (200, connection)
+        if connection is None:
+            client.ask(get())  # what is raw is the application's, and this one says nothing
+        else:
+            assert client.read_to_end() == b""
+    drained.cancel()
+
+
+def test_idle_connections_stay_open_for_the_delay(serve: Serve) -> None:
+    served = serve(by_server)
+    client = served.connect()
+    client.ask(get())
+    drained = begin_drain(served, grace=0, delay=LONG)
+    assert not at_end(client)
+    drained.cancel()
+
+
+@pytest.mark.parametrize(("option", "argument"), [(0.0, 0.1), (0.1, None)])
+def test_after_the_delay_it_drains(serve: Serve, option: float, argument: float | None) -> None:
+    served = serve(by_server, shutdown_delay=option)
+    client = served.connect()
+    client.ask(get())
+    begun = time.monotonic()
+    drained = begin_drain(served, grace=0, delay=argument)
+    assert client.read_to_end() == b""
+    client.close()
+    assert drained.result(TIMEOUT) == report(closed=1)
+    assert time.monotonic() - begun > 0.05  # uvloop counts from the beginning of its turn
+    with pytest.raises(ConnectionRefusedError):
+        served.connect()
+
+
+def test_drain_without_a_delay_ends_that_of_one_before(serve: Serve) -> None:
+    served = serve(by_server, shutdown_delay=LONG)
+    first = begin_drain(served)
+    assert begin_drain(served, delay=0).result(TIMEOUT) == report()
+    with pytest.raises(ConnectionRefusedError):
+        served.connect()
+    first.cancel()
+
+
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_option_for_the_delay_is_checked(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^shutdown_delay must be"):
+        HTTPServer(echo, shutdown_delay=value)
 
 
 # --- drain(): requests that run ---------------------------------------------------------
@@ -962,6 +1028,45 @@ atexit.register(lambda: print("at exit", flush=True))
     lines = process.end().stdout.splitlines()
     assert lines.count("behind the loop") == 2
     assert lines.count("at exit") == 3  # the parent, too
+
+
+# Time for the next answer that announces the end; then all ends.
+DELAYED = BIND_AND_START.replace("callback)", "callback, shutdown_delay=60)") + RUN
+
+
+@needs_fork
+def test_workers_serve_on_for_the_delay_of_their_server(launch: Callable[..., Process]) -> None:
+    process = launch("-c", DELAYED)
+    address = ("127.0.0.1", port_in(process.line()))
+    process.line()
+    process.send_signal(signal.SIGTERM)
+
+    def is_announced() -> bool:
+        with Client(address) as client:
+            client.send(get())
+            return client.read_response().fields.get("connection") == "close"
+
+    eventually(is_announced)
+    process.send_signal(signal.SIGTERM)
+    assert process.end().returncode == 1
+
+
+@needs_fork
+def test_worker_that_is_replaced_has_no_delay(launch: Callable[..., Process]) -> None:
+    process = launch("-c", DELAYED)
+    old = {worker_in(process.line()) for _ in range(2)}
+    process.send_signal(signal.SIGHUP)
+    lines = [process.line() for _ in range(4)]
+    assert {int(line.split()[0]) for line in lines if "ended" in line} == old
+
+
+@needs_fork
+def test_worker_whose_parent_is_gone_has_no_delay(launch: Callable[..., Process]) -> None:
+    process = launch("-c", DELAYED)
+    for _ in range(2):
+        process.line()
+    process.send_signal(signal.SIGKILL)
+    assert process.end().stdout.count("ended") == 2
 
 
 @needs_fork

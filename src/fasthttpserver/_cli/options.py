@@ -48,8 +48,9 @@ _PREFIX = "FASTHTTPSERVER_"
 _REPEATED = ("trusted_downstream",)
 # For those who write how much memory it is.
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-# 0 is no limit.
 _NOT_NEGATIVE = (
+    "drain_timeout",
+    "shutdown_delay",
     "start_timeout",
     "worker_timeout",
     "max_requests",
@@ -198,6 +199,14 @@ def parse_options(
         metavar="SECONDS",
         help="for what still runs at the end (default: %(default)s)",
     )
+    run.add_argument(
+        "--shutdown-delay",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="for which clients are accepted after SIGTERM, so that a load balancer sees in time "
+        "that this is the end (default: %(default)s)",
+    )
 
     workers = parser.add_argument_group("workers")
     workers.add_argument(
@@ -261,11 +270,9 @@ def parse_options(
         parser.error("--reload is for one process")
     if options.processes < 0:
         parser.error("--processes must be 0 or more")
-    if not options.drain_timeout >= 0:  # NaN is not either
-        parser.error("--drain-timeout must be 0 or more")
     for name in _NOT_NEGATIVE:
         value = getattr(options, name)
-        if value is not None and not value >= 0:
+        if value is not None and not value >= 0:  # NaN is not either
             parser.error(f"--{name.replace('_', '-')} must be 0 or more")
     if options.preload and options.reload:
         parser.error("--reload imports the application anew, --preload once")

@@ -69,6 +69,7 @@ def make_server(application: Application, options: argparse.Namespace) -> Any:
         access_log=options.access_log,
         check_responses=options.check_responses,
         isolate_context=options.isolate_context,
+        shutdown_delay=options.shutdown_delay,
         **limits_of(options),
     )
     try:

@@ -6,7 +6,7 @@ compares the workers with those that are wanted. Each worker is in one of these 
 
     STARTING    from the fork until it accepts
     ACCEPTING   until its end is wanted, by the supervisor or by itself
-    DRAINING    accepts no more; what it has is answered
+    DRAINING    accepts no more, maybe after --shutdown-delay; what it has is answered
     FAILED      could not start, and waits for a file to change (``--reload`` only)
     KILLED      hung, or took too long to start or to end
 
@@ -311,7 +311,7 @@ class Supervisor:
             gen_log.info("Stopping %d processes", len(self._children))
         self._listening.close()  # so that new clients are refused as soon as workers do the same
         for child in list(self._children.values()):
-            self._retire(child)
+            self._retire(child, self._options.shutdown_delay)
 
     def _end_at_once(self, number: int) -> None:
         self._stopped_at = self._stopped_at or time.monotonic()
@@ -378,7 +378,7 @@ class Supervisor:
                 case ["drains"]:
                     if child.state is State.ACCEPTING:  # somebody else has told it
                         gen_log.info("%s was told to end, replacing it", child)
-                        self._drain(child)
+                        self._drain(child, self._options.shutdown_delay)
                     self._show_banner(child)
                 case ["replace", reason]:
                     gen_log.info("Replacing %s: %s", child, reason)
@@ -421,17 +421,22 @@ class Supervisor:
             child.enter(State.FAILED)
             self._cancel_roll()
 
-    def _retire(self, child: Child) -> None:
-        """End a worker in good order, if there is any order in it."""
+    def _retire(self, child: Child, delay: float = 0.0) -> None:
+        """End a worker in good order, if there is any order in it.
+
+        Args:
+            delay: Seconds for which it goes on accepting; none where others do.
+        """
         if child.state is State.ACCEPTING:
-            child.channel.send("drain")
-            self._drain(child)
+            child.channel.send("drain", delay)
+            self._drain(child, delay)
         elif child.state in (State.STARTING, State.FAILED):
             os.kill(child.pid, signal.SIGTERM)
             self._drain(child)
 
-    def _drain(self, child: Child) -> None:
-        child.enter(State.DRAINING, time.monotonic() + self._options.drain_timeout + _END_MARGIN)
+    def _drain(self, child: Child, delay: float = 0.0) -> None:
+        seconds = delay + self._options.drain_timeout + _END_MARGIN
+        child.enter(State.DRAINING, time.monotonic() + seconds)
 
     def _kill_overdue(self) -> None:
         for child in self._children.values():

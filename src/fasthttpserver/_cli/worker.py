@@ -122,14 +122,15 @@ class Worker:
 
     def _on_message(self, _fd: int, _events: int) -> None:
         for message in self._channel.receive():
-            if message == ["drain"]:
-                self._shutdown.begin()
-            elif message == ["reopen"]:
-                reopen_log_files()
+            match message:
+                case ["drain", delay]:
+                    self._shutdown.begin(delay)
+                case ["reopen"]:
+                    reopen_log_files()
         if self._channel.at_end:
             IOLoop.current().remove_handler(self._channel.fileno())
             gen_log.error("The supervisor is gone, ending")
-            self._shutdown.begin()
+            self._shutdown.begin(delay=0.0)  # who has killed it wants the port, maybe
 
     def _on_shutdown(self) -> None:
         self._channel.send("drains")

@@ -24,6 +24,7 @@ __all__ = [
     "check_may_fork",
     "cpu_count",
     "fork_processes",
+    "is_replaced",
     "lifeline",
     "task_id",
     "told_by_parent",
@@ -40,9 +41,10 @@ _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 _task_id: int | None = None
 # The end of a pipe whose other one is the parent's, and is closed when that is gone.
 _lifeline: int | None = None
-# Shared with the parent, two bytes for each child: whether it ended because it was told to,
-# and whether the parent has told it.
+# Shared with the parent, so many bytes for each child: whether it ended because it was told to,
+# whether the parent has told it, and whether that is to replace it.
 _told: mmap.mmap | None = None
+_BYTES = 3
 
 
 def cpu_count() -> int:
@@ -72,15 +74,21 @@ def told_to_end() -> None:
     unless it was the parent that told it. Does nothing outside of a child.
     """
     if _told is not None and _task_id is not None:
-        _told[2 * _task_id] = 1
+        _told[_BYTES * _task_id] = 1
 
 
 def told_by_parent() -> bool:
     """Whether the parent has sent this child a signal to end since this was asked last."""
     if _told is None or _task_id is None:
         return False
-    told, _told[2 * _task_id + 1] = _told[2 * _task_id + 1], 0
+    place = _BYTES * _task_id + 1
+    told, _told[place] = _told[place], 0
     return bool(told)
+
+
+def is_replaced() -> bool:
+    """Whether the parent has told this child to end in order to replace it."""
+    return _told is not None and _task_id is not None and bool(_told[_BYTES * _task_id + 2])
 
 
 def lifeline() -> int | None:
@@ -158,7 +166,7 @@ def fork_processes(
     if num_processes is None or num_processes <= 0:
         num_processes = cpu_count()
     gen_log.info("Starting %d processes", num_processes)
-    _told = mmap.mmap(-1, 2 * num_processes)
+    _told = mmap.mmap(-1, _BYTES * num_processes)
     board = sharing.Board(num_processes)
     limit = _MAX_RESTARTS if max_restarts is None else max_restarts
     read_end, write_end = os.pipe()
@@ -229,7 +237,7 @@ class _Supervisor:
         flush_output()
         place = self.board.place(number)
         assert _told is not None
-        _told[2 * number : 2 * number + 2] = bytes(2)
+        _told[_BYTES * number : _BYTES * (number + 1)] = bytes(_BYTES)
         with self.signals.blocked():
             try:
                 pid = os.fork()
@@ -288,12 +296,13 @@ class _Supervisor:
             pid = self.outdated.pop(0)
             if pid in self.children:
                 self.outgoing = pid
-                self.tell(pid)
+                self.tell(pid, replaced=True)
 
-    def tell(self, pid: int) -> None:
+    def tell(self, pid: int, replaced: bool = False) -> None:
         """Tell a child to end; it may have been told by others as well."""
         assert _told is not None
-        _told[2 * self.children[pid] + 1] = 1
+        place = _BYTES * self.children[pid]
+        _told[place + 1 : place + _BYTES] = bytes([1, replaced])
         os.kill(pid, signal.SIGTERM)
 
     def reap(self) -> None:
@@ -327,4 +336,4 @@ class _Supervisor:
     @staticmethod
     def was_told(number: int) -> bool:
         assert _told is not None
-        return bool(_told[2 * number])
+        return bool(_told[_BYTES * number])

@@ -97,6 +97,8 @@ class HTTPServer(TCPServer):
         on_refusal: Called with the ``HTTPInputError`` that refuses a request and the client's
             address, in the place of the line in the log. What it returns, a whole response as
             bytes, is sent before the connection closes; None for the usual answer.
+        shutdown_delay: Seconds for which ``drain`` goes on accepting clients, so that a load
+            balancer sees that this server is about to end before it refuses anybody.
         max_header_size: Bytes of request line and header block together.
         max_request_line: Bytes of the request line.
         max_field_size: Bytes of one header field.
@@ -143,6 +145,7 @@ class HTTPServer(TCPServer):
         stream_request_body: bool = False,
         isolate_context: bool = False,
         on_refusal: OnRefusal | None = None,
+        shutdown_delay: float = 0.0,
         max_header_size: int = 65_536,
         max_request_line: int = 8190,
         max_field_size: int = 16_384,
@@ -169,6 +172,7 @@ class HTTPServer(TCPServer):
         if protocol and protocol not in ("http", "https"):
             raise ValueError(f"protocol must be 'http' or 'https', not {protocol!r}")
         check_number("chunk_size", chunk_size, _CHUNK_SIZE)
+        check_number("shutdown_delay", shutdown_delay, _SECONDS)
         super().__init__(io_loop, ssl_options, max_buffer_size)
         if max_body_size is None:
             max_body_size = _DEFAULTS.max_body_size if max_buffer_size is None else max_buffer_size
@@ -230,6 +234,7 @@ class HTTPServer(TCPServer):
             self._max_handshakes = max(max_connections, _MAX_TURNED_AWAY)
         # Whether somebody else wants the stream first; then HTTP is served when he says so.
         self._streams = type(self).handle_stream is not HTTPServer.handle_stream
+        self._shutdown_delay = shutdown_delay
         self._draining = False
         self._turned_away: deque[HTTPConnection] = deque()
         self._without_room: WeakSet[HTTPConnection] = WeakSet()
@@ -367,18 +372,27 @@ class HTTPServer(TCPServer):
         await pool.wait_empty()
         self._stopped()
 
-    async def drain(self, timeout: float = 30.0, grace: float = 1.0) -> dict[str, int]:
+    @property
+    def is_draining(self) -> bool:
+        """Whether ``drain`` was called: clients should go elsewhere, though they are served."""
+        return self._draining
+
+    async def drain(
+        self, timeout: float = 30.0, grace: float = 1.0, *, delay: float | None = None
+    ) -> dict[str, int]:
         """Stop serving without losing an answer.
 
-        Nothing new is accepted. Requests that run go on. Connections without a request are
-        served on for the grace time, so that a request which is on its way is answered, and
-        then closed. Responses that the server frames say ``Connection: close``; an
-        application that writes its own head finds ``request.connection.no_keep_alive`` true
-        and should say so.
+        After the delay nothing new is accepted. Requests that run go on. Connections without
+        a request are served on for the grace time, so that a request which is on its way is
+        answered, and then closed. From the beginning on, responses that the server frames say
+        ``Connection: close``; an application that writes its own head finds
+        ``request.connection.no_keep_alive`` true and should say so.
 
         Args:
-            timeout: Seconds after which what still runs is aborted.
-            grace: Seconds for which connections without a request stay open.
+            timeout: Seconds, after the delay, after which what still runs is aborted.
+            grace: Seconds, after the delay, for which connections without a request stay open.
+            delay: Seconds for which clients are accepted as before; None for the server's
+                ``shutdown_delay``.
 
         Returns:
             How many requests were ``served`` in the time, and how many connections were
@@ -390,14 +404,19 @@ class HTTPServer(TCPServer):
         """
         check_number("timeout", timeout, _SECONDS)
         check_number("grace", grace, _SECONDS)
+        check_number("delay", delay, _SECONDS_OR_NONE)
+        if delay is None:
+            delay = self._shutdown_delay
         self._draining = True
-        self.accept_waiting()
-        self.stop()
         pool, counters = self._settings.pool, self._settings.counters
         requests = pool.requests
         closed = counters.closed
         for connection in pool:
             connection.drain(ANNOUNCING)
+        if delay:
+            await asyncio.sleep(delay)
+        self.accept_waiting()
+        self.stop()
         await self._wait_gone(min(grace, timeout))
         for _ in range(3):  # what came while the loop was busy is read first
             await asyncio.sleep(0)

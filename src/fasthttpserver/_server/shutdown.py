@@ -24,7 +24,7 @@ SAME_SIGNAL = 0.5
 class Drained(Protocol):
     """What has to end in good order."""
 
-    async def drain(self, timeout: float = ...) -> dict[str, int]: ...
+    async def drain(self, timeout: float = ..., *, delay: float | None = ...) -> dict[str, int]: ...
 
 
 class Shutdown:
@@ -36,7 +36,8 @@ class Shutdown:
     Args:
         io_loop: The loop.
         timeout: Seconds for the draining.
-        on_begin: Called when nothing is accepted any more.
+        on_begin: Called when the servers have begun to drain: nothing is accepted any more,
+            unless they have a delay.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Shutdown:
     def _on_orphaned(self, lifeline: int, _events: int) -> None:
         self._io_loop.remove_handler(lifeline)
         gen_log.error("The parent of this process is gone, ending")
-        self.begin()
+        self.begin(delay=0.0)  # who has killed it wants the port, maybe
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -71,19 +72,27 @@ class Shutdown:
         if self._first is None:
             self._first = now
             process.told_to_end()
-            self._io_loop.add_callback_from_signal(self.begin)
+            # Others serve, where one is replaced.
+            delay = 0.0 if process.is_replaced() else None
+            self._io_loop.add_callback_from_signal(self.begin, delay)
         elif not relayed and now - self._first > SAME_SIGNAL:
             os._exit(128 + number)
 
-    def begin(self) -> None:
-        """Drain from now on; in the loop. More than once does no harm."""
-        if self._task is None:
-            self._task = self._io_loop.asyncio_loop.create_task(self._drain())
+    def begin(self, delay: float | None = None) -> None:
+        """Drain from now on; in the loop. More than once does no harm.
 
-    async def _drain(self) -> None:
+        Args:
+            delay: As for ``HTTPServer.drain``.
+        """
+        if self._task is None:
+            self._task = self._io_loop.asyncio_loop.create_task(self._drain(delay))
+
+    async def _drain(self, delay: float | None) -> None:
         loop = self._io_loop.asyncio_loop
-        drains = [loop.create_task(server.drain(self._timeout)) for server in self.servers]
-        await asyncio.sleep(0)  # in which each begins, by accepting no more
+        drains = [
+            loop.create_task(server.drain(self._timeout, delay=delay)) for server in self.servers
+        ]
+        await asyncio.sleep(0)  # in which each begins
         if self._on_begin is not None:
             self._on_begin()
         reports = await asyncio.gather(*drains, return_exceptions=True)
