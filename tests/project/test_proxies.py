@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import re
-import shutil
 import signal
-import socket
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,29 +15,12 @@ from typing import Any
 
 import pytest
 from helpers import TIMEOUT, Certificates, Process, eventually, free_port
-
-HOWTO = Path(__file__).resolve().parents[2] / "docs" / "howto"
+from proxies import answers, ask, block, find, put, run_haproxy, run_nginx
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
 ]
-
-
-def block(page: str, marker: str) -> str:
-    """The block of code after an HTML comment in a page."""
-    text = (HOWTO / page).read_text(encoding="utf-8")
-    (found,) = re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert isinstance(found, str)
-    return found
-
-
-def put(text: str, *changes: tuple[str, str]) -> str:
-    """Change what depends on the machine; each piece of text is there, once."""
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
 
 
 class App(Process):
@@ -70,13 +49,6 @@ class App(Process):
         eventually(lambda: self.log().count(" ended, replacing") == before + 2)
 
 
-def answers(port: int) -> bool:
-    """Whether somebody accepts there."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), TIMEOUT):
-        return True
-    return False
-
-
 class Proxy:
     """A running proxy: where it listens, and a client's view of it."""
 
@@ -102,38 +74,8 @@ class Proxy:
             return ask(client, uri, **fields)
 
 
-def ask(client: http.client.HTTPConnection, uri: str = "/", **fields: str) -> str:
-    """The body of the answer to a GET, which must be a 200."""
-    headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    client.request("GET", uri, headers=headers)
-    response = client.getresponse()
-    body = response.read().decode()
-    assert response.status == 200, body
-    return body
-
-
 @contextlib.contextmanager
-def running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """Run a proxy in the foreground until the end; its log is shown if it does not start."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        eventually(lambda: process.poll() is not None or answers(port))
-        assert process.poll() is None, log.read_text()
-        yield
-    finally:
-        process.terminate()  # at once: nothing is asked any more
-        try:
-            process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@contextlib.contextmanager
-def nginx(program: str, folder: Path, app: App, certificates: Certificates) -> Iterator[int]:
+def nginx(folder: Path, app: App, certificates: Certificates) -> Iterator[int]:
     port = free_port()
     server = put(
         block("nginx.md", "configuration of nginx"),
@@ -142,35 +84,22 @@ def nginx(program: str, folder: Path, app: App, certificates: Certificates) -> I
         ("/etc/ssl/site.crt", certificates.certfile),
         ("/etc/ssl/site.key", certificates.keyfile),
     )
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    folders = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-    # Workers of a server that root starts could not read the test's folder.
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    path = folder / "nginx.conf"
-    path.write_text(
-        f"{user}daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{folders}{server}}}\n"
-    )
-    log = folder / "nginx.log"
-    with running([program, "-e", "stderr", "-p", str(folder), "-c", str(path)], port, log):
+    with run_nginx(folder, port, server):
         yield port
 
 
 @contextlib.contextmanager
-def haproxy(program: str, folder: Path, app: App, certificates: Certificates) -> Iterator[int]:
+def haproxy(folder: Path, app: App, certificates: Certificates) -> Iterator[int]:
     port = free_port()
     pem = folder / "site.pem"
     pem.write_text(Path(certificates.certfile).read_text() + Path(certificates.keyfile).read_text())
-    path = folder / "haproxy.cfg"
-    path.write_text(
-        put(
-            block("haproxy.md", "configuration of HAProxy"),
-            ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
-            ("bind :443", f"bind 127.0.0.1:{port}"),
-            ("/etc/haproxy/site.pem", str(pem)),
-        )
+    configuration = put(
+        block("haproxy.md", "configuration of HAProxy"),
+        ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
+        ("bind :443", f"bind 127.0.0.1:{port}"),
+        ("/etc/haproxy/site.pem", str(pem)),
     )
-    with running([program, "-db", "-f", str(path)], port, folder / "haproxy.log"):
+    with run_haproxy(folder, port, configuration):
         yield port
 
 
@@ -183,16 +112,14 @@ def start(
 ) -> Iterator[Callable[..., tuple[App, Proxy]]]:
     """Start the server and a proxy in front of it; arguments are changes of its source."""
     name: str = request.param
-    program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip(f"{name} is not installed (Debian: apt install {name})")
+    find(name)  # before anything else is started
     with contextlib.ExitStack() as stack:
 
         def start(*changes: tuple[str, str]) -> tuple[App, Proxy]:
             folder = tmp_path_factory.mktemp(name)
             certificates = Certificates(folder)
             app = stack.enter_context(App(folder, *changes))
-            port = stack.enter_context(PROXIES[name](program, folder, app, certificates))
+            port = stack.enter_context(PROXIES[name](folder, app, certificates))
             return app, Proxy(port, certificates.client_context())
 
         yield start
