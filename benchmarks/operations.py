@@ -1,16 +1,8 @@
 """What an operator meets: restarts, mistakes, workers that hang or die, beside other servers.
 
-Each server runs two workers with a small application of its own interface. What is counted:
-
-    restarts        requests that a strict client (keep-alive, no retry) has lost, and
-                    connections that wrk has lost, while workers are replaced ten times
-    wrong key       whether a request is answered 2 s after SIGHUP with a key that is none
-    wrong code      the same with a syntax error in the application
-    hung worker     seconds until a worker whose loop stands still is replaced, up to 10, with the
-                    server's option for that at 2 s where it has one
-    killed parent   seconds until nobody listens on the port any more, up to 10
-    share           the part of 64 connections that the worker with fewer has, least of five times
-    idle            CPU seconds in 10 s without a client, all processes
+Each server runs two workers with a small application of its own interface; what is measured is told
+by the docstrings of the functions in ``MEASURES``. A run of all of them on all servers writes
+operations.json, and docs/operations.md from it.
 """
 
 from __future__ import annotations
@@ -18,10 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -32,15 +24,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks import machine
 from benchmarks.root import ROOT
+from benchmarks.tables import table
 
 __all__ = ["main"]
 
 RESTARTS = 10
 PATIENCE = 10.0
+SHARES = 10
+RECORD = ROOT / "benchmarks" / "operations.json"
+PAGE = ROOT / "docs" / "operations.md"
 
 CALLBACK = """
 import os, time
@@ -77,15 +75,16 @@ class Contender:
         tls: What is added for TLS.
         hang: What is added to have hung workers replaced after 2 s.
         application: The text of the module ``application``.
+        packages: Whose versions matter.
     """
 
     name: str
     module: str
     command: str
+    packages: tuple[str, ...]
     tls: str = ""
     hang: str = ""
     application: str = ASGI
-    environ: dict[str, str] = field(default_factory=dict)
 
 
 CONTENDERS = [
@@ -93,6 +92,7 @@ CONTENDERS = [
         "fasthttpserver",
         "fasthttpserver",
         "-m fasthttpserver application:application --processes 2 --port {port} --log-level warning",
+        ("fasthttpserver-llhttp", "uvloop"),
         "--certfile {cert} --keyfile {key}",
         "--worker-timeout 2",
         CALLBACK,
@@ -102,6 +102,7 @@ CONTENDERS = [
         "uvicorn_worker",
         "-m gunicorn application:application -w 2 -k uvicorn_worker.UvicornWorker "
         "-b 127.0.0.1:{port} --log-level warning",
+        ("gunicorn", "uvicorn-worker"),
         "--certfile {cert} --keyfile {key}",
         "--timeout 2",
     ),
@@ -110,6 +111,7 @@ CONTENDERS = [
         "uvicorn",
         "-m uvicorn application:application --workers 2 --port {port} --log-level warning "
         "--no-access-log",
+        ("uvicorn", "httptools"),
         "--ssl-certfile {cert} --ssl-keyfile {key}",
         "--timeout-worker-healthcheck 2",
     ),
@@ -118,6 +120,7 @@ CONTENDERS = [
         "granian",
         "-m granian application:application --interface asgi --workers 2 --port {port} "
         "--log-level warning --no-access-log",
+        ("granian",),
         "--ssl-certificate {cert} --ssl-keyfile {key}",
     ),
 ]
@@ -142,7 +145,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": f"{folder}:{ROOT / 'src'}"} | contender.environ,
+            env=os.environ | {"PYTHONPATH": f"{folder}:{ROOT / 'src'}"},
         )
 
     def __enter__(self) -> Server:
@@ -218,7 +221,8 @@ class Server:
         """Replace the workers, and wait until it is done."""
         before = set(self.workers())
         self.process.send_signal(signal.SIGHUP)
-        wait(lambda: before.isdisjoint(now := self.workers()) and len(now) == 2, 20)
+        if not wait(lambda: before.isdisjoint(now := self.workers()) and len(now) == 2, 60):
+            raise RuntimeError("does not replace its workers in 60 s")
         time.sleep(0.2)
 
     def cpu(self) -> float:
@@ -242,6 +246,9 @@ def wait(condition: Callable[[], object], seconds: float) -> bool:
 
 
 def restarts_strict(contender: Contender, folder: Path) -> str:
+    """SIGHUP, ten times, while 16 clients keep their connections, send one request after the
+    other and never one again: those that were not answered with 200, of all.
+    """
     with Server(contender, folder) as server:
         sent, lost = asyncio.run(_strict(server))
     return f"{lost} of {sent:,}"
@@ -286,6 +293,7 @@ async def _strict(server: Server) -> tuple[int, int]:
 
 
 def restarts_wrk(contender: Contender, folder: Path) -> str:
+    """The same under `wrk -t1 -c16`: its errors, of its requests."""
     if shutil.which("wrk") is None:
         return "no wrk"
     with Server(contender, folder) as server:
@@ -302,7 +310,26 @@ def restarts_wrk(contender: Contender, folder: Path) -> str:
     return f"{lost} of {int(sent[1]) if sent else 0:,}"
 
 
+def slow_import(contender: Contender, folder: Path) -> str:
+    """SIGHUP with an application that takes 2 s to import: the longest time without an answer on
+    a new connection.
+    """
+    longest = 0.0
+    with Server(contender, folder) as server:
+        slow = f"import time\ntime.sleep(2)\n{contender.application}"
+        (folder / "application.py").write_text(slow)
+        server.process.send_signal(signal.SIGHUP)
+        begun = last = time.monotonic()
+        while last - begun < PATIENCE:
+            wait(server.answers, PATIENCE)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+            time.sleep(0.02)  # or the asking would take all of a core
+    return f"{longest:.1f} s"
+
+
 def wrong_key(contender: Contender, folder: Path) -> str:
+    """SIGHUP with a file that is no key: whether a request is answered 2 s later."""
     for name, kind in ("cert.pem", "crt"), ("key.pem", "key"):
         shutil.copy(folder / f"right.{kind}", folder / name)
     with Server(contender, folder, contender.tls) as server:
@@ -311,6 +338,7 @@ def wrong_key(contender: Contender, folder: Path) -> str:
 
 
 def wrong_code(contender: Contender, folder: Path) -> str:
+    """SIGHUP with a syntax error in the application: the same."""
     with Server(contender, folder) as server:
         (folder / "application.py").write_text("def (:\n")
         return _after_hangup(server)
@@ -323,6 +351,9 @@ def _after_hangup(server: Server) -> str:
 
 
 def hung_worker(contender: Contender, folder: Path) -> str:
+    """A call of the application that never returns: how long until there are two other workers,
+    with the server's option for that at 2 s where it has one.
+    """
     with Server(contender, folder, contender.hang) as server:
         before = set(server.workers())
         with socket.create_connection(("127.0.0.1", server.port)) as client:
@@ -335,6 +366,9 @@ def hung_worker(contender: Contender, folder: Path) -> str:
 
 
 def killed_parent(contender: Contender, folder: Path) -> str:
+    """SIGKILL to the first process: how long until nobody listens on the port, so that the server
+    can be started again.
+    """
     with Server(contender, folder) as server:
         server.process.kill()
         begun = time.monotonic()
@@ -343,10 +377,13 @@ def killed_parent(contender: Contender, folder: Path) -> str:
 
 
 def share(contender: Contender, folder: Path) -> str:
+    """The part of 64 new connections that the worker with fewer has: the least of ten times, half
+    of them after a rolling restart.
+    """
     least = 1.0
     with Server(contender, folder) as server:
-        for attempt in range(5):
-            if attempt == 3:
+        for attempt in range(SHARES):
+            if attempt == SHARES // 2:
                 server.roll()
             with contextlib.ExitStack() as stack:
                 for _ in range(64):
@@ -369,6 +406,7 @@ def _connections(server: Server, expected: int) -> list[int]:
 
 
 def idle(contender: Contender, folder: Path) -> str:
+    """CPU time of all processes in 10 s without a client."""
     with Server(contender, folder) as server:
         before = server.cpu()
         time.sleep(10)
@@ -378,6 +416,7 @@ def idle(contender: Contender, folder: Path) -> str:
 MEASURES: dict[str, Callable[[Contender, Path], str]] = {
     "restarts, strict client": restarts_strict,
     "restarts, wrk": restarts_wrk,
+    "slow import": slow_import,
     "wrong key": wrong_key,
     "wrong code": wrong_code,
     "hung worker": hung_worker,
@@ -402,39 +441,121 @@ def workshop() -> Iterator[Path]:
         yield folder
 
 
+_PAGE = """\
+<!-- Made by `make bench-operations` from benchmarks/operations.json, which it writes. -->
+
+# Operations, compared
+
+What an operator meets: restarts, mistakes, workers that hang or die. Each server runs two workers
+with a small application of its own interface and [these options](#options), and meets the same, one
+server after the other. `make bench-operations` does all of it and writes this page;
+`benchmarks/operations.py` is the program.
+
+{table}
+{explained}
+
+Look at what is lost or down and not at small differences: clients and servers share the
+[machine](#machine-and-versions), and each figure is of one run.
+
+## Options
+
+{options}
+
+## Machine and versions
+
+{machine}"""
+
+
+def page(record: dict[str, Any]) -> str:
+    """Return the page.
+
+    Args:
+        record: What was measured, as it is in operations.json.
+    """
+    results = record["results"]
+    rows = [[name, *(found.get(name, "") for found in results.values())] for name in MEASURES]
+    explained = [
+        f"- *{name}*: {' '.join((function.__doc__ or '').split())}"
+        for name, function in MEASURES.items()
+    ]
+    commands = []
+    for each in CONTENDERS:
+        commands.append(f"- {each.name}: `{each.command}`")
+        more = {"with TLS": each.tls, "for the hung worker": each.hang}
+        commands += [f"  - {when}: `{words}`" for when, words in more.items() if words]
+    facts = {
+        **record["machine"],
+        **record["versions"],
+        "measured": record["date"],
+        "load average before that": record["load"],
+    }
+    return _PAGE.format(
+        table=table(["", *results], rows),
+        explained="\n".join(explained),
+        options="\n".join(commands),
+        machine=table(["", ""], [[name, value] for name, value in facts.items()]),
+    ).replace("---:", "---")
+
+
+def measure(contender: Contender, name: str) -> str:
+    """Return what came of one measure, or why nothing did."""
+    with workshop() as folder:
+        try:
+            return MEASURES[name](contender, folder)
+        except (OSError, RuntimeError) as error:
+            return str(error)
+
+
+def versions() -> dict[str, str]:
+    """Return those of all packages that are compared."""
+    found = {"Python": machine.build_versions()["Python"]}
+    for contender in CONTENDERS:
+        for package in contender.packages:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[package] = importlib.metadata.version(package)
+    return found
+
+
 def main() -> int:
     """Measure; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", action="append", choices=MEASURES, help="may be repeated")
-    parser.add_argument("--output", type=Path, help="a JSON file for the results")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operations", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--only", action="append", choices=MEASURES, help="print this alone; may be repeated"
+    )
+    parser.add_argument(
+        "--server", action="append", choices=[each.module for each in CONTENDERS], help="likewise"
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="make the page from the last results again"
+    )
     options = parser.parse_args()
-    results: dict[str, dict[str, str]] = {}
+    if options.render:
+        PAGE.write_text(page(json.loads(RECORD.read_text())))
+        return 0
+    record: dict[str, Any] = {
+        "date": machine.now(),
+        "machine": machine.describe()["machine"],
+        "versions": versions(),
+        "load": f"{os.getloadavg()[1]:.1f}",
+        "results": {},
+    }
     for contender in CONTENDERS:
-        found = results.setdefault(contender.name, {})
+        if options.server is not None and contender.module not in options.server:
+            continue
         if importlib.util.find_spec(contender.module) is None:
             print(f"{contender.name}: {contender.module} is not installed", flush=True)
             continue
+        found = record["results"][contender.name] = {}
         for name in options.only or MEASURES:
-            with workshop() as folder:
-                try:
-                    found[name] = MEASURES[name](contender, folder)
-                except (OSError, RuntimeError) as error:
-                    found[name] = str(error)
+            found[name] = measure(contender, name)
             print(f"{contender.name}: {name}: {found[name]}", flush=True)
-    print_table(results, list(options.only or MEASURES))
-    if options.output is not None:
-        machine = f"{platform.platform()}, Python {platform.python_version()}"
-        record = {"machine": f"{machine}, {os.cpu_count()} cores", "results": results}
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+    if options.only is None and options.server is None:
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        PAGE.write_text(page(record))
+        print(f"{RECORD}, {PAGE}")
     return 0
-
-
-def print_table(results: dict[str, dict[str, str]], measures: list[str]) -> None:
-    """Print the results in Markdown."""
-    print(f"\n| | {' | '.join(results)} |\n|---|{'---|' * len(results)}")
-    for name in measures:
-        cells = " | ".join(found.get(name, "") for found in results.values())
-        print(f"| {name} | {cells} |")
 
 
 if __name__ == "__main__":
