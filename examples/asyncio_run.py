@@ -10,12 +10,15 @@ import os
 import signal
 
 from fasthttpserver.httpserver import HTTPServer
+from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 from fasthttpserver.netutil import bind_sockets
 
 
 async def handle_request(request):
     seconds = float(request.arguments.get("seconds", [b"0"])[0])
-    await request.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    start_line, headers = ResponseStartLine("HTTP/1.1", 200, "OK"), HTTPHeaders()
+    headers["Content-Length"] = "5"
+    await request.connection.write_headers(start_line, headers)
     await asyncio.sleep(seconds)
     request.write("done\n")
     request.finish()
