@@ -13,12 +13,7 @@ from urllib.parse import urlencode
 
 from fasthttpserver._http.cookies import parse_cookie
 from fasthttpserver._http.forms import parse_body_arguments
-from fasthttpserver._http.forwarded import (
-    TrustedNetworks,
-    forwarded_ip,
-    forwarded_protocol,
-    parse_networks,
-)
+from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
 from fasthttpserver._http.headers import HTTPHeaders
 from fasthttpserver._http.multipart import (
     MAX_MULTIPART_PARTS,
@@ -26,6 +21,7 @@ from fasthttpserver._http.multipart import (
     HTTPFile,
     parse_multipart_form_data,
 )
+from fasthttpserver._http.networks import TrustedNetworks, parse_networks
 from fasthttpserver._http.query import MAX_ARGUMENTS, count_arguments, parse_query
 from fasthttpserver.errors import HTTPInputError, HTTPOutputError
 

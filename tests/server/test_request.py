@@ -208,6 +208,21 @@ def test_trusted_proxies_have_the_word_over_what_the_client_made_up(received: Re
     assert (request.remote_ip, request.protocol) == ("198.51.100.1", "http")
 
 
+@pytest.mark.parametrize(
+    ("peers", "believed"),
+    [(None, True), (["*"], True), (["192.0.2.0/24"], True), (["203.0.113.0/24", "unix"], False)],
+)
+def test_proxies_are_believed_if_they_are_trusted_themselves(
+    received: Received, peers: list[str] | None, believed: bool
+) -> None:
+    data = get("/", "X-Forwarded-For: 198.51.100.1", "X-Forwarded-Proto: https")
+    # Who may stand in X-Forwarded-For is another question.
+    for trusted in (None, ["192.0.2.0/24"], ["203.0.113.0/24"]):
+        request = received(data, xheaders=True, trusted_peers=peers, trusted_downstream=trusted)
+        expected = ("198.51.100.1", "https") if believed else ("192.0.2.7", "http")
+        assert (request.remote_ip, request.protocol) == expected
+
+
 # --- Arguments, files, cookies ----------------------------------------------------------
 
 

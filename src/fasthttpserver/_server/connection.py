@@ -203,7 +203,8 @@ class HTTPConnection(asyncio.Protocol):
         self.loop = loop
         self.address = address
         self.request_callback = settings.callback
-        self.xheaders = settings.xheaders
+        peers = settings.trusted_peers
+        self.xheaders = settings.xheaders and (peers is None or address in peers)
         self.protocol = settings.protocol
         self._next_request = settings.next_request
         self._take = take_checked_response if settings.check_responses else take_response

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from typing import Any
 from weakref import WeakSet
 
-from fasthttpserver._http.forwarded import parse_networks
+from fasthttpserver._http.networks import parse_networks, parse_peers
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS
 from fasthttpserver._net.ioloop import IOLoop
@@ -77,6 +77,8 @@ class HTTPServer(TCPServer):
         trusted_downstream: Addresses and networks of proxies that may stand in
             X-Forwarded-For, as strings such as ``10.0.0.0/8``. Given them, X-Real-Ip and
             X-Scheme count only where X-Forwarded-For and X-Forwarded-Proto are missing.
+        trusted_peers: Who is believed with ``xheaders`` at all: addresses and networks, ``unix``
+            for everybody on a Unix socket, ``*`` for everybody. None for ``*``, as in Tornado.
         chunk_size: Bytes of a piece in which a body is delivered to delegates and by
             ``request.stream()``, at most; None and 0 for 64 KiB. Callbacks get it whole otherwise.
         access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
@@ -138,6 +140,7 @@ class HTTPServer(TCPServer):
         require_host: bool = True,
         decompress_request: bool = False,
         trusted_downstream: Iterable[str] | None = None,
+        trusted_peers: Iterable[str] | None = None,
         chunk_size: int | None = None,
         access_log: str | Callable[[Access, str], str] | None = None,
         count_bytes_sent: bool = False,
@@ -219,6 +222,7 @@ class HTTPServer(TCPServer):
             limits=self.limits,
             require_host=require_host,
             trusted=parse_networks(trusted_downstream or ()),
+            trusted_peers=None if trusted_peers is None else parse_peers(trusted_peers),
             access_log=None if access_log is None else AccessLog(access_log),
             count_bytes_sent=count_bytes_sent,
             check_responses=check_responses,

@@ -44,6 +44,7 @@ class Settings:
         limits: Its limits.
         require_host: As for ``HTTPServer``.
         trusted: Proxies that may stand in X-Forwarded-For.
+        trusted_peers: Addresses of peers whose fields are believed; None for all.
         access_log: Logs each exchange, if not None.
         count_bytes_sent: Whether bytes are counted that are sent.
         check_responses: Whether the framing of applications is checked.
@@ -77,6 +78,7 @@ class Settings:
         "pool",
         "protocol",
         "trusted",
+        "trusted_peers",
         "xheaders",
     )
 
@@ -90,6 +92,7 @@ class Settings:
         limits: Limits | None = None,
         require_host: bool = True,
         trusted: Container[str] = (),
+        trusted_peers: Container[Any] | None = None,
         access_log: AccessLog | None = None,
         count_bytes_sent: bool = False,
         check_responses: bool = True,
@@ -105,6 +108,7 @@ class Settings:
         self.protocol = protocol
         self.limits = limits = Limits() if limits is None else limits
         self.trusted = trusted
+        self.trusted_peers = trusted_peers
         self.access_log = access_log
         self.count_bytes_sent = count_bytes_sent
         self.check_responses = check_responses
