@@ -12,6 +12,7 @@ import pytest
 
 from fasthttpserver._http import multipart as _multipart
 from fasthttpserver._http import query as _query
+from fasthttpserver._net import proxy_protocol as _proxy_protocol
 from fasthttpserver._parser import RequestParser
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httpserver import HTTPServer
@@ -62,6 +63,8 @@ def test_fixed_bounds_have_their_values() -> None:
         "parts of a multipart body": _multipart.MAX_MULTIPART_PARTS,
         "header section of a part": _multipart.MAX_PART_HEADER_SIZE,
         "boundary of a multipart body": _multipart._MAX_BOUNDARY_SIZE,
+        "header of the PROXY protocol, version 1": _proxy_protocol._MOST_V1,
+        "header of the PROXY protocol, version 2": _proxy_protocol._MOST_V2,
     }
     assert documented.items() >= known.items()
 

@@ -142,6 +142,7 @@ def test_unknown_form_is_told_at_once() -> None:
 def test_stats_of_a_server_that_did_nothing() -> None:
     assert HTTPServer(answer).stats() == {
         "connections": {"accepted": 0, "active": 0, "idle": 0},
+        "refused_connections": 0,
         "requests": 0,
         "bytes_received": 0,
         "bytes_sent": None,

@@ -151,7 +151,10 @@ class IOStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
-        self.address = transport.get_extra_info("peername") or self.address
+        # Another one is that of a proxy, and ours that of its client.
+        peername = transport.get_extra_info("peername")
+        if peername == self.address:
+            self.address = peername
         self._writer = Writer(self.loop, transport)
         connected, self._connected = self._connected, None
         if connected is not None:

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
+from fasthttpserver._http.networks import parse_peers
 from fasthttpserver._net import ioloop
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS, Acceptor
@@ -19,6 +20,7 @@ from fasthttpserver._net.netutil import (
     check_ssl_options,
     ssl_options_to_context,
 )
+from fasthttpserver._net.proxy_protocol import ProxyHeaderError, read_proxy_header
 from fasthttpserver._net.stalled import StallWatch
 from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tls_transport import TLSTransport
@@ -42,7 +44,7 @@ _GIVEN_LOOP = "it serves on {!r}, which has to be run."
 _BUFFER_SIZE = Rule(0, 1 << 62, whole=True, optional=True)
 # Tornado's.
 _MAX_BUFFER_SIZE = 104_857_600
-# Seconds; an honest handshake takes a few round trips.
+# Seconds; an honest handshake takes a few round trips. For a PROXY header as many.
 _TLS_HANDSHAKE_TIMEOUT = 10.0
 
 
@@ -55,13 +57,18 @@ class TCPServer:
         ssl_options: A dict as for ``netutil.ssl_options_to_context``, or an
             ``ssl.SSLContext``; None for plain text.
         max_buffer_size: Bytes that one connection may have waiting; None for the default.
+        proxy_protocol: Expect a header of the PROXY protocol, version 1 or 2, at the begin of
+            each connection, and take the peer's address from it. It counts from proxies at these
+            addresses and networks, ``unix`` for those on a Unix socket, ``*`` for everybody;
+            connections of others are closed. None for no header.
 
     Raises:
-        TypeError: ``io_loop`` is no loop, or ``max_buffer_size`` no int.
+        TypeError: ``io_loop`` is no loop, ``max_buffer_size`` no int, or ``proxy_protocol`` no
+            list of strings.
         KeyError: ``ssl_options`` has no ``certfile``.
-        ValueError: ``max_buffer_size`` is negative, or a file that ``ssl_options`` names does
-            not exist. What is in the files is looked at once, when the first socket is bound
-            or added, and then an ``ssl.SSLError`` tells what is wrong.
+        ValueError: ``max_buffer_size`` is negative, a network is none, or a file that
+            ``ssl_options`` names does not exist. What is in the files is looked at once, when
+            the first socket is bound or added, and then an ``ssl.SSLError`` tells what is wrong.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class TCPServer:
         io_loop: Any = None,
         ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
         max_buffer_size: int | None = None,
+        *,
+        proxy_protocol: Iterable[str] | None = None,
     ) -> None:
         check_number("max_buffer_size", max_buffer_size, _BUFFER_SIZE)
         self.io_loop = io_loop
@@ -77,6 +86,8 @@ class TCPServer:
         self._tls_handshake_timeout = _TLS_HANDSHAKE_TIMEOUT
         self._max_handshakes: int | None = None
         self._ssl_context: ssl.SSLContext | None = None
+        self._proxies = None if proxy_protocol is None else parse_peers(proxy_protocol)
+        self._refused = 0  # connections, for want of a PROXY header from a proxy that is listed
         if io_loop is not None:
             ioloop.to_asyncio(io_loop)  # says now that it is none
         if ssl_options is not None:
@@ -246,6 +257,9 @@ class TCPServer:
                 await asyncio.sleep(1)
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
+        if self._proxies is not None and address not in self._proxies:
+            self._refuse(connection, f"{address!r} is not listed in proxy_protocol, closing")
+            return
         room = True
         excess = DESCRIPTORS.excess(connection.fileno())
         if excess > 0:
@@ -260,13 +274,19 @@ class TCPServer:
                 room = False
             elif excess > 1:
                 self._make_room()  # for those as well that were let in before
-        if self._ssl_context is None:
+        if self._ssl_context is None and self._proxies is None:
             self._connect(connection, address, room)
             return
-        task = self._spawn(self._connect_tls(self._ssl_context, connection, address, room))
+        task = self._spawn(self._connect_later(connection, address, room))
         self._connecting[task] = None
         if self._max_handshakes is not None:
             self._bound_handshakes(self._max_handshakes)
+
+    def _refuse(self, connection: socket.socket, why: str) -> None:
+        """Close a connection without a word: nobody knows what it speaks."""
+        self._refused += 1
+        gen_log.info("%s", why)
+        connection.close()
 
     def _make_room(self) -> bool:
         """Close what can be done without, as descriptors are short; tell if there was any."""
@@ -349,6 +369,42 @@ class TCPServer:
             waiter.set_result(None)
         self._connecting[waiter] = None
         waiter.add_done_callback(go_on)
+
+    async def _connect_later(self, connection: socket.socket, address: Any, room: bool) -> None:
+        """Make a connection before which there is something to be read."""
+        if self._proxies is not None:
+            try:
+                address = await self._read_proxy_header(connection, address)
+            except (ProxyHeaderError, TimeoutError) as error:
+                self._refuse(connection, f"Malformed PROXY header from {address!r}: {error}")
+                return
+            except ConnectionError:  # disconnected before: a health check, a port scan
+                connection.close()
+                return
+            except BaseException:
+                connection.close()
+                raise
+        if self._ssl_context is None:
+            self._connect(connection, address, room)
+        else:
+            await self._connect_tls(self._ssl_context, connection, address, room)
+
+    async def _read_proxy_header(self, connection: socket.socket, address: Any) -> Any:
+        """Return the address of whom the peer, a proxy, speaks for."""
+        assert self._loop is not None
+        task = asyncio.current_task()
+        if self._no_handshakes or task not in self._connecting:
+            raise ConnectionAbortedError
+        self._handshakes[task] = None
+        timeout = self._tls_handshake_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                told = await read_proxy_header(self._loop, connection)
+        except TimeoutError:
+            raise TimeoutError(f"it took longer than {timeout} s") from None
+        finally:
+            self._handshakes.pop(task, None)
+        return address if told is None else told
 
     async def _connect_tls(
         self, context: ssl.SSLContext, connection: socket.socket, address: Any, room: bool

@@ -259,7 +259,10 @@ class HTTPConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
-        self.address = transport.get_extra_info("peername") or self.address
+        # Another one is that of a proxy, and ours that of its client.
+        peername = transport.get_extra_info("peername")
+        if peername == self.address:
+            self.address = peername
         self._connect(transport, Writer(self.loop, transport))
 
     def data_received(self, data: bytes) -> None:
@@ -1346,6 +1349,8 @@ class HTTPConnection(asyncio.Protocol):
             name: For instance ``sockname``, ``peername`` or ``ssl_object``.
             default: What to return if the transport does not know.
         """
+        if name == "peername":
+            return self.address  # a proxy may have told another one than the transport knows
         return self._transport.get_extra_info(name, default)
 
     @property

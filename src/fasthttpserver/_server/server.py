@@ -79,6 +79,8 @@ class HTTPServer(TCPServer):
             X-Scheme count only where X-Forwarded-For and X-Forwarded-Proto are missing.
         trusted_peers: Who is believed with ``xheaders`` at all: addresses and networks, ``unix``
             for everybody on a Unix socket, ``*`` for everybody. None for ``*``, as in Tornado.
+        proxy_protocol: Proxies that begin each connection with a PROXY header, see ``TCPServer``.
+            What X-Forwarded-For says comes on top of that.
         chunk_size: Bytes of a piece in which a body is delivered to delegates and by
             ``request.stream()``, at most; None and 0 for 64 KiB. Callbacks get it whole otherwise.
         access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
@@ -115,7 +117,7 @@ class HTTPServer(TCPServer):
             Tornado; ``math.inf`` is off.
         write_timeout: Seconds in which a client takes nothing of what waits for it; None
             is off.
-        tls_handshake_timeout: Seconds for a TLS handshake.
+        tls_handshake_timeout: Seconds for a TLS handshake, and as many for a PROXY header.
         read_ahead: Bytes that may wait unread while a request runs.
         linger_silence: Seconds of silence after which a refused client's connection is closed.
         linger_timeout: Seconds after which it is closed in any case.
@@ -141,6 +143,7 @@ class HTTPServer(TCPServer):
         decompress_request: bool = False,
         trusted_downstream: Iterable[str] | None = None,
         trusted_peers: Iterable[str] | None = None,
+        proxy_protocol: Iterable[str] | None = None,
         chunk_size: int | None = None,
         access_log: str | Callable[[Access, str], str] | None = None,
         count_bytes_sent: bool = False,
@@ -176,7 +179,7 @@ class HTTPServer(TCPServer):
             raise ValueError(f"protocol must be 'http' or 'https', not {protocol!r}")
         check_number("chunk_size", chunk_size, _CHUNK_SIZE)
         check_number("shutdown_delay", shutdown_delay, _SECONDS)
-        super().__init__(io_loop, ssl_options, max_buffer_size)
+        super().__init__(io_loop, ssl_options, max_buffer_size, proxy_protocol=proxy_protocol)
         if max_body_size is None:
             max_body_size = _DEFAULTS.max_body_size if max_buffer_size is None else max_buffer_size
         check_number("idle_connection_timeout", idle_connection_timeout, _SECONDS_OR_NONE)
@@ -346,7 +349,9 @@ class HTTPServer(TCPServer):
 
         Returns:
             ``connections``: a dict of those ``accepted`` ever, ``active`` now (with a request
-            or a part of one) and ``idle`` now. ``requests``: how many were answered.
+            or a part of one) and ``idle`` now. ``refused_connections``: how many were closed
+            as ``proxy_protocol`` demands, and are not among these. ``requests``: how many were
+            answered.
             ``bytes_received``, and ``bytes_sent`` or None where that is not counted; both
             without TLS. ``refusals`` by status code. ``timeouts`` by what was waited for,
             see ``docs/limits.md``.
@@ -360,6 +365,7 @@ class HTTPServer(TCPServer):
                 "active": now - idle,
                 "idle": idle,
             },
+            "refused_connections": self._refused,
             "requests": pool.requests,
             "bytes_received": pool.bytes_received,
             "bytes_sent": counters.bytes_sent if self._settings.count_bytes_sent else None,
