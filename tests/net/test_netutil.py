@@ -290,6 +290,57 @@ class TestBindUnixSocket:
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
 
+    def test_nobody_can_connect_before_it_has_its_mode_and_owner(
+        self, tmp_path: Path, closing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[str] = []
+
+        def spy(name: str) -> None:
+            change = getattr(os, name)
+
+            def try_first(path: Any, *arguments: int) -> None:
+                with socket.socket(socket.AF_UNIX) as client:
+                    with pytest.raises(ConnectionRefusedError):
+                        client.connect(path)
+                tried.append(name)
+                change(path, *arguments)
+
+            monkeypatch.setattr(os, name, try_first)
+
+        spy("chown")
+        spy("chmod")
+        path = str(tmp_path / "s")
+        closing(bind_unix_socket(path, 0o660, user=os.getuid(), group=os.getgid()))
+        assert tried == ["chown", "chmod"]
+
+    @pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away"
+    )
+    @pytest.mark.parametrize(
+        ("user", "group", "expected"),
+        [(12345, 54321, (12345, 54321)), (12345, None, (12345, 0)), (None, 54321, (0, 54321))]
+        + [("root", None, (0, 0))],
+    )
+    def test_owner_by_name_or_number(
+        self,
+        tmp_path: Path,
+        closing: Callable[..., Any],
+        user: int | str | None,
+        group: int | None,
+        expected: tuple[int, int],
+    ) -> None:
+        path = tmp_path / "s"
+        closing(bind_unix_socket(path, 0o660, user=user, group=group))
+        status = path.stat()
+        assert (status.st_uid, status.st_gid) == expected
+        assert stat.S_IMODE(status.st_mode) == 0o660
+
+    @pytest.mark.parametrize("kind", ["user", "group"])
+    def test_owner_that_nobody_is_called_is_named(self, tmp_path: Path, kind: str) -> None:
+        names: dict[str, Any] = {kind: "nosuchname"}
+        with pytest.raises(ValueError, match=f"no such {kind}: 'nosuchname'"):
+            bind_unix_socket(tmp_path / "s", **names)
+
     def test_a_socket_that_was_left_is_replaced(
         self, tmp_path: Path, closing: Callable[..., Any]
     ) -> None:

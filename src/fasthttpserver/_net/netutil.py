@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import socket
 import stat
 import sys
@@ -151,7 +152,12 @@ def _set_options(sock: socket.socket, reuse_port: bool) -> None:
 
 
 def bind_unix_socket(
-    file: str | bytes | os.PathLike[str], mode: int = 0o600, backlog: int = _BACKLOG
+    file: str | bytes | os.PathLike[str],
+    mode: int = 0o600,
+    backlog: int = _BACKLOG,
+    *,
+    user: int | str | None = None,
+    group: int | str | None = None,
 ) -> socket.socket:
     """Make a listening, non-blocking Unix socket.
 
@@ -162,10 +168,12 @@ def bind_unix_socket(
         file: Its path; a name that begins with NUL is one of Linux's abstract ones.
         mode: Permissions of the file: who can write to it can connect.
         backlog: How many connections may wait to be accepted.
+        user, group: Who owns the file, by name or number; None for who it is by itself.
 
     Raises:
         TypeError: ``backlog`` is no int.
-        ValueError: There is a file that is no socket, or ``backlog`` is out of range.
+        ValueError: There is a file that is no socket, ``backlog`` is out of range, or nobody
+            has that name.
         OSError: It cannot be bound, or this system has no Unix sockets.
     """
     if not hasattr(socket, "AF_UNIX"):
@@ -182,13 +190,23 @@ def bind_unix_socket(
     try:
         sock.setblocking(False)
         sock.bind(path)
-        if not is_abstract:
-            os.chmod(path, mode)  # before anybody can connect
+        if not is_abstract:  # before listen(): until then nobody can connect
+            if user is not None or group is not None:
+                _change_owner(path, user, group)
+            os.chmod(path, mode)
         sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _change_owner(path: str | bytes, user: int | str | None, group: int | str | None) -> None:
+    change: Any = shutil.chown  # whose types do not know that either may be None
+    try:
+        change(path, user, group)
+    except LookupError as error:
+        raise ValueError(str(error)) from None
 
 
 def add_accept_handler(
