@@ -19,7 +19,7 @@ def handle_request(request):
 
 
 path = sys.argv[1]
-server = HTTPServer(handle_request, xheaders=True)
+server = HTTPServer(handle_request, xheaders=True, trusted_peers=["unix"])
 server.add_socket(bind_unix_socket(path, mode=0o600))
 
 loop = IOLoop.current()

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -163,6 +164,14 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
         (["--max-rss", "1T"], "invalid size value"),
         (["--max-rss", "M"], "invalid size value"),
         (["--preload", "--reload"], "--reload imports the application anew"),
+        (["--xheaders"], "--xheaders needs --trusted-downstream"),
+        (["--unix-socket-mode", "660"], "--unix-socket-mode needs --unix-socket"),
+        (["--unix-socket-owner", "root"], "--unix-socket-owner needs --unix-socket"),
+        (["--unix-socket=s", "--unix-socket-mode=rw"], "invalid mode value"),
+        (["--unix-socket=s", "--unix-socket-mode=1777"], "invalid mode value"),
+        (["--unix-socket=s", "--unix-socket-mode=8"], "invalid mode value"),
+        (["--unix-socket=s", "--unix-socket-owner=:"], "invalid owner value"),
+        (["--unix-socket=s", "--unix-socket-owner=a:"], "invalid owner value"),
     ],
 )
 def test_mistake_is_told_and_ends_with_status_2(
@@ -183,6 +192,8 @@ def test_mistake_is_told_and_ends_with_status_2(
         (["--max-connections", "0"], "max_connections must be between"),
         (["--certfile", "nowhere.pem"], "nowhere.pem"),
         (["--trusted-downstream", "10.0.0.0/33"], "10.0.0.0/33"),
+        (["--proxy-protocol", "10.0.0.0/33"], "10.0.0.0/33"),
+        (["--unix-socket", "s", "--unix-socket-owner", "nosuchname"], "no such user: 'nosuchname'"),
         (["--fd", "three"], "--fd takes a number or 'systemd'"),
         (["--fd", "systemd"], "systemd has passed no socket"),
         (["--fd", "99"], "Bad file descriptor"),
@@ -237,6 +248,95 @@ def test_unix_socket(start: Start, tmp_path: Path) -> None:
         sock.connect(str(tmp_path / "s"))
         sock.sendall(get("/u", "Connection: close"))
         assert sock.makefile("rb").read().endswith(b"You requested /u\n")
+
+
+@posix
+@pytest.mark.parametrize(("words", "mode"), [((), 0o600), (("--unix-socket-mode=660",), 0o660)])
+def test_mode_of_the_unix_socket(
+    start: Start, tmp_path: Path, words: tuple[str, ...], mode: int
+) -> None:
+    owner = f"{os.getuid()}:{os.getgid()}"
+    start("--unix-socket", "s", "--unix-socket-owner", owner, *words).line()
+    status = (tmp_path / "s").stat()
+    assert stat.S_IMODE(status.st_mode) == mode
+    assert (status.st_uid, status.st_gid) == (os.getuid(), os.getgid())
+
+
+@pytest.mark.parametrize(
+    ("word", "owner"),
+    [("www-data", ("www-data", None)), ("33:web", (33, "web")), (":33", (None, 33))],
+)
+def test_owner_of_the_unix_socket(word: str, owner: tuple[object, object]) -> None:
+    options = parse_options(["--unix-socket=s", "--unix-socket-owner", word], "0")
+    assert options.unix_socket_owner == owner
+
+
+# --- Who is believed ----------------------------------------------------------------------
+
+TELL = """
+def callback(request):
+    body = f"{request.remote_ip} {request.protocol}".encode()
+    request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+    request.finish()
+"""
+
+
+@pytest.fixture
+def tell(start: Start, tmp_path: Path) -> Start:
+    """As ``start``, with an application that tells where a request comes from."""
+    (tmp_path / "telling.py").write_text(TELL)
+    return lambda *words, **env: start("telling:callback", *words, **env)
+
+
+@pytest.mark.parametrize(
+    ("networks", "told"),
+    [
+        ("127.0.0.1", "198.51.100.1 https"),
+        ("10.0.0.0/8,127.0.0.0/8", "198.51.100.1 https"),
+        ("*", "198.51.100.1 https"),
+        ("198.51.100.1", "127.0.0.1 http"),
+        ("unix", "127.0.0.1 http"),
+    ],
+)
+def test_only_proxies_that_are_trusted_are_believed(tell: Start, networks: str, told: str) -> None:
+    words = [f"--trusted-downstream={network}" for network in networks.split(",")]
+    with connect(tell("--port", "0", "--xheaders", *words)) as client:
+        data = get("/", "X-Forwarded-For: 198.51.100.1", "X-Forwarded-Proto: https")
+        assert client.ask(data).decode() == told
+
+
+@posix
+def test_proxy_on_a_unix_socket_is_believed(tell: Start, tmp_path: Path) -> None:
+    words = ["--xheaders", "--trusted-downstream", "unix"]
+    tell("--unix-socket", "s", *words).line()
+    with Client(str(tmp_path / "s")) as client:
+        data = get("/", "X-Forwarded-For: 198.51.100.1", "X-Forwarded-Proto: https")
+        assert client.ask(data) == b"198.51.100.1 https"
+
+
+def test_what_is_believed_may_stand_in_the_environment(tell: Start) -> None:
+    env = {"XHEADERS": "1", "TRUSTED_DOWNSTREAM": "10.0.0.0/8, 127.0.0.1"}
+    env = {f"FASTHTTPSERVER_{name}": value for name, value in env.items()}
+    with connect(tell("--port", "0", **env)) as client:
+        assert client.ask(get("/", "X-Forwarded-For: 198.51.100.1")) == b"198.51.100.1 http"
+
+
+def test_proxy_protocol(tell: Start) -> None:
+    process = tell("--port", "0", "--proxy-protocol", "10.0.0.0/8", "--proxy-protocol", "127.0.0.1")
+    with connect(process) as client:
+        client.send(b"PROXY TCP4 198.51.100.1 192.0.2.80 50000 443\r\n")
+        assert client.ask(get()) == b"198.51.100.1 http"
+    assert "curl -i --haproxy-protocol http://" in process.line()
+
+
+@posix
+def test_proxy_protocol_of_a_peer_that_is_not_listed(tell: Start) -> None:
+    process = tell("--port", "0", "--proxy-protocol", "10.0.0.0/8")
+    with connect(process) as client:
+        with contextlib.suppress(ConnectionError):
+            client.send(b"PROXY TCP4 198.51.100.1 192.0.2.80 50000 443\r\n" + get())
+            assert client.receive() == b""
+    assert "is not listed in proxy_protocol" in end(process)[1]
 
 
 @posix

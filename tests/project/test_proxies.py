@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 from helpers import TIMEOUT, Certificates, Process, eventually, free_port
-from proxies import answers, ask, block, find, put, run_haproxy, run_nginx
+from proxies import answers, ask, block, find, put, run_haproxy, run_nginx, running
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
@@ -98,6 +100,50 @@ def haproxy(folder: Path, app: App, certificates: Certificates) -> Iterator[int]
         ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
         ("bind :443", f"bind 127.0.0.1:{port}"),
         ("/etc/haproxy/site.pem", str(pem)),
+    )
+    with run_haproxy(folder, port, configuration):
+        yield port
+
+
+@contextlib.contextmanager
+def nginx_tcp(folder: Path, app: App, word: str) -> Iterator[int]:
+    program = find("nginx")
+    port = free_port()
+    stream = put(
+        block("nginx.md", "configuration of nginx, stream"),
+        ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
+        ("listen 443", f"listen 127.0.0.1:{port}"),
+    )
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    path = folder / "stream.conf"
+    path.write_text(
+        f"{load_stream(program)}{user}daemon off; worker_processes 1; pid {folder}/stream.pid;\n"
+        f"error_log stderr;\nevents {{}}\n{stream}"
+    )
+    log = folder / "stream.log"
+    with running([program, "-e", "stderr", "-p", str(folder), "-c", str(path)], port, log):
+        yield port
+
+
+def load_stream(program: str) -> str:
+    """What loads nginx's module for TCP, if that is needed; skips the test if there is none."""
+    built = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
+    if "--with-stream " in built:
+        return ""
+    folder = re.search(r"--modules-path=(\S+)", built)
+    module = Path(folder[1] if folder else "") / "ngx_stream_module.so"
+    if not module.exists():
+        pytest.skip("nginx has no stream module (Debian: apt install libnginx-mod-stream)")
+    return f"load_module {module};\n"
+
+
+@contextlib.contextmanager
+def haproxy_tcp(folder: Path, app: App, word: str) -> Iterator[int]:
+    port = free_port()
+    configuration = put(
+        block("haproxy.md", "configuration of HAProxy, TCP"),
+        ("127.0.0.1:8001 send-proxy-v2", f"127.0.0.1:{app.port} {word}"),
+        ("bind :443", f"bind 127.0.0.1:{port}"),
     )
     with run_haproxy(folder, port, configuration):
         yield port
@@ -217,3 +263,37 @@ def test_workers_are_replaced_without_a_failed_request(app: App, proxy: Proxy) -
 def test_addresses_of_trusted_proxies_are_passed_over(trusting: Proxy) -> None:
     forwarded_for = "198.51.100.1, 203.0.113.9, 10.1.2.3"
     assert trusting.ask(X_Forwarded_For=forwarded_for).endswith(" from 203.0.113.9\n")
+
+
+# --- TCP only -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "word"),
+    [
+        ("nginx", nginx_tcp, ""),
+        ("haproxy", haproxy_tcp, "send-proxy-v2"),
+        ("haproxy", haproxy_tcp, "send-proxy"),
+        ("haproxy", haproxy_tcp, "send-proxy-v2 check inter 50ms"),
+    ],
+    ids=["nginx", "v2", "v1", "v2 with checks"],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="only 127.0.0.1 is there by itself")
+def test_address_is_told_by_the_proxy_protocol(
+    tmp_path: Path, name: str, run: Callable[..., Any], word: str
+) -> None:
+    find(name)
+    made = Certificates(tmp_path)
+    options = {"certfile": made.certfile, "keyfile": made.keyfile}
+    change = f"proxy_protocol=['127.0.0.1'], ssl_options={options}"
+    with (
+        App(tmp_path, ('xheaders=True, trusted_peers=["127.0.0.1"]', change)) as app,
+        run(tmp_path, app, word) as port,
+    ):
+        proxy = Proxy(port, made.client_context())
+        for source in "127.0.0.2", "127.0.0.3":
+            body = proxy.ask(source=source, Host="a")
+            assert body == f"GET https://a/ from {source}\n"
+        log = app.log()
+    assert "PROXY" not in log
+    assert "SSL" not in log

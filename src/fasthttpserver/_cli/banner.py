@@ -28,6 +28,8 @@ def announce(
     first = sockets[0]
     address: Any = first.getsockname()
     curl = "curl -i" if scheme == "http" else "curl -ik"
+    if options.proxy_protocol:
+        curl += " --haproxy-protocol"
     if isinstance(address, tuple):
         host = options.address if options.fd is None else address[0]
         host = f"[{host}]" if ":" in host else host

@@ -120,7 +120,13 @@ def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:
             raise ValueError(f"--fd takes a number or 'systemd', not {options.fd!r}")
         return [socket.socket(fileno=int(options.fd))]
     if options.unix_socket:
-        return [netutil.bind_unix_socket(options.unix_socket, backlog=options.backlog)]
+        mode = 0o600 if options.unix_socket_mode is None else options.unix_socket_mode
+        user, group = options.unix_socket_owner or (None, None)
+        return [
+            netutil.bind_unix_socket(
+                options.unix_socket, mode, options.backlog, user=user, group=group
+            )
+        ]
     return netutil.bind_sockets(
         port, options.address, backlog=options.backlog, reuse_port=options.reuse_port
     )

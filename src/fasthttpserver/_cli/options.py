@@ -45,7 +45,7 @@ _OFF = {name: None for name, rule in RULES.items() if rule.optional} | {
 # An option --some-name is FASTHTTPSERVER_SOME_NAME in the environment.
 _PREFIX = "FASTHTTPSERVER_"
 # Options that may be repeated; in the environment their values are separated by commas.
-_REPEATED = ("trusted_downstream",)
+_REPEATED = ("proxy_protocol", "trusted_downstream")
 # For those who write how much memory it is.
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _NOT_NEGATIVE = (
@@ -56,6 +56,10 @@ _NOT_NEGATIVE = (
     "max_requests",
     "max_requests_jitter",
     "max_lifetime",
+)
+_NEEDS_DOWNSTREAM = (
+    "{} needs --trusted-downstream: the proxy's address or network, such as 127.0.0.1, 'unix' for "
+    "whoever comes by a Unix socket, or '*' to believe everybody"
 )
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
@@ -122,6 +126,18 @@ def parse_options(
     )
     where.add_argument("--unix-socket", metavar="PATH", help="instead of address and port")
     where.add_argument(
+        "--unix-socket-mode",
+        type=_mode,
+        metavar="MODE",
+        help="permissions of that socket: who can write to it can connect (default: 600)",
+    )
+    where.add_argument(
+        "--unix-socket-owner",
+        type=_owner,
+        metavar="USER[:GROUP]",
+        help="of that socket, names or numbers; :GROUP for the group alone",
+    )
+    where.add_argument(
         "--fd",
         metavar="N|systemd",
         help="instead: a listening socket that this process inherited, or all that systemd passes",
@@ -145,13 +161,23 @@ def parse_options(
 
     proxy = parser.add_argument_group("behind a proxy")
     proxy.add_argument(
-        "--xheaders", action="store_true", help="believe X-Real-Ip, X-Forwarded-For and -Proto"
+        "--xheaders",
+        action="store_true",
+        help="believe X-Real-Ip, X-Forwarded-For and -Proto of the proxies in --trusted-downstream",
     )
     proxy.add_argument(
         "--trusted-downstream",
         action="append",
         metavar="NETWORK",
-        help="a proxy's address or network in X-Forwarded-For; may be repeated",
+        help="address or network of a proxy, unix for those on a Unix socket, * for everybody who "
+        "connects; may be repeated",
+    )
+    proxy.add_argument(
+        "--proxy-protocol",
+        action="append",
+        metavar="NETWORK",
+        help="expect a header of the PROXY protocol, from proxies there (as for "
+        "--trusted-downstream), and close the connections of others; may be repeated",
     )
 
     run = parser.add_argument_group("how to run")
@@ -266,6 +292,11 @@ def parse_options(
     options = parser.parse_all(arguments, environ)
     if options.keyfile and not options.certfile:
         parser.error("--keyfile needs --certfile")
+    if options.xheaders and not options.trusted_downstream:
+        parser.error(_NEEDS_DOWNSTREAM.format("--xheaders"))
+    for name in "unix_socket_mode", "unix_socket_owner":
+        if getattr(options, name) is not None and not options.unix_socket:
+            parser.error(f"--{name.replace('_', '-')} needs --unix-socket")
     if options.reload and options.processes != 1:
         parser.error("--reload is for one process")
     if options.processes < 0:
@@ -337,6 +368,30 @@ def _size(word: str) -> int:
 
 
 _size.__name__ = "size"  # for argparse to say what is wrong
+
+
+def _mode(word: str) -> int:
+    mode = int(word, 8)
+    if not 0 <= mode <= 0o777:
+        raise ValueError(word)
+    return mode
+
+
+_mode.__name__ = "mode"
+
+
+def _owner(word: str) -> tuple[str | int | None, str | int | None]:
+    user, colon, group = word.partition(":")
+    if not (user or group) or (colon and not group):
+        raise ValueError(word)
+    return _name_or_number(user), _name_or_number(group)
+
+
+_owner.__name__ = "owner"
+
+
+def _name_or_number(word: str) -> str | int | None:
+    return int(word) if word.isdecimal() else word or None
 
 
 def _limit(name: str) -> Callable[[str], float | None]:

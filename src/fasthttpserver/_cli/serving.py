@@ -60,12 +60,15 @@ def make_server(application: Application, options: argparse.Namespace) -> Any:
         ssl_options = {"certfile": options.certfile}
         if options.keyfile:
             ssl_options["keyfile"] = options.keyfile
+    trusted = options.trusted_downstream
     server = application.make_server(
         options,
         no_keep_alive=options.no_keep_alive,
         xheaders=options.xheaders,
         ssl_options=ssl_options,
-        trusted_downstream=options.trusted_downstream,
+        trusted_downstream=[each for each in trusted or () if each not in ("unix", "*")],
+        trusted_peers=trusted,
+        proxy_protocol=options.proxy_protocol,
         access_log=options.access_log,
         check_responses=options.check_responses,
         isolate_context=options.isolate_context,
