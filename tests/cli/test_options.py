@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import stat
 import struct
 import sys
@@ -151,6 +152,14 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
     ("words", "text"),
     [
         (["--keyfile", "k"], "--keyfile needs --certfile"),
+        (["--sni", "a=k"], "--sni needs --certfile"),
+        (["--ca-certs", "k", "--verify-client=required"], "--ca-certs needs --certfile"),
+        (["--certfile=c", "--ca-certs=k"], "--ca-certs and --verify-client"),
+        (["--certfile=c", "--verify-client=optional"], "--ca-certs and --verify-client"),
+        (["--verify-client", "maybe"], "invalid choice"),
+        (["--certfile=c", "--sni=a"], "invalid host value"),
+        (["--certfile=c", "--sni=a="], "invalid host value"),
+        (["--certfile=c", "--sni", os.pathsep.join(["a=b", "c", "d"])], "invalid host value"),
         (["--reload", "--processes", "2"], "--reload is for one process"),
         (["--port", "x"], "invalid int value"),
         (["--loop", "trio"], "invalid choice"),
@@ -368,6 +377,63 @@ def test_workers_share_the_port_and_end_together(start: Start) -> None:
     assert code == 0
     assert "Starting 2 processes" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "identity", "status"),
+    [
+        ((), None, "http/1.1 False"),
+        (("--verify-client=optional",), None, "http/1.1 False"),
+        (("--verify-client=optional",), "ada@example.org", "http/1.1 True"),
+        (("--verify-client=required",), "ada@example.org", "http/1.1 True"),
+        (("--verify-client=required",), None, None),
+    ],
+)
+@pytest.mark.parametrize("name", ["127.0.0.1", "a.other.test"])
+def test_certificates_of_both_sides(
+    start: Start,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    identity: str | None,
+    status: str | None,
+    name: str,
+) -> None:
+    made = Certificates(tmp_path)
+    other = made.authority.issue_cert("*.other.test")
+    other.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "other.pem"))
+    (tmp_path / "telling.py").write_text(TELL_TLS)
+    if words:
+        words += ("--ca-certs", made.ca_certs)
+    words += ("--certfile", made.certfile, "--keyfile", made.keyfile)
+    words += ("--sni", f"*.other.test={tmp_path / 'other.pem'}")
+    match = re.search(
+        r"https://127\.0\.0\.1:(\d+)/", start("telling:callback", "--port=0", *words).line()
+    )
+    assert match is not None
+    context = made.client_context(identity)
+    context.set_alpn_protocols(["http/1.1"])
+    with socket.create_connection(("127.0.0.1", int(match[1]))) as plain:
+        if status is None:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                tell_tls(context, plain, name)
+        else:
+            assert tell_tls(context, plain, name) == status
+
+
+TELL_TLS = """
+def callback(request):
+    certificate = request.get_ssl_certificate(True) is not None
+    body = f"{request.connection.stream.socket.selected_alpn_protocol()} {certificate}".encode()
+    request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+    request.finish()
+"""
+
+
+def tell_tls(context: ssl.SSLContext, plain: socket.socket, name: str) -> str:
+    """What the application says of the connection."""
+    with context.wrap_socket(plain, server_hostname=name) as sock:
+        sock.sendall(get("/", "Connection: close"))
+        return sock.makefile("rb").read().decode().rpartition("\n")[2]
 
 
 def test_https(start: Start, tmp_path: Path) -> None:

@@ -200,6 +200,25 @@ def test_tls(serve: Callable[..., Served], tmp_path: Path, make: str) -> None:
             assert client.socket.version() == "TLSv1.3"
 
 
+def test_tls_of_several_names(serve: Callable[..., Served], tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    other = certificates.authority.issue_cert("b.example")
+    certfile, keyfile = str(tmp_path / "b.crt"), str(tmp_path / "b.key")
+    other.cert_chain_pems[0].write_to_path(certfile)
+    other.private_key_pem.write_to_path(keyfile)
+    found = names("howto/tls", "tls", "tls, sni")
+    made = found["make_server_of_names"](
+        certificates.certfile, certificates.keyfile, certfile, keyfile
+    )
+    served = serve(found["handle_request"], ssl_options=made.ssl_options)
+    for name in "127.0.0.1", "b.example":  # whose certificate does not have it is refused
+        client = served.connect()
+        client.socket = certificates.client_context().wrap_socket(
+            client.socket, server_hostname=name
+        )
+        assert client.ask(get()) == b"https\n"
+
+
 @pytest.mark.parametrize(
     "page, name, request_, body",
     [

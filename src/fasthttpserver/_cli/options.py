@@ -45,7 +45,7 @@ _OFF = {name: None for name, rule in RULES.items() if rule.optional} | {
 # An option --some-name is FASTHTTPSERVER_SOME_NAME in the environment.
 _PREFIX = "FASTHTTPSERVER_"
 # Options that may be repeated; in the environment their values are separated by commas.
-_REPEATED = ("proxy_protocol", "trusted_downstream")
+_REPEATED = ("proxy_protocol", "sni", "trusted_downstream")
 # For those who write how much memory it is.
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _NOT_NEGATIVE = (
@@ -158,6 +158,22 @@ def parse_options(
     tls = parser.add_argument_group("HTTPS")
     tls.add_argument("--certfile", metavar="PATH", help="certificate chain, PEM")
     tls.add_argument("--keyfile", metavar="PATH", help="its key, if it is not in there")
+    tls.add_argument(
+        "--sni",
+        action="append",
+        type=_sni,
+        metavar=f"HOST=CERTFILE[{os.pathsep}KEYFILE]",
+        help="another certificate, for clients that ask for this name or *.name; may be repeated",
+    )
+    tls.add_argument(
+        "--ca-certs", metavar="PATH", help="who may issue certificates of clients, PEM"
+    )
+    tls.add_argument(
+        "--verify-client",
+        choices=("none", "optional", "required"),
+        default="none",
+        help="whether clients are asked for certificates (default: %(default)s)",
+    )
 
     proxy = parser.add_argument_group("behind a proxy")
     proxy.add_argument(
@@ -290,8 +306,11 @@ def parse_options(
             help=f"{_LIMIT_HELP[field.name]}{off} (default: {default})",
         )
     options = parser.parse_all(arguments, environ)
-    if options.keyfile and not options.certfile:
-        parser.error("--keyfile needs --certfile")
+    for name in "keyfile", "sni", "ca_certs":
+        if getattr(options, name) and not options.certfile:
+            parser.error(f"--{name.replace('_', '-')} needs --certfile")
+    if (options.verify_client != "none") != bool(options.ca_certs):
+        parser.error("--ca-certs and --verify-client optional or required need each other")
     if options.xheaders and not options.trusted_downstream:
         parser.error(_NEEDS_DOWNSTREAM.format("--xheaders"))
     for name in "unix_socket_mode", "unix_socket_owner":
@@ -368,6 +387,17 @@ def _size(word: str) -> int:
 
 
 _size.__name__ = "size"  # for argparse to say what is wrong
+
+
+def _sni(word: str) -> tuple[str, dict[str, str]]:
+    name, _, paths = word.partition("=")
+    files = paths.split(os.pathsep)
+    if not (name and all(files) and len(files) <= 2):
+        raise ValueError(word)
+    return name, dict(zip(("certfile", "keyfile"), files, strict=False))
+
+
+_sni.__name__ = "host"
 
 
 def _mode(word: str) -> int:

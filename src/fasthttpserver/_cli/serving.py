@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 from typing import Any
 
 from fasthttpserver._cli.application import Application, load_application
 from fasthttpserver._cli.options import limits_of
+from fasthttpserver._net.certificates import Certificates
 from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver.httpserver import HTTPRequest
 
@@ -17,6 +19,7 @@ __all__ = [
     "Serving",
     "check",
     "load",
+    "make_certificates",
     "make_server",
 ]
 
@@ -48,24 +51,49 @@ def load(options: argparse.Namespace) -> Application:
     return load_application(options.application, options.interface, options.factory)
 
 
-def make_server(application: Application, options: argparse.Namespace) -> Any:
+def make_certificates(options: argparse.Namespace) -> Certificates | None:
+    """Return what the servers of workers are to share, if they speak TLS.
+
+    What they share are the keys of session tickets: a client goes on with its session whichever
+    of them it comes to. The files are read by each server.
+
+    Raises:
+        ValueError: A name in ``--sni`` is none.
+    """
+    if not options.certfile:
+        return None
+    ssl_options = {
+        "certfile": options.certfile,
+        "keyfile": options.keyfile,
+        "ca_certs": options.ca_certs,
+        "cert_reqs": getattr(ssl, f"CERT_{options.verify_client.upper()}"),
+        "sni": dict(options.sni or ()),
+    }
+    return Certificates(ssl_options, ["http/1.1"])
+
+
+def make_server(
+    application: Application,
+    options: argparse.Namespace,
+    certificates: Certificates | None = None,
+) -> Any:
     """Make a server as the options ask for, without a socket yet.
+
+    Args:
+        application: What it serves.
+        options: Of the command line.
+        certificates: If they were made already.
 
     Raises:
         OSError, ValueError: The certificate or a limit is wrong.
         ImportError: What the application's interface needs is not installed.
     """
-    ssl_options = None
-    if options.certfile:
-        ssl_options = {"certfile": options.certfile}
-        if options.keyfile:
-            ssl_options["keyfile"] = options.keyfile
     trusted = options.trusted_downstream
     server = application.make_server(
         options,
         no_keep_alive=options.no_keep_alive,
         xheaders=options.xheaders,
-        ssl_options=ssl_options,
+        ssl_options=certificates or make_certificates(options),
         trusted_downstream=[each for each in trusted or () if each not in ("unix", "*")],
         trusted_peers=trusted,
         proxy_protocol=options.proxy_protocol,
@@ -75,11 +103,7 @@ def make_server(application: Application, options: argparse.Namespace) -> Any:
         shutdown_delay=options.shutdown_delay,
         **limits_of(options),
     )
-    try:
-        engine_of(server).make_ssl_context()
-    except OSError as error:
-        files = " with ".join(filter(None, (options.certfile, options.keyfile)))
-        raise ValueError(f"cannot use certificate {files}: {error}") from error
+    engine_of(server).make_ssl_context()
     return server
 
 
@@ -111,18 +135,24 @@ class Serving:
     Args:
         options: Of the command line.
         application: If it was imported before.
+        certificates: If they were made before.
 
     Raises:
         NotStarted: For a reason that one line tells.
     """
 
-    def __init__(self, options: argparse.Namespace, application: Application | None = None) -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        application: Application | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
         try:
             check(options)  # which is fast, before what may be slow
             self.application = application or load(options)
             if options.loop is not None:
                 IOLoop.configure(options.loop)
-            self.server = make_server(self.application, options)
+            self.server = make_server(self.application, options, certificates)
         except FAILURES as error:
             raise NotStarted(str(error), 1) from error
         self.loop = IOLoop.current()

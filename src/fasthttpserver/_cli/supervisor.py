@@ -31,6 +31,7 @@ from fasthttpserver._cli.banner import say, say_failure
 from fasthttpserver._cli.channel import Channel
 from fasthttpserver._cli.listening import Listening
 from fasthttpserver._cli.logs import reopen_log_files
+from fasthttpserver._cli.serving import make_certificates
 from fasthttpserver._cli.worker import Worker, prepare_process
 from fasthttpserver._net import processes as process
 from fasthttpserver._net import sharing
@@ -149,6 +150,7 @@ class Supervisor:
         self._listening = listening
         self._announce = announce
         self._application = application
+        self._certificates = make_certificates(options)
         self._wanted = options.processes or process.cpu_count()
         self._board = sharing.Board(max(_ROWS, 4 * self._wanted))
         self._children: dict[int, Child] = {}  # by pid
@@ -242,7 +244,9 @@ class Supervisor:
             process.become_task(number)
             if self._listening.is_shared:
                 sharing.join(place)
-            return Worker(self._options, theirs, place, sockets, self._application)
+            return Worker(
+                self._options, theirs, place, sockets, self._application, self._certificates
+            )
         theirs.close()
         now = time.monotonic()
         deadline = now + (self._options.start_timeout or float("inf"))
@@ -328,6 +332,7 @@ class Supervisor:
         gen_log.info("Replacing %d processes", self._wanted)
         self._backoff.reset()  # who asks for it has mended something
         self._not_before = 0.0
+        self._certificates = make_certificates(self._options)  # with new keys of session tickets
         for child in list(self._children.values()):
             if child.state is State.FAILED:
                 self._retire(child)

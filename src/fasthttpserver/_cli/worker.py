@@ -18,6 +18,7 @@ from fasthttpserver._cli.recycling import Recycling
 from fasthttpserver._cli.reload import Watch
 from fasthttpserver._cli.serving import NotStarted, Serving, engine_of
 from fasthttpserver._net import sharing
+from fasthttpserver._net.certificates import Certificates
 from fasthttpserver._net.ioloop import IOLoop, PeriodicCallback
 from fasthttpserver._net.signals import do_nothing, flush_output
 from fasthttpserver._server.shutdown import Shutdown
@@ -42,6 +43,7 @@ class Worker:
         place: On its board.
         sockets: To accept from.
         application: If it was imported before the fork.
+        certificates: Shared with the other workers, if they speak TLS.
     """
 
     def __init__(
@@ -51,17 +53,19 @@ class Worker:
         place: sharing.Place,
         sockets: list[socket.socket],
         application: Application | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._options = options
         self._channel = channel
         self._place = place
         self._sockets = sockets
         self._application = application
+        self._certificates = certificates
 
     def run(self) -> int:
         """Return the exit status; ends the process here if the application cannot be started."""
         try:
-            serving = Serving(self._options, self._application)
+            serving = Serving(self._options, self._application, self._certificates)
         except NotStarted as error:
             self._fail(error)
         loop = serving.loop

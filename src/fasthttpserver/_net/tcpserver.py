@@ -8,18 +8,15 @@ import functools
 import inspect
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from fasthttpserver._http.networks import parse_peers
 from fasthttpserver._net import ioloop
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS, Acceptor
-from fasthttpserver._net.netutil import (
-    bind_sockets,
-    check_ssl_options,
-    ssl_options_to_context,
-)
+from fasthttpserver._net.certificates import Certificates
+from fasthttpserver._net.netutil import bind_sockets, check_ssl_options
 from fasthttpserver._net.proxy_protocol import ProxyHeaderError, read_proxy_header
 from fasthttpserver._net.stalled import StallWatch
 from fasthttpserver._net.streams import IOStream
@@ -55,7 +52,10 @@ class TCPServer:
         io_loop: The loop to serve on: an ``IOLoop``, ours or Tornado's, or an asyncio loop.
             None means the current one when the first socket is added.
         ssl_options: A dict as for ``netutil.ssl_options_to_context``, or an
-            ``ssl.SSLContext``; None for plain text.
+            ``ssl.SSLContext``; None for plain text. The files that a dict names are read anew
+            some seconds after they have changed. In a dict ``sni`` may give some names
+            certificates of their own: ``{"a.example": {"certfile": …, "keyfile": …}}``; a name
+            may begin with ``*.``.
         max_buffer_size: Bytes that one connection may have waiting; None for the default.
         proxy_protocol: Expect a header of the PROXY protocol, version 1 or 2, at the begin of
             each connection, and take the peer's address from it. It counts from proxies at these
@@ -71,6 +71,8 @@ class TCPServer:
             the first socket is bound or added, and then an ``ssl.SSLError`` tells what is wrong.
     """
 
+    _tls_protocols: Sequence[str] = ()  # that connections may speak, for clients that ask
+
     def __init__(
         self,
         io_loop: Any = None,
@@ -85,12 +87,15 @@ class TCPServer:
         self.max_buffer_size = max_buffer_size or _MAX_BUFFER_SIZE
         self._tls_handshake_timeout = _TLS_HANDSHAKE_TIMEOUT
         self._max_handshakes: int | None = None
+        self._certificates: Certificates | None = None
         self._ssl_context: ssl.SSLContext | None = None
         self._proxies = None if proxy_protocol is None else parse_peers(proxy_protocol)
         self._refused = 0  # connections, for want of a PROXY header from a proxy that is listed
         if io_loop is not None:
             ioloop.to_asyncio(io_loop)  # says now that it is none
-        if ssl_options is not None:
+        if isinstance(ssl_options, Certificates):
+            self._certificates = ssl_options
+        elif ssl_options is not None:
             check_ssl_options(ssl_options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._advice = ""  # on a loop that does not run
@@ -226,10 +231,36 @@ class TCPServer:
 
         Raises:
             OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it.
-            ValueError: An option is unknown, or the protocol version is not to be had.
+            ValueError: An option is unknown, the protocol version is not to be had, or a key
+                is encrypted.
         """
-        if self.ssl_options is not None and self._ssl_context is None:
-            self._ssl_context = ssl_options_to_context(self.ssl_options)
+        if self.ssl_options is None or self._ssl_context is not None:
+            return
+        if isinstance(self.ssl_options, ssl.SSLContext):
+            self._ssl_context = self.ssl_options
+            return
+        if self._certificates is None:
+            self._certificates = Certificates(self.ssl_options, self._tls_protocols)
+        self._certificates.load()
+        self._ssl_context = self._certificates.context
+
+    def reload_certificates(self) -> bool:
+        """Read the files that ``ssl_options`` names anew, for connections from now on.
+
+        That happens by itself some seconds after they have changed, when the next client
+        connects. If something is wrong, one ERROR says what, and the certificates stay as
+        they are.
+
+        Returns:
+            Whether it went well.
+
+        Raises:
+            RuntimeError: There are no such files: ``ssl_options`` is no dict, or nothing was
+                read yet.
+        """
+        if self._certificates is None or self._ssl_context is None:
+            raise RuntimeError("this server has read no certificates from files")
+        return self._certificates.reload()
 
     # --- Accepting ------------------------------------------------------------------------
 
@@ -387,7 +418,7 @@ class TCPServer:
         if self._ssl_context is None:
             self._connect(connection, address, room)
         else:
-            await self._connect_tls(self._ssl_context, connection, address, room)
+            await self._connect_tls(self._current_context(), connection, address, room)
 
     async def _read_proxy_header(self, connection: socket.socket, address: Any) -> Any:
         """Return the address of whom the peer, a proxy, speaks for."""
@@ -405,6 +436,15 @@ class TCPServer:
         finally:
             self._handshakes.pop(task, None)
         return address if told is None else told
+
+    def _current_context(self) -> ssl.SSLContext:
+        """Return what the next handshake is to be done with."""
+        assert self._loop is not None
+        assert self._ssl_context is not None
+        if self._certificates is None:
+            return self._ssl_context
+        self._certificates.keep_up(self._loop.time())
+        return self._certificates.context
 
     async def _connect_tls(
         self, context: ssl.SSLContext, connection: socket.socket, address: Any, room: bool

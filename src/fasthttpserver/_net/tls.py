@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
-__all__ = ["SSLOptions", "check_ssl_options", "ssl_options_to_context", "ssl_wrap_socket"]
+__all__ = [
+    "SSLOptions",
+    "check_ssl_options",
+    "load_files",
+    "new_context",
+    "ssl_options_to_context",
+    "ssl_wrap_socket",
+]
 
 SSLOptions = Mapping[str, Any] | ssl.SSLContext
 
-_KEYS = frozenset({"ssl_version", "certfile", "keyfile", "cert_reqs", "ca_certs", "ciphers"})
+_FILES = frozenset({"certfile", "keyfile"})
+_KEYS = _FILES | {"ssl_version", "cert_reqs", "ca_certs", "ciphers", "sni"}
 
 # The constants that stand for "what both sides know"; the others name one version.
 _ANY_VERSION = {ssl.PROTOCOL_TLS, ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER}
@@ -31,18 +40,19 @@ def check_ssl_options(ssl_options: SSLOptions) -> None:
 
     Raises:
         KeyError: There is no ``certfile``.
-        ValueError: The certfile or keyfile does not exist, or an option is unknown.
+        ValueError: A file does not exist, an option is unknown, or clients are asked for
+            certificates that nothing can check.
         TypeError: It is neither a mapping nor a context.
     """
     if isinstance(ssl_options, ssl.SSLContext):
         return
-    _check_keys(ssl_options)
-    if ssl_options.get("certfile") is None:
-        raise KeyError('missing key "certfile" in ssl_options')
-    for key in ("certfile", "keyfile"):
-        path = ssl_options.get(key)
-        if path is not None and not os.path.exists(path):
-            raise ValueError(f"{key} {path!r} does not exist")
+    _check_options(ssl_options)
+    _check_files(ssl_options, "ssl_options")
+    for name, files in (ssl_options.get("sni") or {}).items():
+        _check_keys(files, f"sni of {name!r}", _FILES)
+        _check_files(files, f"sni of {name!r}")
+    if ssl_options.get("cert_reqs") and ssl_options.get("ca_certs") is None:
+        raise ValueError("cert_reqs asks clients for certificates, and no ca_certs can check them")
 
 
 def ssl_options_to_context(ssl_options: SSLOptions, server_side: bool = True) -> ssl.SSLContext:
@@ -52,31 +62,44 @@ def ssl_options_to_context(ssl_options: SSLOptions, server_side: bool = True) ->
         ssl_options: Any of ``certfile``, ``keyfile``, ``ca_certs`` (paths of PEM files),
             ``cert_reqs`` (``ssl.CERT_NONE`` and so on), ``ciphers`` (an OpenSSL list) and
             ``ssl_version`` (a protocol constant of the ssl module). A context is returned
-            as it is.
+            as it is. What else a server may be given, ``sni``, is not for a single context.
         server_side: Whether it is for a server. A client checks its server's certificate
             unless ``cert_reqs`` says otherwise.
 
     Raises:
-        ValueError: An option is unknown, or the protocol version is not to be had.
+        ValueError: An option is unknown, the protocol version is not to be had, or the key
+            is encrypted.
         TypeError: It is neither a mapping nor a context.
-        OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it.
+        OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it. Both
+            name the file.
     """
     if isinstance(ssl_options, ssl.SSLContext):
         return ssl_options
-    _check_keys(ssl_options)
+    _check_options(ssl_options)
+    if ssl_options.get("sni"):
+        raise ValueError("sni needs more than one context")
+    context = new_context(ssl_options, server_side)
+    load_files(context, ssl_options)
+    if ssl_options.get("ca_certs") is None and not server_side:
+        context.load_default_certs()
+    return context
+
+
+def new_context(ssl_options: Mapping[str, Any], server_side: bool = True) -> ssl.SSLContext:
+    """Make a context as options want it, but for what is in files.
+
+    Raises:
+        ValueError: The protocol version is not to be had.
+        ssl.SSLError: OpenSSL does not know the ciphers.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_COMPRESSION  # its size tells secrets: the CRIME attack
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     version = ssl_options.get("ssl_version")
     if version is not None and version not in _ANY_VERSION:
         if version not in _ONE_VERSION:
             raise ValueError(f"ssl_version {version!r} is not supported")
         context.minimum_version = context.maximum_version = _ONE_VERSION[version]
-    if ssl_options.get("certfile") is not None:
-        context.load_cert_chain(ssl_options["certfile"], ssl_options.get("keyfile"))
-    if ssl_options.get("ca_certs") is not None:
-        context.load_verify_locations(ssl_options["ca_certs"])
-    elif not server_side:
-        context.load_default_certs()
     cert_reqs = ssl_options.get("cert_reqs")
     if cert_reqs is not None:
         if cert_reqs == ssl.CERT_NONE:
@@ -85,6 +108,41 @@ def ssl_options_to_context(ssl_options: SSLOptions, server_side: bool = True) ->
     if ssl_options.get("ciphers") is not None:
         context.set_ciphers(ssl_options["ciphers"])
     return context
+
+
+def load_files(context: ssl.SSLContext, ssl_options: Mapping[str, Any]) -> None:
+    """Read the files that options name into a context.
+
+    Raises:
+        ValueError: The key is encrypted.
+        OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it.
+    """
+    certfile, keyfile = ssl_options.get("certfile"), ssl_options.get("keyfile")
+    ca_certs = ssl_options.get("ca_certs")
+    for path in certfile, keyfile, ca_certs:
+        if path is not None:
+            open(path, "rb").close()  # whose error names the file
+
+    def refuse() -> NoReturn:  # OpenSSL would ask whoever sits at the terminal
+        raise ValueError(
+            f"key {str(keyfile or certfile)!r} is encrypted; decrypt it, or pass an SSLContext"
+        )
+
+    if certfile is not None:
+        with _named(f"certificate {certfile}" + (f" with {keyfile}" if keyfile else "")):
+            context.load_cert_chain(certfile, keyfile, refuse)
+    if ca_certs is not None:
+        with _named(f"ca_certs {ca_certs}"):
+            context.load_verify_locations(ca_certs)
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Have OpenSSL's errors say what they are about."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise ssl.SSLError(error.errno, f"cannot use {what}: {error}") from error
 
 
 def ssl_wrap_socket(
@@ -110,9 +168,24 @@ def ssl_wrap_socket(
     )
 
 
-def _check_keys(ssl_options: object) -> None:
+def _check_options(ssl_options: object) -> None:
     if not isinstance(ssl_options, Mapping):
         raise TypeError(f"ssl_options must be a dict or an SSLContext, got {ssl_options!r}")
-    unknown = sorted(map(str, set(ssl_options) - _KEYS))
+    _check_keys(ssl_options, "ssl_options", _KEYS)
+
+
+def _check_keys(options: object, what: str, known: frozenset[str]) -> None:
+    if not isinstance(options, Mapping):
+        raise TypeError(f"{what} must be a dict, got {options!r}")
+    unknown = sorted(map(str, set(options) - known))
     if unknown:
-        raise ValueError(f"unknown keys in ssl_options: {', '.join(unknown)}")
+        raise ValueError(f"unknown keys in {what}: {', '.join(unknown)}")
+
+
+def _check_files(options: Mapping[str, Any], what: str) -> None:
+    if options.get("certfile") is None:
+        raise KeyError(f'missing key "certfile" in {what}')
+    for key in ("certfile", "keyfile", "ca_certs"):
+        path = options.get(key)
+        if path is not None and not os.path.exists(path):
+            raise ValueError(f"{key} {path!r} does not exist")

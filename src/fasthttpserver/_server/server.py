@@ -129,6 +129,8 @@ class HTTPServer(TCPServer):
         KeyError: ``ssl_options`` has no ``certfile``.
     """
 
+    _tls_protocols = ("http/1.1",)
+
     def __init__(
         self,
         request_callback: RequestCallback | HTTPServerConnectionDelegate,

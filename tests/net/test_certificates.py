@@ -1,0 +1,397 @@
+"""Certificates that change, several of them, whom they are for; sessions; ALPN."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import ssl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from helpers import TIMEOUT, Client, Logs, Served, answer, echo, get
+
+from fasthttpserver._net import certificates as _certificates
+from fasthttpserver._server.request import HTTPRequest
+from fasthttpserver._server.server import HTTPServer
+from fasthttpserver.netutil import ssl_options_to_context
+
+Serve = Callable[..., Served]
+
+
+class Site:
+    """Certificates in files, and clients that trust who has issued them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = trustme.CA()
+        self.ca_certs = str(folder / "ca.pem")
+        self.authority.cert_pem.write_to_path(self.ca_certs)
+        self.options: dict[str, Any] = self.issue("server", "127.0.0.1", "one.test")
+
+    def issue(self, file: str, *names: str) -> dict[str, Any]:
+        """Write a certificate and its key; return what names the two files."""
+        made = self.authority.issue_cert(*names)
+        options = {kind: str(self.folder / f"{file}.{kind}") for kind in ("certfile", "keyfile")}
+        made.cert_chain_pems[0].write_to_path(options["certfile"])
+        made.private_key_pem.write_to_path(options["keyfile"])
+        return options
+
+    def context(self, identity: str | None = None, **attributes: Any) -> ssl.SSLContext:
+        """A client's side."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        if identity is not None:
+            self.authority.issue_cert(identity).configure_cert(context)
+        for name, value in attributes.items():
+            setattr(context, name, value)
+        return context
+
+    def connect(
+        self,
+        served: Served,
+        name: str | None = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> Client:
+        """Connect, and ask for a certificate by a name."""
+        context = context or self.context()
+        if name is None:
+            context.check_hostname = False
+        client = served.connect()
+        client.socket = context.wrap_socket(client.socket, server_hostname=name, session=session)
+        return client
+
+    def names(self, served: Served, name: str | None = "127.0.0.1") -> list[str]:
+        """The names in the certificate that a client gets who asks for that one."""
+        context = self.context()
+        context.check_hostname = False
+        with self.connect(served, name, context) as client:
+            assert client.ask(get("/x", "Connection: close")) == b"/x "
+            certificate: Any = client.socket
+            return [value for _, value in certificate.getpeercert()["subjectAltName"]]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files looked at for each client."""
+    monkeypatch.setattr(_certificates, "_LOOK_INTERVAL", 0.0)
+
+
+def take_errors(logs: Logs) -> list[str]:
+    """What went wrong with files: lines without a traceback."""
+    taken = [each for each in logs.records if each.levelno == logging.ERROR]
+    for each in taken:
+        logs.records.remove(each)
+        assert each.name == "fasthttpserver.general"
+        assert each.exc_info is None
+    return [each.getMessage() for each in taken]
+
+
+# --- Files that change --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("at_once")
+def test_new_certificate_is_served_when_the_files_have_changed(
+    serve: Serve, site: Site, logs: Logs
+) -> None:
+    served = serve(echo, ssl_options=site.options)
+    connected = site.connect(served)
+    assert site.names(served) == ["127.0.0.1", "one.test"]
+    site.issue("server", "127.0.0.1", "two.test")
+    assert site.names(served) == ["127.0.0.1", "two.test"]
+    assert connected.ask(get("/x")) == b"/x "
+    (line,) = logs.refusals()
+    assert site.options["certfile"] in line
+
+
+@pytest.mark.usefixtures("at_once")
+def test_new_certificate_that_comes_by_a_link_is_seen(serve: Serve, site: Site) -> None:
+    # As certbot and Kubernetes do it.
+    links = {kind: str(site.folder / f"link.{kind}") for kind in site.options}
+    other = site.issue("other", "two.test")
+    for kind, path in site.options.items():
+        os.symlink(path, links[kind])
+    served = serve(echo, ssl_options=links)
+    assert site.names(served) == ["127.0.0.1", "one.test"]
+    for kind, path in other.items():
+        os.symlink(path, links[kind] + ".new")
+        os.replace(links[kind] + ".new", links[kind])
+    assert site.names(served) == ["two.test"]
+
+
+def test_files_are_not_looked_at_for_every_client(serve: Serve, site: Site, logs: Logs) -> None:
+    served = serve(echo, ssl_options=site.options)
+    assert site.names(served) == ["127.0.0.1", "one.test"]
+    site.issue("server", "two.test")
+    assert site.names(served) == ["127.0.0.1", "one.test"]
+
+
+def test_certificates_are_read_anew_on_demand(serve: Serve, site: Site) -> None:
+    served = serve(echo, ssl_options=site.options)
+    assert site.names(served) == ["127.0.0.1", "one.test"]
+    site.issue("server", "two.test")
+    assert served.call(served.server.reload_certificates) is True
+    assert site.names(served) == ["two.test"]
+
+
+BREAKING: dict[str, Callable[[Site], object]] = {
+    "no certificate": lambda site: Path(site.options["certfile"]).write_text("none"),
+    "no key": lambda site: Path(site.options["keyfile"]).write_text("none"),
+    "other key": lambda site: Path(site.options["keyfile"]).write_bytes(
+        site.authority.issue_cert("x").private_key_pem.bytes()
+    ),
+    "gone": lambda site: os.remove(site.options["keyfile"]),
+}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("how", BREAKING)
+def test_broken_file_is_one_error_and_the_old_certificate_stays(
+    serve: Serve, site: Site, logs: Logs, how: str
+) -> None:
+    served = serve(echo, ssl_options=site.options)
+    BREAKING[how](site)
+    for _ in range(3):
+        assert site.names(served) == ["127.0.0.1", "one.test"]
+    (line,) = take_errors(logs)
+    assert site.options["certfile" if how == "no certificate" else "keyfile"] in line
+    site.issue("server", "two.test")
+    assert site.names(served) == ["two.test"]
+
+
+def test_broken_file_on_demand_is_told_by_the_result(serve: Serve, site: Site, logs: Logs) -> None:
+    served = serve(echo, ssl_options=site.options)
+    BREAKING["no key"](site)
+    assert served.call(served.server.reload_certificates) is False
+    assert len(take_errors(logs)) == 1
+    assert site.names(served) == ["127.0.0.1", "one.test"]
+
+
+def test_context_of_the_application_is_its_own(site: Site) -> None:
+    server = HTTPServer(echo, ssl_options=ssl_options_to_context(site.options))
+    server.make_ssl_context()
+    with pytest.raises(RuntimeError, match="read no certificates"):
+        server.reload_certificates()
+
+
+# --- Several names ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("127.0.0.1", "one.test"),
+        (None, "one.test"),
+        ("one.test", "one.test"),
+        ("unknown.test", "one.test"),
+        ("two.test", "two.test"),
+        ("TWO.test", "two.test"),
+        ("www.two.test", "one.test"),
+        ("a.three.test", "*.three.test"),
+        ("three.test", "one.test"),
+        ("a.b.three.test", "one.test"),
+        ("b.three.test", "b.three.test"),
+        ("xn--bcher-kva.test", "xn--bcher-kva.test"),
+    ],
+)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_each_name_has_its_certificate(
+    site: Site, asked: str | None, expected: str, version: ssl.TLSVersion
+) -> None:
+    names = {"two.test": "two.test", "*.three.test": "*.three.test", "B.three.test": "b.three.test"}
+    names["b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.test"] = "xn--bcher-kva.test"
+    sni = {name: site.issue(f"{n}", issued) for n, (name, issued) in enumerate(names.items())}
+    made = _certificates.Certificates(site.options | {"sni": sni})
+    made.load()
+    context = site.context(check_hostname=False, maximum_version=version)
+    certificate = shake_hands(made.context, context, asked)[0].getpeercert()
+    assert certificate is not None
+    values: Any = certificate["subjectAltName"]
+    assert values[-1][1] == expected
+
+
+def shake_hands(
+    server: ssl.SSLContext,
+    client: ssl.SSLContext,
+    name: str | None = "127.0.0.1",
+    session: ssl.SSLSession | None = None,
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Do a handshake in memory and send a byte each way; return client and server."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server, server_hostname=name, session=session),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    waiting = list(ends)
+    while waiting:
+        for end in list(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                waiting.remove(end)
+    for end in ends:
+        end.write(b"x")
+    assert [end.read(1) for end in ends] == [b"x", b"x"]
+    return ends[0], ends[1]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_certificate_of_another_name_is_read_anew_too(serve: Serve, site: Site) -> None:
+    sni = {"two.test": site.issue("two", "two.test")}
+    served = serve(echo, ssl_options=site.options | {"sni": sni})
+    assert site.names(served, "two.test") == ["two.test"]
+    site.issue("two", "two.test", "three.test")
+    assert site.names(served, "two.test") == ["two.test", "three.test"]
+
+
+# --- Sessions -----------------------------------------------------------------------------
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_session_goes_on_after_the_certificate_has_changed(
+    site: Site, version: ssl.TLSVersion
+) -> None:
+    made = _certificates.Certificates(site.options)
+    made.load()
+    context = site.context(maximum_version=version)
+    first, _ = shake_hands(made.context, context)
+    site.issue("server", "127.0.0.1", "two.test")
+    made.load()
+    again, _ = shake_hands(made.context, context, session=first.session)
+    assert again.session_reused
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_session_ends_when_other_authorities_vouch_for_clients(
+    site: Site, version: ssl.TLSVersion, tmp_path: Path, logs: Logs
+) -> None:
+    options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": site.ca_certs}
+    made = _certificates.Certificates(site.options | options)
+    made.load()
+    context = site.context("ada@example.org", maximum_version=version)
+    first, server = shake_hands(made.context, context)
+    assert server.getpeercert()
+    again, server = shake_hands(made.context, context, session=first.session)
+    assert again.session_reused
+    assert server.getpeercert()
+    Path(site.ca_certs).write_text("broken")
+    assert not made.reload()
+    trustme.CA().cert_pem.write_to_path(site.ca_certs)
+    assert made.reload()
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
+        shake_hands(made.context, context, session=first.session)
+    assert len(take_errors(logs)) == 1
+
+
+# --- ALPN ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["http/1.1"], "http/1.1"),
+        (["h2", "http/1.1"], "http/1.1"),
+        (["h2"], None),  # and HTTP/1.1 is spoken all the same
+        (None, None),
+    ],
+)
+def test_http_1_1_is_chosen(
+    serve: Serve,
+    site: Site,
+    version: ssl.TLSVersion,
+    offered: list[str] | None,
+    chosen: str | None,
+) -> None:
+    served = serve(echo, ssl_options=site.options)
+    context = site.context(maximum_version=version)
+    if offered is not None:
+        context.set_alpn_protocols(offered)
+    client = site.connect(served, context=context)
+    assert client.ask(get("/x")) == b"/x "
+    tls: Any = client.socket
+    assert tls.selected_alpn_protocol() == chosen
+
+
+def test_application_can_tell_what_was_chosen(serve: Serve, site: Site) -> None:
+    def tell(request: HTTPRequest) -> None:
+        answer(request, request.connection.stream.socket.selected_alpn_protocol())
+
+    context = site.context()
+    context.set_alpn_protocols(["http/1.1"])
+    served = serve(tell, ssl_options=site.options)
+    assert site.connect(served, context=context).ask(get()) == b"http/1.1"
+
+
+# --- What is wrong, in a line -------------------------------------------------------------
+
+
+def encrypt(site: Site) -> None:
+    command = ["openssl", "pkey", "-aes128", "-passout", "pass:x"]
+    command += ["-in", site.options["keyfile"], "-out", str(site.folder / "locked.pem")]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    os.replace(site.folder / "locked.pem", site.options["keyfile"])
+
+
+@pytest.mark.parametrize("how", BREAKING)
+def test_file_that_cannot_be_used_is_named(site: Site, how: str) -> None:
+    server = HTTPServer(echo, ssl_options=site.options)
+    BREAKING[how](site)
+    with pytest.raises(OSError) as raised:
+        server.listen(0, "127.0.0.1")
+    assert site.options["certfile" if how == "no certificate" else "keyfile"] in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_encrypted_key_is_an_error_and_no_question(site: Site) -> None:
+    encrypt(site)
+    server = HTTPServer(echo, ssl_options=site.options)
+    with pytest.raises(ValueError, match=f"{site.options['keyfile']}.*is encrypted"):
+        server.listen(0, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"cert_reqs": ssl.CERT_REQUIRED}, ValueError, "no ca_certs can check them"),
+        ({"cert_reqs": ssl.CERT_OPTIONAL}, ValueError, "no ca_certs can check them"),
+        ({"ca_certs": "missing.pem"}, ValueError, "ca_certs 'missing.pem' does not exist"),
+        ({"sni": {"a": {}}}, KeyError, "missing key .*certfile.* in sni of"),
+        ({"sni": {"a": "x.pem"}}, TypeError, "sni of 'a' must be a dict"),
+        ({"sni": {"a": {"certfile": "missing.pem"}}}, ValueError, "'missing.pem' does not exist"),
+        ({"sni": {"a": {"cert": "x"}}}, ValueError, "unknown keys in sni of 'a': cert"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    site: Site, change: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        HTTPServer(echo, ssl_options=site.options | change)
+
+
+def test_authorities_that_are_none_are_named(site: Site) -> None:
+    Path(site.ca_certs).write_text("none")
+    options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": site.ca_certs}
+    with pytest.raises(ssl.SSLError, match=f"ca_certs {site.ca_certs}"):
+        HTTPServer(echo, ssl_options=site.options | options).listen(0, "127.0.0.1")
+
+
+def test_nothing_older_than_tls_1_2_is_spoken(site: Site) -> None:
+    made = _certificates.Certificates(site.options)
+    made.load()
+    assert made.context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert ssl_options_to_context(site.options).minimum_version == ssl.TLSVersion.TLSv1_2
