@@ -174,6 +174,7 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
         (["--max-rss", "M"], "invalid size value"),
         (["--preload", "--reload"], "--reload imports the application anew"),
         (["--xheaders"], "--xheaders needs --trusted-downstream"),
+        (["--client-cert-header"], "--client-cert-header needs --trusted-downstream"),
         (["--unix-socket-mode", "660"], "--unix-socket-mode needs --unix-socket"),
         (["--unix-socket-owner", "root"], "--unix-socket-owner needs --unix-socket"),
         (["--unix-socket=s", "--unix-socket-mode=rw"], "invalid mode value"),
@@ -328,6 +329,14 @@ def test_what_is_believed_may_stand_in_the_environment(tell: Start) -> None:
     env = {f"FASTHTTPSERVER_{name}": value for name, value in env.items()}
     with connect(tell("--port", "0", **env)) as client:
         assert client.ask(get("/", "X-Forwarded-For: 198.51.100.1")) == b"198.51.100.1 http"
+
+
+def test_client_cert_header_is_taken_from_trusted_proxies_only(tell: Start) -> None:
+    for network, status in ("127.0.0.1", 200), ("192.0.2.1", 400):
+        process = tell("--port", "0", "--client-cert-header", "--trusted-downstream", network)
+        with connect(process) as client:
+            client.send(get("/", "Client-Cert: :MII=:"))
+            assert client.read_response().status == status
 
 
 def test_proxy_protocol(tell: Start) -> None:

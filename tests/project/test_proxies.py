@@ -265,6 +265,45 @@ def test_addresses_of_trusted_proxies_are_passed_over(trusting: Proxy) -> None:
     assert trusting.ask(X_Forwarded_For=forwarded_for).endswith(" from 203.0.113.9\n")
 
 
+# --- Certificates of clients --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("identity", [None, "ada@example.org"])
+def test_certificate_is_told_by_the_proxy(tmp_path: Path, identity: str | None) -> None:
+    program = find("haproxy")
+    made = Certificates(tmp_path)
+    options = 'trusted_peers=["127.0.0.1"], client_cert_header=True'
+    names = "(request.get_ssl_certificate() or {}).get('subjectAltName')"
+    changes = [
+        ('xheaders=True, trusted_peers=["127.0.0.1"]', options),
+        ("from {request.remote_ip}", f"from {{{names}}}"),
+    ]
+    port = free_port()
+    pem = tmp_path / "site.pem"
+    pem.write_text(Path(made.certfile).read_text() + Path(made.keyfile).read_text())
+    path = tmp_path / "certificates.cfg"
+    with App(tmp_path, *changes) as app:
+        told = put(
+            block("tls.md", "configuration of HAProxy, Client-Cert"),
+            ("bind :443", f"bind 127.0.0.1:{port}"),
+            ("/etc/haproxy/site.pem", str(pem)),
+            ("/etc/haproxy/clients.pem", made.ca_certs),
+        )
+        path.write_text(
+            put(
+                block("haproxy.md", "configuration of HAProxy"),
+                ("127.0.0.1:8001", f"127.0.0.1:{app.port}"),
+                ("    bind :443 ssl crt /etc/haproxy/site.pem alpn h2,http/1.1\n", told),
+            )
+        )
+        with running([program, "-db", "-f", str(path)], port, tmp_path / "haproxy.log"):
+            proxy = Proxy(port, made.client_context(identity))
+            for made_up in {}, {"Client_Cert": ":MII=:"}:
+                expected = identity and (("email", identity),)
+                body = proxy.ask(Host="a", **made_up)
+                assert body.endswith(f" from {expected}\n")
+
+
 # --- TCP only -----------------------------------------------------------------------------
 
 

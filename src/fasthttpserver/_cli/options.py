@@ -189,6 +189,12 @@ def parse_options(
         "connects; may be repeated",
     )
     proxy.add_argument(
+        "--client-cert-header",
+        action="store_true",
+        help="take certificates of clients from Client-Cert (RFC 9440) of the proxies in "
+        "--trusted-downstream, and refuse it from others",
+    )
+    proxy.add_argument(
         "--proxy-protocol",
         action="append",
         metavar="NETWORK",
@@ -311,8 +317,9 @@ def parse_options(
             parser.error(f"--{name.replace('_', '-')} needs --certfile")
     if (options.verify_client != "none") != bool(options.ca_certs):
         parser.error("--ca-certs and --verify-client optional or required need each other")
-    if options.xheaders and not options.trusted_downstream:
-        parser.error(_NEEDS_DOWNSTREAM.format("--xheaders"))
+    for name in "xheaders", "client_cert_header":
+        if getattr(options, name) and not options.trusted_downstream:
+            parser.error(_NEEDS_DOWNSTREAM.format(f"--{name.replace('_', '-')}"))
     for name in "unix_socket_mode", "unix_socket_owner":
         if getattr(options, name) is not None and not options.unix_socket:
             parser.error(f"--{name.replace('_', '-')} needs --unix-socket")

@@ -96,6 +96,7 @@ def make_server(
         ssl_options=certificates or make_certificates(options),
         trusted_downstream=[each for each in trusted or () if each not in ("unix", "*")],
         trusted_peers=trusted,
+        client_cert_header=options.client_cert_header,
         proxy_protocol=options.proxy_protocol,
         access_log=options.access_log,
         check_responses=options.check_responses,

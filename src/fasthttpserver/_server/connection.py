@@ -63,6 +63,7 @@ from fasthttpserver._parser import (
     take_response,
 )
 from fasthttpserver._server.access import Access
+from fasthttpserver._server.client_certificates import forwarded_certificate
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
 from fasthttpserver._server.persistence import (
@@ -1390,6 +1391,18 @@ class HTTPConnection(asyncio.Protocol):
         if self.xheaders:
             remote_ip = forwarded_ip(request.headers, remote_ip, self._settings.trusted)
         return remote_ip
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the peer is a proxy in ``trusted_peers``."""
+        peers = self._settings.trusted_peers
+        return peers is not None and self.address in peers
+
+    def certificate_of(self, request: HTTPRequest, binary_form: bool) -> Any:
+        """The client's certificate, as ``HTTPRequest.get_ssl_certificate`` returns it."""
+        if self._settings.client_cert_header and self.is_trusted:
+            return forwarded_certificate(request.headers, binary_form)
+        return self.stream.getpeercert(binary_form)
 
     def protocol_of(self, request: HTTPRequest) -> str:
         """``http`` or ``https`` for one request."""

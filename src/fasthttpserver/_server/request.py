@@ -445,15 +445,21 @@ class HTTPRequest(RequestMessage):
     def get_ssl_certificate(self, binary_form: bool = False) -> Any:
         """Return the client's TLS certificate.
 
+        It is the one of the connection, or, with ``client_cert_header``, the one that a trusted
+        proxy tells; then the proxy's own is never returned.
+
         Args:
             binary_form: Return it DER-encoded, as bytes, instead of a dict.
 
         Returns:
             As ``ssl.SSLSocket.getpeercert``; None without a certificate or without TLS.
+
+        Raises:
+            HTTPInputError: What the proxy tells is malformed.
         """
         if self.connection is None:
             return None
-        return self.connection.stream.getpeercert(binary_form)
+        return self.connection.certificate_of(self, binary_form)
 
     def __repr__(self) -> str:
         # It gets into logs: no header fields, which have passwords, and never much.

@@ -20,6 +20,7 @@ from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tcpserver import TELLING, TCPServer
 from fasthttpserver._server.access import Access, AccessLog
+from fasthttpserver._server.client_certificates import RefusingDelegate, refusing
 from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.decompress import DecompressingDelegate, decompressing
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
@@ -79,6 +80,9 @@ class HTTPServer(TCPServer):
             X-Scheme count only where X-Forwarded-For and X-Forwarded-Proto are missing.
         trusted_peers: Who is believed with ``xheaders`` at all: addresses and networks, ``unix``
             for everybody on a Unix socket, ``*`` for everybody. None for ``*``, as in Tornado.
+        client_cert_header: Have ``request.get_ssl_certificate()`` return what proxies in
+            ``trusted_peers``, which are needed then, tell in Client-Cert (RFC 9440). That field
+            from anybody else is refused.
         proxy_protocol: Proxies that begin each connection with a PROXY header, see ``TCPServer``.
             What X-Forwarded-For says comes on top of that.
         chunk_size: Bytes of a piece in which a body is delivered to delegates and by
@@ -145,6 +149,7 @@ class HTTPServer(TCPServer):
         decompress_request: bool = False,
         trusted_downstream: Iterable[str] | None = None,
         trusted_peers: Iterable[str] | None = None,
+        client_cert_header: bool = False,
         proxy_protocol: Iterable[str] | None = None,
         chunk_size: int | None = None,
         access_log: str | Callable[[Access, str], str] | None = None,
@@ -179,6 +184,8 @@ class HTTPServer(TCPServer):
             raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
         if protocol and protocol not in ("http", "https"):
             raise ValueError(f"protocol must be 'http' or 'https', not {protocol!r}")
+        if client_cert_header and trusted_peers is None:
+            raise ValueError("client_cert_header needs trusted_peers, whose word is to be taken")
         check_number("chunk_size", chunk_size, _CHUNK_SIZE)
         check_number("shutdown_delay", shutdown_delay, _SECONDS)
         super().__init__(io_loop, ssl_options, max_buffer_size, proxy_protocol=proxy_protocol)
@@ -218,6 +225,10 @@ class HTTPServer(TCPServer):
             delegate = DecompressingDelegate(delegate, chunk_size, self.limits.max_body_size)
         elif decompress_request:
             callback = decompressing(callback, self.limits.max_body_size)
+        if client_cert_header and delegate is not None:
+            delegate = RefusingDelegate(delegate)
+        elif client_cert_header:
+            callback = refusing(callback)
         self.require_host = require_host
         self._settings = Settings(
             callback,
@@ -228,6 +239,7 @@ class HTTPServer(TCPServer):
             require_host=require_host,
             trusted=parse_networks(trusted_downstream or ()),
             trusted_peers=None if trusted_peers is None else parse_peers(trusted_peers),
+            client_cert_header=client_cert_header,
             access_log=None if access_log is None else AccessLog(access_log),
             count_bytes_sent=count_bytes_sent,
             check_responses=check_responses,

@@ -45,6 +45,7 @@ class Settings:
         require_host: As for ``HTTPServer``.
         trusted: Proxies that may stand in X-Forwarded-For.
         trusted_peers: Addresses of peers whose fields are believed; None for all.
+        client_cert_header: Whether they tell the certificates of clients.
         access_log: Logs each exchange, if not None.
         count_bytes_sent: Whether bytes are counted that are sent.
         check_responses: Whether the framing of applications is checked.
@@ -60,6 +61,7 @@ class Settings:
         "callback",
         "check_responses",
         "chunk_size",
+        "client_cert_header",
         "clock",
         "connected",
         "context",
@@ -93,6 +95,7 @@ class Settings:
         require_host: bool = True,
         trusted: Container[str] = (),
         trusted_peers: Container[Any] | None = None,
+        client_cert_header: bool = False,
         access_log: AccessLog | None = None,
         count_bytes_sent: bool = False,
         check_responses: bool = True,
@@ -109,6 +112,7 @@ class Settings:
         self.limits = limits = Limits() if limits is None else limits
         self.trusted = trusted
         self.trusted_peers = trusted_peers
+        self.client_cert_header = client_cert_header
         self.access_log = access_log
         self.count_bytes_sent = count_bytes_sent
         self.check_responses = check_responses
