@@ -12,7 +12,7 @@ from fasthttpserver._cli.alone import run_alone
 from fasthttpserver._cli.banner import announce, say_failure
 from fasthttpserver._cli.listening import listen
 from fasthttpserver._cli.logs import configure_logs
-from fasthttpserver._cli.options import parse_options
+from fasthttpserver._cli.options import parse_options, read_again
 from fasthttpserver._cli.serving import FAILURES, check, load
 from fasthttpserver._cli.supervisor import Supervisor
 
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(os, "fork"):
         return run_alone(options, listening, say, arguments)
     try:
-        supervisor = Supervisor(options, listening, say, application)
+        again = functools.partial(read_again, arguments=arguments)
+        supervisor = Supervisor(options, listening, say, application, again)
     except RuntimeError as error:
         listening.close()
         say_failure(error)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, Certificates, Client, Process, eventually, get
+from helpers import TIMEOUT, Certificates, Client, Process, eventually, get, post
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -377,6 +377,33 @@ def test_wrong_code_is_told_in_one_line_and_the_old_one_serves_on(
     program.expect(f"ERROR .*the one before goes on: .*{said}")
     assert program.worker() == old
     assert "ERROR" not in end(program)
+
+
+def test_options_in_files_are_read_again(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text("max-body-size = 1\n")
+    program = start("--config", "serve.toml").serve()
+    program.expect("Options are from serve.toml")
+
+    def hang_up(text: str) -> None:
+        config.write_text(text)
+        program.send_signal(signal.SIGHUP)
+
+    def status() -> int:
+        with Client(program.address) as client:
+            client.send(post(b"12", "Connection: close"))
+            return client.read_response().status
+
+    assert status() == 413
+    worker = program.worker()
+    hang_up("max-body-size = 1.5\n")
+    program.expect("as before, as an option is wrong: serve.toml: max-body-size: must be an int")
+    assert program.worker() == worker
+    hang_up("max-body-size = 2\nbacklog = 7\n")
+    program.expect("do not change while this runs: backlog$")
+    program.expect(rf"worker 0 \(pid {worker}\) ended")
+    assert status() == 200
+    end(program)
 
 
 def test_new_worker_that_is_not_ready_in_time_is_killed_and_the_old_one_serves_on(

@@ -46,6 +46,8 @@ def announce(
         bold = "\x1b[1m{}\x1b[0m".format
     say(f"Serving on {bold(url)} ({how}, fasthttpserver {version}); Ctrl-C ends it.")
     say(f"Try: {attempt}")
+    if options.config_files:
+        say(f"Options are from {' and '.join(options.config_files)}, too; see --print-config.")
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The options of the command line, and of the environment."""
+"""The options of the command line: which there are, and what they may be."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fasthttpserver._cli.application import INTERFACES
+from fasthttpserver._cli.sources import Mistake, Parser
+from fasthttpserver._cli.toml import Number
 from fasthttpserver._server.access import FORMATS
 from fasthttpserver.limits import RULES, Limits
 
-__all__ = ["limits_of", "parse_options"]
+__all__ = ["limits_of", "parse_options", "read_again"]
 
 _LIMIT_HELP = {
     "max_header_size": "bytes of request line and header block",
@@ -41,13 +43,6 @@ _OFF = {name: None for name, rule in RULES.items() if rule.optional} | {
     "idle_connection_timeout": math.inf
 }
 
-
-# An option --some-name is FASTHTTPSERVER_SOME_NAME in the environment.
-_PREFIX = "FASTHTTPSERVER_"
-# Options that may be repeated; in the environment their values are separated by commas.
-_REPEATED = ("proxy_protocol", "sni", "trusted_downstream")
-# For those who write how much memory it is.
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _NOT_NEGATIVE = (
     "drain_timeout",
     "shutdown_delay",
@@ -61,38 +56,105 @@ _NEEDS_DOWNSTREAM = (
     "{} needs --trusted-downstream: the proxy's address or network, such as 127.0.0.1, 'unix' for "
     "whoever comes by a Unix socket, or '*' to believe everybody"
 )
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off", "")
+
+_WHERE = "where to listen"
+# What this process has begun with, beside its sockets: a signal does not change it.
+_FIXED = ("processes", "preload", "reload", "log_level", "access_log")
 
 
 def parse_options(
     arguments: Sequence[str] | None, version: str, environ: Mapping[str, str] = os.environ
 ) -> argparse.Namespace:
-    """Parse a command line; argparse ends the process on a mistake.
+    """Read the options from all their sources; end the process on a mistake, as argparse does.
 
     Args:
         arguments: The words after the program's name; None for those of this process.
         version: What ``--version`` prints.
         environ: Has options that the command line does not have.
+
+    Returns:
+        The value of each option, and ``config_files``: those that had one of them.
     """
-    parser = _Parser(
+    parser = _make_parser(version)
+    try:
+        values = parser.read(arguments, environ)
+        _check(parser, values.options)
+    except Mistake as mistake:
+        parser.end(mistake)
+    if values.are_wanted:
+        defaults = {
+            name: "off" if value is None else value
+            for name, value in dataclasses.asdict(Limits()).items()
+        }
+        print(values.to_toml(defaults), end="")
+        parser.exit()
+    return values.options
+
+
+def read_again(
+    before: argparse.Namespace,
+    arguments: Sequence[str] | None,
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[argparse.Namespace, list[str]]:
+    """Read the options once more, as files may have changed.
+
+    Args:
+        before: What they were.
+        arguments, environ: As for ``parse_options``.
+
+    Returns:
+        The options from now on, and those that have changed in vain.
+
+    Raises:
+        Mistake: Something is wrong.
+    """
+    parser = _make_parser("")
+    options = parser.read(arguments, environ).options
+    _check(parser, options)
+    where = dict(parser.groups())[_WHERE]
+    in_vain = []
+    for name in [*(action.dest for action in where), *_FIXED]:
+        if getattr(options, name) != getattr(before, name):
+            setattr(options, name, getattr(before, name))
+            in_vain.append(name.replace("_", "-"))
+    return options, in_vain
+
+
+def _make_parser(version: str) -> Parser:
+    parser = Parser(
         prog="fasthttpserver",
         usage="fasthttpserver [options] [package.module:application]",
         description="Serve HTTP/1.1: a callback, or an application of Tornado 6, WSGI or ASGI.",
         epilog="Each option may stand in the environment too, --some-name VALUE as "
-        "FASTHTTPSERVER_SOME_NAME=VALUE; the command line counts more. "
+        "FASTHTTPSERVER_SOME_NAME=VALUE, and in the file that --config names or in the table "
+        "tool.fasthttpserver of pyproject.toml, as some-name = VALUE. The command line counts "
+        "more than the environment, and that more than the files. "
         "SIGTERM and Ctrl-C finish what runs and then end it; a second one ends at once. "
-        "SIGHUP replaces the workers one by one, with new code and certificates.",
+        "SIGHUP replaces the workers one by one, with new code, certificates and options.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
+    parser.add_argument("--config", metavar="FILE", help="has options, in TOML")
     parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all options, as such a file, with where each comes from, and end",
+    )
+    _declare_application(parser)
+    _declare_listening(parser)
+    _declare_running(parser)
+    _declare_workers(parser)
+    _declare_limits(parser)
+    return parser
+
+
+def _declare_application(parser: Parser) -> None:
+    what = parser.add_argument_group("what to serve")
+    what.add_argument(
         "application",
         nargs="?",
         metavar="package.module:application",
         help="what answers the requests (default: an echo of the request's URI)",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
-
-    what = parser.add_argument_group("what to serve")
     what.add_argument(
         "--interface",
         choices=("auto", *INTERFACES),
@@ -119,7 +181,9 @@ def parse_options(
         help="whether it is told of its start and end (ASGI; default: %(default)s, if it wants to)",
     )
 
-    where = parser.add_argument_group("where to listen")
+
+def _declare_listening(parser: Parser) -> None:
+    where = parser.add_argument_group(_WHERE)
     where.add_argument("--port", type=int, default=8888, help="0 for any (default: %(default)s)")
     where.add_argument(
         "--address", default="127.0.0.1", help="'' for all interfaces (default: %(default)s)"
@@ -202,6 +266,8 @@ def parse_options(
         "--trusted-downstream), and close the connections of others; may be repeated",
     )
 
+
+def _declare_running(parser: Parser) -> None:
     run = parser.add_argument_group("how to run")
     run.add_argument(
         "--processes",
@@ -256,6 +322,8 @@ def parse_options(
         "that this is the end (default: %(default)s)",
     )
 
+
+def _declare_workers(parser: Parser) -> None:
     workers = parser.add_argument_group("workers")
     workers.add_argument(
         "--preload",
@@ -289,7 +357,7 @@ def parse_options(
     )
     workers.add_argument(
         "--max-rss",
-        type=_size,
+        type=Number(int, units=True),
         metavar="BYTES",
         help="of memory at which a worker is replaced; 512M and 2G do, too",
     )
@@ -300,6 +368,8 @@ def parse_options(
         help="after which a worker is replaced, and up to a tenth more at random",
     )
 
+
+def _declare_limits(parser: Parser) -> None:
     limits = parser.add_argument_group("limits", "see docs/limits.md for their reasons")
     for field in dataclasses.fields(Limits):
         off = ", or off" if field.name in _OFF else ""
@@ -311,7 +381,10 @@ def parse_options(
             metavar="N",
             help=f"{_LIMIT_HELP[field.name]}{off} (default: {default})",
         )
-    options = parser.parse_all(arguments, environ)
+
+
+def _check(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse what does not go together, or is out of range."""
     for name in "keyfile", "sni", "ca_certs":
         if getattr(options, name) and not options.certfile:
             parser.error(f"--{name.replace('_', '-')} needs --certfile")
@@ -337,48 +410,6 @@ def parse_options(
         parser.error("--threads must be 0 or more")
     if options.processes != 1 and sys.platform == "win32":
         parser.error("--processes: this system cannot fork")
-    return options
-
-
-class _Parser(argparse.ArgumentParser):
-    """Takes options from the environment, too."""
-
-    _variable: str | None = None  # which is being read
-
-    def parse_all(
-        self, arguments: Sequence[str] | None, environ: Mapping[str, str]
-    ) -> argparse.Namespace:
-        """Parse the environment and then a command line, which counts more."""
-        options = argparse.Namespace()
-        for action in self._actions:
-            flag = next((each for each in action.option_strings if each.startswith("--")), None)
-            if flag is None or action.dest in ("help", "version"):
-                continue
-            variable = _PREFIX + flag[2:].replace("-", "_").upper()
-            if variable in environ:
-                self._variable = variable
-                self.parse_args(self._words(action, flag, environ[variable]), options)
-        self._variable = None
-        # Or what stands in the command line would be added to what stands there.
-        repeated = {name: vars(options).pop(name, None) for name in _REPEATED}
-        self.parse_args(arguments, options)
-        for name, values in repeated.items():
-            if getattr(options, name) is None:
-                setattr(options, name, values)
-        return options
-
-    def _words(self, action: argparse.Action, flag: str, value: str) -> list[str]:
-        """What stands on a command line for the value of a variable."""
-        if action.nargs == 0:
-            if value.lower() not in _TRUE + _FALSE:
-                self.error(f"{value!r} is neither {', '.join(_TRUE)} nor {', '.join(_FALSE[:-1])}")
-            return [flag] if value.lower() in _TRUE else []
-        if action.dest in _REPEATED:
-            return [f"{flag}={item.strip()}" for item in value.split(",")]
-        return [f"{flag}={value}"]
-
-    def error(self, message: str) -> NoReturn:
-        super().error(message if self._variable is None else f"{self._variable}: {message}")
 
 
 def limits_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -386,14 +417,6 @@ def limits_of(options: argparse.Namespace) -> dict[str, Any]:
     given = vars(options)
     names = [field.name for field in dataclasses.fields(Limits)]
     return {name: given[name] for name in names if name in given}
-
-
-def _size(word: str) -> int:
-    digits = word.rstrip("kKmMgG")
-    return int(digits) * _UNITS[word[len(digits) :].lower()]
-
-
-_size.__name__ = "size"  # for argparse to say what is wrong
 
 
 def _sni(word: str) -> tuple[str, dict[str, str]]:
@@ -431,12 +454,8 @@ def _name_or_number(word: str) -> str | int | None:
     return int(word) if word.isdecimal() else word or None
 
 
-def _limit(name: str) -> Callable[[str], float | None]:
-    """Return what reads the value of a limit; ``Limits`` looks at its range."""
-    number = int if RULES[name].whole else float
-
-    def read(word: str) -> float | None:
-        return _OFF[name] if word == "off" and name in _OFF else number(word)
-
-    read.__name__ = number.__name__  # for argparse to say what is wrong
-    return read
+def _limit(name: str) -> Number:
+    """Return the type of a limit; ``Limits`` looks at its range."""
+    return Number(
+        int if RULES[name].whole else float, {"off": _OFF[name]} if name in _OFF else None
+    )

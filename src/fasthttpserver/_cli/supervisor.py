@@ -55,6 +55,8 @@ _FORK_PAUSE = 1.0
 # Seconds for which a worker is given the benefit of the doubt: maybe all processes were stopped.
 _DOUBT = 1.0
 
+ReadAgain = Callable[[argparse.Namespace], tuple[argparse.Namespace, list[str]]]
+
 _TERM = ("SIGTERM", "SIGINT")
 _SIGNALS = (*_TERM, "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 
@@ -133,6 +135,8 @@ class Supervisor:
         listening: What the workers accept from.
         announce: Called with an interface's name when the first worker accepts.
         application: If it was imported already; if not, each worker imports it.
+        read_again: Gives the options anew, and those that have changed in vain; raises a
+            ValueError if one is wrong.
 
     Raises:
         RuntimeError: Importing it has made a loop.
@@ -144,9 +148,11 @@ class Supervisor:
         listening: Listening,
         announce: Callable[[str, int], None],
         application: Application | None = None,
+        read_again: ReadAgain | None = None,
     ) -> None:
         process.check_may_fork()
         self._options = options
+        self._read_again = read_again
         self._listening = listening
         self._announce = announce
         self._application = application
@@ -328,7 +334,17 @@ class Supervisor:
             os.kill(child.pid, signal.SIGKILL)
 
     def _roll(self) -> None:
-        """Replace all workers, one after the other."""
+        """Replace all workers, one after the other, unless an option is wrong now."""
+        if self._read_again is not None:
+            try:
+                self._options, in_vain = self._read_again(self._options)
+            except ValueError as error:
+                gen_log.error("All goes on as before, as an option is wrong: %s", error)
+                return
+            if in_vain:
+                gen_log.warning(
+                    "Options that do not change while this runs: %s", ", ".join(in_vain)
+                )
         gen_log.info("Replacing %d processes", self._wanted)
         self._backoff.reset()  # who asks for it has mended something
         self._not_before = 0.0
