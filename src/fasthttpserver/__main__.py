@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         again = functools.partial(read_again, arguments=arguments)
         supervisor = Supervisor(options, listening, say, application, again)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         listening.close()
         say_failure(error)
         return 1

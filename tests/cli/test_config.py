@@ -96,7 +96,7 @@ def test_values_are_those_of_toml(here: Path, text: str, name: str, value: Any) 
         ("max-body-size = 1.5", "must be an integer, not 1.5"),
         ("when = 2026-01-01", "serve.toml: when: there is no such option"),
         ("address = 2026-01-01", 'must be a string, not "2026-01-01"'),
-        ("prot = 80", "serve.toml: prot: there is no such option; did you mean port?"),
+        ("prot = 80", "serve.toml: prot: there is no such option; did you mean 'port'?"),
         ("[limits]\nmax-body-size = 1", "serve.toml: limits: there is no such option"),
         ("max_rss = 1\nmax-rss = 2", "serve.toml: max-rss: stands there twice"),
         ('config = "other.toml"', "serve.toml: config: there is no such option"),
@@ -117,8 +117,8 @@ def test_mistake_names_file_key_and_what_is_expected(
     [
         (["--config", "nosuch.toml"], "cannot read nosuch.toml: No such file"),
         (["--config", "."], "cannot read .: "),
-        (["--prot", "80"], "unrecognized arguments: --prot; did you mean --port?"),
-        (["--max-body-sise=1"], "did you mean --max-body-size?"),
+        (["--prot", "80"], "unrecognized arguments: --prot; did you mean '--port'?"),
+        (["--max-body-sise=1"], "did you mean '--max-body-size'?"),
     ],
 )
 def test_mistake_on_the_command_line(

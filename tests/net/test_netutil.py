@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import socket
 import ssl
 import stat
@@ -18,6 +19,7 @@ import pytest
 import trustme
 
 from fasthttpserver._net import accepting as _accepting
+from fasthttpserver._net.netutil import _where
 from fasthttpserver.ioloop import IOLoop, new_asyncio_loop
 from fasthttpserver.netutil import (
     add_accept_handler,
@@ -781,3 +783,51 @@ def test_ssl_wrap_socket(certificates: Certificates, closing: Callable[..., Any]
                 end.do_handshake()
                 waiting.remove(end)
     assert ends[0].version() == ends[1].version() == "TLSv1.3"
+
+
+# --- What is said when an address is not to be had ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "host", "port", "said"),
+    [
+        (
+            errno.EADDRINUSE,
+            "127.0.0.1",
+            8888,
+            r"^Address already in use: 127\.0\.0\.1:8888 \(.*8888",
+        ),
+        (errno.EADDRINUSE, "::1", 8888, r": \[::1\]:8888 \("),
+        (errno.EADDRNOTAVAIL, "192.0.2.1", 0, r"192\.0\.2\.1:0 \(this machine has no such address"),
+        (errno.EACCES, "0.0.0.0", 80, r"0\.0\.0\.0:80 \(a port below 1024 takes a privilege"),
+        (errno.EACCES, "0.0.0.0", 8080, r": 0\.0\.0\.0:8080$"),
+        (errno.EINVAL, "::1", 1, r": \[::1\]:1$"),
+    ],
+)
+def test_error_names_the_address(number: int, host: str, port: int, said: str) -> None:
+    text = "Address already in use" if number == errno.EADDRINUSE else os.strerror(number)
+    error = _where(OSError(number, text), host, port)
+    assert type(error) is type(OSError(number, ""))  # PermissionError stays one
+    assert error.errno == number
+    assert re.search(said, error.strerror or "")
+
+
+def test_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port} \(") as raised:
+            bind_sockets(port, "127.0.0.1")
+    assert raised.value.errno == errno.EADDRINUSE
+
+
+def test_name_that_is_not_found_is_named() -> None:
+    with pytest.raises(socket.gaierror, match="address 'nosuch.invalid' and port 80"):
+        bind_sockets(80, "nosuch.invalid", flags=socket.AI_NUMERICHOST)
+
+
+@needs_unix
+def test_path_of_a_socket_that_cannot_be_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "nosuch" / "s")
+    with pytest.raises(FileNotFoundError) as raised:
+        bind_unix_socket(path)
+    assert raised.value.filename == path

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import inspect
+import os
+import pkgutil
 import sys
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from fasthttpserver._cli.mistakes import suggestion
+from fasthttpserver._server.applications import count_parameters
 from fasthttpserver.httpserver import HTTPServer
 
 __all__ = ["INTERFACES", "Application", "load_application"]
@@ -25,6 +28,10 @@ INTERFACES = {
 
 # Positional arguments that an application is called with.
 _PARAMETERS = {1: "callback", 2: "wsgi", 3: "asgi"}
+
+
+# Names in a message.
+_MOST_NAMED = 8
 
 
 @dataclass
@@ -87,10 +94,13 @@ def load_application(name: str, interface: str = "auto", factory: bool = False) 
     if factory:
         if not callable(target):
             raise ValueError(f"{name!r} is no function that makes an application")
+        if count_parameters(target):
+            raise ValueError(f"{name!r} wants arguments, and --factory calls it without")
         try:
             target = target()
         except Exception as error:
             raise ValueError(f"{name!r} has failed to make one: {_told(error)}") from error
+        name += "()"
     if interface == "auto":
         interface = _interface(name, target)
     elif not (callable(target) or hasattr(target, "start_request")):
@@ -101,28 +111,61 @@ def load_application(name: str, interface: str = "auto", factory: bool = False) 
 def _find(name: str) -> Any:
     module_name, _, path = name.partition(":")
     if not path or not module_name or module_name.startswith("."):
-        raise ValueError(f"{name!r} is not of the form package.module:application")
+        raise ValueError(
+            f"{name!r} is not of the form package.module:application{_module_of_file(name)}"
+        )
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
+            f"{error.name}."
+        ):
+            here = [each.name for each in pkgutil.iter_modules([os.getcwd()])]
+            hint = _module_of_file(name) or suggestion(module_name, here)
+            raise ValueError(
+                f"cannot import {module_name!r}: there is no module {error.name!r} in "
+                f"{os.getcwd()} or among what is installed{hint}"
+            ) from error
         raise ValueError(f"cannot import {module_name!r}: {_told(error)}") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            close = difflib.get_close_matches(
-                part, vars(found) if hasattr(found, "__dict__") else ()
-            )
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            names = list(vars(found)) if hasattr(found, "__dict__") else []
+            hint = suggestion(part, names) or _candidates(found)
             raise ValueError(f"{module_name!r} has no {path!r}{hint}")
         found = getattr(found, part)
     return found
 
 
+def _module_of_file(name: str) -> str:
+    """Say what the name of a file, where a module's is wanted, would be as one."""
+    file, _, path = name.partition(":")
+    if not file.endswith(".py"):
+        return ""
+    module = file.removesuffix(".py").removeprefix("./").replace(os.sep, ".")
+    return f"; did you mean {module}:{path or 'application'}?"
+
+
+def _candidates(module: Any) -> str:
+    """Say what in a module may be meant: what is made there and can be called."""
+    if not inspect.ismodule(module):
+        return ""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (callable(value) or hasattr(value, "start_request"))
+        and not inspect.isclass(value)
+        and (not inspect.isfunction(value) or value.__module__ == module.__name__)
+    ]
+    return f"; it has {', '.join(names[:_MOST_NAMED])}" if names else ""
+
+
 def _told(error: Exception) -> str:
     """Say in a line what was raised, and where in the application."""
     if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     where = [
         each for each in frames if each.filename != __file__ and "importlib" not in each.filename
@@ -140,7 +183,7 @@ def _interface(name: str, target: Any) -> str:
         return "callback"
     if not callable(target):
         raise ValueError(f"{name!r} is no application: {type(target).__name__} cannot be called")
-    count = _parameters(target)
+    count = count_parameters(target)
     if count == 0:
         raise ValueError(f"{name!r} takes no argument; if it makes an application, say --factory")
     if count not in _PARAMETERS:
@@ -149,17 +192,3 @@ def _interface(name: str, target: Any) -> str:
             "asgi or tornado"
         )
     return _PARAMETERS[count]
-
-
-def _parameters(target: Any) -> int | None:
-    """Return how many positional arguments it has to be called with; None if that is not told."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters):
-        return None
-    return sum(
-        each.kind in positional and each.default is inspect.Parameter.empty for each in parameters
-    )

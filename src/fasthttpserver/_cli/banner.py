@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fasthttpserver._cli.application import INTERFACES
+from fasthttpserver._cli.mistakes import in_words
 
 __all__ = ["announce", "say", "say_failure"]
 
@@ -56,10 +57,12 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def say_failure(message: object) -> None:
+def say_failure(failure: str | Exception) -> None:
     """Tell that person what is wrong, in a line."""
+    if isinstance(failure, Exception):
+        failure = in_words(failure)
     with contextlib.suppress(OSError):
-        print(f"fasthttpserver: {message}", file=sys.stderr, flush=True)
+        print(f"fasthttpserver: {failure}", file=sys.stderr, flush=True)
 
 
 def _loop_name(choice: str | None) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 import socket
 
+from fasthttpserver._cli.mistakes import in_words
 from fasthttpserver._net import netutil
 from fasthttpserver._net import processes as process
 
@@ -118,7 +119,10 @@ def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:
             return [socket.socket(fileno=number) for number in _of_systemd()]
         if not options.fd.isdecimal():
             raise ValueError(f"--fd takes a number or 'systemd', not {options.fd!r}")
-        return [socket.socket(fileno=int(options.fd))]
+        try:
+            return [socket.socket(fileno=int(options.fd))]
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"--fd {options.fd} is no socket: {in_words(error)}") from None
     if options.unix_socket:
         mode = 0o600 if options.unix_socket_mode is None else options.unix_socket_mode
         user, group = options.unix_socket_owner or (None, None)

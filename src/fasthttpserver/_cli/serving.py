@@ -7,6 +7,7 @@ import ssl
 from typing import Any
 
 from fasthttpserver._cli.application import Application, load_application
+from fasthttpserver._cli.mistakes import in_words
 from fasthttpserver._cli.options import limits_of
 from fasthttpserver._net.certificates import Certificates
 from fasthttpserver._net.ioloop import IOLoop
@@ -154,9 +155,9 @@ class Serving:
             if options.loop is not None:
                 IOLoop.configure(options.loop)
             self.server = make_server(self.application, options, certificates)
+            self.loop = IOLoop.current()
         except FAILURES as error:
-            raise NotStarted(str(error), 1) from error
-        self.loop = IOLoop.current()
+            raise NotStarted(in_words(error), 1) from error
         if self.application.container is not None:
             try:
                 self.loop.run_sync(self.application.container.startup)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from fasthttpserver._cli.mistakes import suggestion
 from fasthttpserver._cli.toml import (
     find_project,
     flag_of,
@@ -170,7 +170,7 @@ class Parser(argparse.ArgumentParser):
             self._origin = f"{path}: {key}"
             action = actions.get(key.replace("_", "-"))
             if action is None:
-                self.error(f"there is no such option{_suggestion(key.replace('_', '-'), actions)}")
+                self.error(f"there is no such option{suggestion(key.replace('_', '-'), actions)}")
             if action.dest in given:
                 self.error("stands there twice")
             try:
@@ -197,7 +197,7 @@ class Parser(argparse.ArgumentParser):
         options, unknown = self.parse_known_args(words, argparse.Namespace(**nothing))
         if unknown:
             flags = [each for each in self._option_string_actions if each.startswith("--")]
-            hint = _suggestion(unknown[0].partition("=")[0], flags)
+            hint = suggestion(unknown[0].partition("=")[0], flags)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return {
             name: Given(value, self._words.get(name, []), origin)
@@ -222,8 +222,3 @@ class Parser(argparse.ArgumentParser):
     def end(self, mistake: Mistake) -> NoReturn:
         """End the process as argparse does."""
         super().error(str(mistake))
-
-
-def _suggestion(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

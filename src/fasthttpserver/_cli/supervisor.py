@@ -134,12 +134,13 @@ class Supervisor:
         options: Of the command line.
         listening: What the workers accept from.
         announce: Called with an interface's name when the first worker accepts.
-        application: If it was imported already; if not, each worker imports it.
+        application: If it was imported already; if it is None, each worker imports it.
         read_again: Gives the options anew, and those that have changed in vain; raises a
             ValueError if one is wrong.
 
     Raises:
         RuntimeError: Importing it has made a loop.
+        ValueError: A name in ``--sni`` is none.
     """
 
     def __init__(
@@ -147,8 +148,8 @@ class Supervisor:
         options: argparse.Namespace,
         listening: Listening,
         announce: Callable[[str, int], None],
-        application: Application | None = None,
-        read_again: ReadAgain | None = None,
+        application: Application | None,
+        read_again: ReadAgain,
     ) -> None:
         process.check_may_fork()
         self._options = options
@@ -335,20 +336,18 @@ class Supervisor:
 
     def _roll(self) -> None:
         """Replace all workers, one after the other, unless an option is wrong now."""
-        if self._read_again is not None:
-            try:
-                self._options, in_vain = self._read_again(self._options)
-            except ValueError as error:
-                gen_log.error("All goes on as before, as an option is wrong: %s", error)
-                return
-            if in_vain:
-                gen_log.warning(
-                    "Options that do not change while this runs: %s", ", ".join(in_vain)
-                )
+        try:
+            options, in_vain = self._read_again(self._options)
+            certificates = make_certificates(options)  # with new keys of session tickets
+        except ValueError as error:
+            gen_log.error("All goes on as before, as an option is wrong: %s", error)
+            return
+        self._options, self._certificates = options, certificates
+        if in_vain:
+            gen_log.warning("Options that do not change while this runs: %s", ", ".join(in_vain))
         gen_log.info("Replacing %d processes", self._wanted)
         self._backoff.reset()  # who asks for it has mended something
         self._not_before = 0.0
-        self._certificates = make_certificates(self._options)  # with new keys of session tickets
         for child in list(self._children.values()):
             if child.state is State.FAILED:
                 self._retire(child)

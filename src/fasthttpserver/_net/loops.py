@@ -36,9 +36,13 @@ def new_asyncio_loop(kind: str | None = None) -> AbstractEventLoop:
     if kind != "asyncio":
         try:
             uvloop = importlib.import_module("uvloop")
-        except ImportError:
+        except ImportError as error:
             if kind == "uvloop":
-                raise
+                raise ImportError(
+                    f"there is no uvloop ({error}); choose the loop asyncio, or install "
+                    "fasthttpserver-llhttp[uvloop]",
+                    name="uvloop",
+                ) from error
         else:
             loop: AbstractEventLoop = uvloop.new_event_loop()
             return loop

@@ -75,14 +75,18 @@ def bind_sockets(
         raise ValueError("reuse_port is not supported on this system")
     if family == socket.AF_UNSPEC and not socket.has_ipv6:
         family = socket.AF_INET
-    found = socket.getaddrinfo(
-        address or None,
-        port or 0,
-        family,
-        socket.SOCK_STREAM,
-        0,
-        socket.AI_PASSIVE if flags is None else flags,
-    )
+    try:
+        found = socket.getaddrinfo(
+            address or None,
+            port or 0,
+            family,
+            socket.SOCK_STREAM,
+            0,
+            socket.AI_PASSIVE if flags is None else flags,
+        )
+    except socket.gaierror as error:
+        what = f"address {address!r} and port {port!r}"
+        raise socket.gaierror(error.errno, f"{error.strerror}: {what}") from None
     # Sorted, as the systems differ in the order; dict, as some name an address twice.
     targets = sorted(
         dict.fromkeys((info[0], info[4]) for info in found),
@@ -123,20 +127,38 @@ def _bind_all(
             _set_options(sock, reuse_port)
             try:
                 sock.bind((host, wanted_port or port, *scope))
+                port = sock.getsockname()[1]
+                sock.listen(backlog)
             except OSError as error:
                 # Containers often name ::1 as localhost without having it.
                 if error.errno != errno.EADDRNOTAVAIL or not is_localhost or host != "::1":
-                    raise
+                    raise _where(error, host, wanted_port or port) from None
                 sock.close()
                 skipped = error
                 continue
-            port = sock.getsockname()[1]
-            sock.listen(backlog)
             sockets.append(sock)
         if not sockets and skipped is not None:
             raise skipped
         on_error.pop_all()
     return sockets
+
+
+def _where(error: OSError, host: str, port: int) -> OSError:
+    """Return an error that says which address it is about, and what to look at."""
+    hint = ""
+    if error.errno == errno.EADDRINUSE:
+        who = f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
+        if sys.platform == "linux":
+            who = f"ss -ltnp 'sport = :{port}'"
+        elif sys.platform == "win32":
+            who = f"netstat -ano | findstr :{port}"
+        hint = f" ({who} shows by whom)"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        hint = " (this machine has no such address)"
+    elif error.errno == errno.EACCES and port < 1024:
+        hint = " (a port below 1024 takes a privilege; a higher one does not)"
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return OSError(error.errno, f"{error.strerror}: {shown}{hint}")
 
 
 def _set_options(sock: socket.socket, reuse_port: bool) -> None:
@@ -189,7 +211,10 @@ def bind_unix_socket(
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.bind(path)
+        try:
+            sock.bind(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), path) from None
         if not is_abstract:  # before listen(): until then nobody can connect
             if user is not None or group is not None:
                 _change_owner(path, user, group)

@@ -20,6 +20,7 @@ from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tcpserver import TELLING, TCPServer
 from fasthttpserver._server.access import Access, AccessLog
+from fasthttpserver._server.applications import check_callback
 from fasthttpserver._server.client_certificates import RefusingDelegate, refusing
 from fasthttpserver._server.connection import HTTPConnection
 from fasthttpserver._server.decompress import DecompressingDelegate, decompressing
@@ -177,9 +178,8 @@ class HTTPServer(TCPServer):
         linger_timeout: float = 10.0,
         max_connections: int | None = None,
     ) -> None:
+        check_callback(request_callback)
         is_delegate = hasattr(request_callback, "start_request")
-        if not (is_delegate or callable(request_callback)):
-            raise TypeError(f"request_callback must be callable, not {request_callback!r}")
         if not (protocol is None or isinstance(protocol, str)):
             raise TypeError(f"protocol must be a str or None, not {type(protocol).__name__}")
         if protocol and protocol not in ("http", "https"):

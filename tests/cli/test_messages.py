@@ -1,0 +1,132 @@
+"""What the command line says about mistakes: one line that names what has to be mended."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fasthttpserver.__main__ import main
+from fasthttpserver._cli.application import load_application
+from fasthttpserver._cli.mistakes import in_words
+from fasthttpserver._cli.options import parse_options
+from fasthttpserver._cli.serving import NotStarted, Serving
+from fasthttpserver.ioloop import IOLoop
+
+MODULE = """
+import functools, os
+from fasthttpserver.httputil import HTTPServerConnectionDelegate
+
+def application(environ, start_response): ...
+def other(request): ...
+def make(config): return application
+def nothing(): return None
+class Delegate(HTTPServerConnectionDelegate): ...
+delegate = Delegate()
+number = 5
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "shop.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    yield tmp_path
+    for name in "shop", "broken", "package", "package.inner":
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "said"),
+    [
+        ("nosuch:application", False, "there is no module 'nosuch' in {here} or among"),
+        ("shp:application", False, "or among what is installed; did you mean 'shop'?"),
+        ("shop.inner:application", False, "there is no module 'shop.inner' in"),
+        ("shop.py:application", False, "did you mean shop:application?"),
+        ("./shop.py:application", False, "did you mean shop:application?"),
+        ("shop.py", False, "did you mean shop:application?"),
+        ("shop", False, "'shop' is not of the form package.module:application"),
+        ("shop:aplication", False, "'shop' has no 'aplication'; did you mean 'application'?"),
+        ("shop:xyz", False, "it has application, other, make, nothing, delegate"),
+        ("shop:number.xyz", False, "'shop' has no 'number.xyz'"),
+        ("shop:number", False, "'shop:number' is no application: int cannot be called"),
+        ("shop:make", True, "'shop:make' wants arguments, and --factory calls it without"),
+        ("shop:nothing", True, "'shop:nothing()' is no application: NoneType cannot be called"),
+        ("shop:number", True, "'shop:number' is no function that makes an application"),
+    ],
+)
+def test_application_that_is_not_there(here: Path, name: str, factory: bool, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said.format(here=os.getcwd()))) as raised:
+        load_application(name, factory=factory)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nosuch", "No module named 'nosuch' ({here}/broken.py, line 2)"),
+        ("import broken.nosuch", "No module named 'broken.nosuch'; 'broken' is not a package"),
+        ("from shop import xyz", "cannot import name 'xyz' from 'shop'"),
+        ("from shop import xyz", "({here}/broken.py, line 2)"),
+        ("def f(:", "SyntaxError: invalid syntax ({here}/broken.py, line 2)"),
+        ("  x", "IndentationError: unexpected indent ({here}/broken.py, line 2)"),
+        ("1 / 0", "ZeroDivisionError: division by zero ({here}/broken.py, line 2)"),
+    ],
+)
+def test_application_that_fails_is_told_with_file_and_line(
+    here: Path, text: str, said: str
+) -> None:
+    (here / "broken.py").write_text(f"\n{text}\n")
+    with pytest.raises(ValueError, match="^cannot import 'broken': ") as raised:
+        load_application("broken:application")
+    assert said.format(here=os.getcwd()) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_part_of_a_package_is_told_as_such(here: Path) -> None:
+    (here / "package").mkdir()
+    (here / "package" / "__init__.py").write_text("import nosuch\n")
+    with pytest.raises(ValueError, match=r"No module named 'nosuch' \(.*__init__\.py, line 1\)"):
+        load_application("package.inner:application")
+
+
+def test_failure_is_told_without_the_number_of_the_system(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    line = capsys.readouterr().err
+    assert re.match(rf"fasthttpserver: [A-Z][\w ]+: 127\.0\.0\.1:{port} \(.*:{port}", line)
+    assert "Errno" not in line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file", "s"), "No such file: s"),
+        (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
+        (ValueError("wrong"), "wrong"),
+    ],
+)
+def test_exceptions_in_words(error: Exception, said: str) -> None:
+    assert in_words(error) == said
+
+
+def test_number_that_is_no_socket(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--fd", "9999"]) == 1
+    assert "--fd 9999 is no socket: " in capsys.readouterr().err
+
+
+def test_uvloop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(NotStarted, match=r"choose the loop asyncio, or install .*\[uvloop\]"):
+        Serving(parse_options(["--loop", "uvloop"], "0"))
+    IOLoop.configure(None)
