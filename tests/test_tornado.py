@@ -792,6 +792,26 @@ def test_options_of_ours_count_too(serve: Serve, logs: Logs) -> None:
         door.HTTPServer(handling(Hello), ssl_options={})
 
 
+def test_development_mode_names_the_application(
+    serve: Serve, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fasthttpserver._server.debug._UNANSWERED", 0.01)
+    answered = asyncio.Event()
+
+    async def wait(handler: RequestHandler) -> str:
+        await answered.wait()
+        return "ok"
+
+    served = serve(answering(wait), debug=True)
+    client = served.connect()
+    client.send(get())
+    eventually(lambda: any(each.levelno == logging.WARNING for each in logs.records))
+    (text,) = logged(logs, "application", logging.WARNING)
+    assert "has not been answered for 0.01 s by tornado.web.Application (" in text
+    served.loop.call_soon_threadsafe(answered.set)
+    assert client.read_response().body == b"ok"
+
+
 def test_arguments_have_tornados_order() -> None:
     application = handling(Hello)
     server = door.HTTPServer(application, True, True, None, "https", True, 10, 1000, 5, 6, 7, 8, [])

@@ -137,7 +137,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if idle_connection_timeout:  # Tornado's is for waiting and for reading the head
             options.setdefault("header_timeout", min(idle_connection_timeout, 60.0))
         options.setdefault("on_refusal", _refuse)
-        self.engine = httpserver.HTTPServer(_Door(self), **common, **options)
+        self.engine = httpserver.HTTPServer(_Door(self, request_callback), **common, **options)
         _speak_tornado()
 
     # --- Tornado's methods
@@ -197,8 +197,9 @@ def _never_called(sock: socket.socket, events: int) -> None:
 class _Door(httputil.HTTPServerConnectionDelegate):
     """Hands the engine's requests to a server's delegate."""
 
-    def __init__(self, server: HTTPServer) -> None:
+    def __init__(self, server: HTTPServer, application: Any) -> None:
         self._server = server
+        self.__wrapped__ = application  # for inspect.unwrap(), as warnings name it
 
     def start_request(self, server_conn: object, request_conn: Any) -> _Message:
         return _Message(self._server.start_request(server_conn, request_conn))

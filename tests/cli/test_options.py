@@ -251,6 +251,19 @@ def test_log_level(start: Start) -> None:
 
 
 @posix
+@pytest.mark.parametrize("words", [(), ("--debug",), ("--debug", "--reload")])
+def test_debug(start: Start, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "forgets.py").write_text("async def callback(request):\n    request.write('x')\n")
+    process = start("forgets:callback", "--port", "0", *words)
+    with connect(process) as client:
+        client.send(get())
+        assert client.read(1) == b"x"
+    code, stderr = end(process)
+    assert code == 0
+    assert ("forgets.callback (" in stderr and "without finish()" in stderr) == bool(words)
+
+
+@posix
 def test_unix_socket(start: Start, tmp_path: Path) -> None:
     process = start("--unix-socket", "s")
     assert "http+unix:s" in process.line()

@@ -307,6 +307,11 @@ def _declare_running(parser: Parser) -> None:
         "--reload", action="store_true", help="start again when a module changes (development)"
     )
     run.add_argument(
+        "--debug",
+        action="store_true",
+        help="warn of what blocks, does not answer or is framed wrongly (development)",
+    )
+    run.add_argument(
         "--drain-timeout",
         type=float,
         default=30.0,

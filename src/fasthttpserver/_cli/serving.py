@@ -103,6 +103,7 @@ def make_server(
         check_responses=options.check_responses,
         isolate_context=options.isolate_context,
         shutdown_delay=options.shutdown_delay,
+        debug=options.debug,
         **limits_of(options),
     )
     engine_of(server).make_ssl_context()

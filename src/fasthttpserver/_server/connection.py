@@ -917,6 +917,10 @@ class HTTPConnection(asyncio.Protocol):
         self._forget_exchange()
         return stream
 
+    def is_current(self, request: HTTPRequest) -> bool:
+        """Whether a request is served here, and not over yet."""
+        return self._request is request and self._lifecycle is OPEN
+
     # --- What is streamed to the application ------------------------------------------------
 
     @property
@@ -1042,7 +1046,10 @@ class HTTPConnection(asyncio.Protocol):
             fault = response.fault(keep_alive=expected is KEEP_ALIVE)
             if fault is not None:
                 # The client would take the next one for a part of this, or wait for ever.
-                app_log.error("The response to %r %s", response.request, fault, stack_info=True)
+                more = self._settings.explain(response.request)
+                app_log.error(
+                    "The response to %r %s%s", response.request, fault, more, stack_info=True
+                )
                 what = LINGER
         if self._streamed is not None and not self._streamed.is_whole:
             what = LINGER  # what is left of the body is read and dropped

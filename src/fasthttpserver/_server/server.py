@@ -23,6 +23,7 @@ from fasthttpserver._server.access import Access, AccessLog
 from fasthttpserver._server.applications import check_callback
 from fasthttpserver._server.client_certificates import RefusingDelegate, refusing
 from fasthttpserver._server.connection import HTTPConnection
+from fasthttpserver._server.debug import BlockWatch, Debugging
 from fasthttpserver._server.decompress import DecompressingDelegate, decompressing
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
@@ -108,6 +109,10 @@ class HTTPServer(TCPServer):
             bytes, is sent before the connection closes; None for the usual answer.
         shutdown_delay: Seconds for which ``drain`` goes on accepting clients, so that a load
             balancer sees that this server is about to end before it refuses anybody.
+        debug: Development mode. A WARNING tells, with its name and place, of an ``async def``
+            that has returned without ``finish()``, of a request that is not answered after 5 s
+            and of code that has blocked the loop for more than 100 ms; the error about a wrong
+            framing says more. Not for production, since it costs time.
         max_header_size: Bytes of request line and header block together.
         max_request_line: Bytes of the request line.
         max_field_size: Bytes of one header field.
@@ -160,6 +165,7 @@ class HTTPServer(TCPServer):
         isolate_context: bool = False,
         on_refusal: OnRefusal | None = None,
         shutdown_delay: float = 0.0,
+        debug: bool = False,
         max_header_size: int = 65_536,
         max_request_line: int = 8190,
         max_field_size: int = 16_384,
@@ -215,10 +221,15 @@ class HTTPServer(TCPServer):
         )
         self.request_callback = request_callback
         callback: Any = request_callback
+        delegate: Any = request_callback if is_delegate else None
         if isolate_context:
             callback = _in_own_context(callback)
+        debugging = Debugging(request_callback) if debug else None
+        if debugging is not None and delegate is None:
+            callback = debugging.callback(callback)
+        elif debugging is not None:
+            delegate = debugging.delegate(delegate)
         chunk_size = chunk_size or 65_536
-        delegate: Any = request_callback if is_delegate else None
         if delegate is None and stream_request_body:
             delegate = CallbackDelegate(callback)
         if decompress_request and delegate is not None:
@@ -247,12 +258,15 @@ class HTTPServer(TCPServer):
             chunk_size=chunk_size,
             decompress=decompress_request,
             on_refusal=on_refusal,
+            explain=None if debugging is None else debugging.explain,
             connected=self._connected,
         )
         self._settings.max_buffer_size = self.max_buffer_size
         self._tls_handshake_timeout = tls_handshake_timeout
         if max_connections is not None:
             self._max_handshakes = max(max_connections, _MAX_TURNED_AWAY)
+        self._debug = debug
+        self._block_watch: BlockWatch | None = None
         # Whether somebody else wants the stream first; then HTTP is served when he says so.
         self._streams = type(self).handle_stream is not HTTPServer.handle_stream
         self._shutdown_delay = shutdown_delay
@@ -294,9 +308,18 @@ class HTTPServer(TCPServer):
         unless the application handles that signal by itself.
         """
         super().add_sockets(sockets)
+        if self._debug and self._block_watch is None:
+            assert self._loop is not None
+            self._block_watch = BlockWatch(self._loop)
         self._settings.io_loop = self.io_loop
         if process.task_id() is not None and isinstance(self.io_loop, IOLoop):
             drain_on_sigterm(self, self.io_loop)
+
+    def stop(self) -> None:
+        super().stop()
+        watch, self._block_watch = self._block_watch, None
+        if watch is not None:
+            watch.end()
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         """Serve HTTP on a stream; to be called by those who override it."""

@@ -35,6 +35,11 @@ def _nothing(connection: HTTPConnection) -> None:
     """Nothing is to be done for a new connection."""
 
 
+def _no_more(request: HTTPRequest) -> str:
+    """Nothing more is known of a response that is framed wrongly."""
+    return ""
+
+
 class Settings:
     """The options of one server, checked, and what counts and limits its connections.
 
@@ -53,6 +58,7 @@ class Settings:
         chunk_size: Bytes of such a piece.
         decompress: Whether bodies are unpacked.
         on_refusal: As for ``HTTPServer``.
+        explain: Says more of a request whose response is framed wrongly.
         connected: Called with each new connection.
     """
 
@@ -69,6 +75,7 @@ class Settings:
         "counters",
         "delegate",
         "eviction",
+        "explain",
         "io_loop",
         "limits",
         "max_buffer_size",
@@ -103,6 +110,7 @@ class Settings:
         chunk_size: int = 65_536,
         decompress: bool = False,
         on_refusal: OnRefusal | None = None,
+        explain: Callable[[HTTPRequest], str] | None = None,
         connected: Callable[[HTTPConnection], None] = _nothing,
     ) -> None:
         self.callback = callback
@@ -119,6 +127,7 @@ class Settings:
         self.delegate = delegate
         self.chunk_size = chunk_size
         self.on_refusal = on_refusal
+        self.explain = explain or _no_more
         self.connected = connected
         self.params = ConnectionParameters(
             no_keep_alive=no_keep_alive,

@@ -67,6 +67,7 @@ class ASGIContainer(HTTPServerConnectionDelegate):
         if root_path and not root_path.startswith("/"):
             raise ValueError(f"root_path must begin with a slash: {root_path!r}")
         self._application = application
+        self.__wrapped__ = application  # for inspect.unwrap(), as warnings name it
         self._root_path = root_path.rstrip("/")
         self._state: dict[str, Any] = {}
         self._lifespan: Lifespan | None = None

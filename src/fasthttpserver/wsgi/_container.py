@@ -66,6 +66,7 @@ class WSGIContainer(HTTPServerConnectionDelegate):
         if root_path and (root_path[0] != "/" or root_path[-1] == "/"):
             raise ValueError(f"root_path must be like '/app' or '', not {root_path!r}")
         self._app = app
+        self.__wrapped__ = app  # for inspect.unwrap(), as warnings name it
         self._environs = Environs(root_path, multithread=threads > 1)
         self._threads = threads
         self._pool: Pool | None = None
