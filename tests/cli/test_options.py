@@ -254,7 +254,7 @@ def test_log_level(start: Start) -> None:
 @pytest.mark.parametrize("words", [(), ("--debug",), ("--debug", "--reload")])
 def test_debug(start: Start, tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "forgets.py").write_text("async def callback(request):\n    request.write('x')\n")
-    process = start("forgets:callback", "--port", "0", *words)
+    process = start("forgets:callback", "--port=0", "--drain-timeout=0", *words)
     with connect(process) as client:
         client.send(get())
         assert client.read(1) == b"x"

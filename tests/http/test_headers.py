@@ -474,3 +474,8 @@ def test_headers_behave_as_a_dict_of_lists(operations: list[tuple[str, str, str]
         assert headers.get_list(name) == model.get(key, [])
     assert list(headers.get_all()) == [(name, v) for name, vs in model.items() for v in vs]
     assert dict(headers) == {name: ",".join(values) for name, values in model.items()}
+
+
+def test_value_of_another_type_is_named() -> None:
+    with pytest.raises(TypeError, match="header 'X' is a str or bytes, not int"):
+        HTTPHeaders().add("X", 5)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import functools
 import gc
 import http
 import itertools
+import re
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from helpers import Logs, Served, answer, eventually, framed, get, post
 from wire import Wire
 
+from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._server.persistence import ANNOUNCING
 from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver.errors import HTTPOutputError, StreamClosedError
@@ -1308,3 +1310,27 @@ def test_whole_response_that_closes_does(
     head, _, body = connection.sent().partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head and body == b"ok"
     assert connection.ended
+
+
+@pytest.mark.parametrize(
+    ("start_line", "headers", "said"),
+    [
+        (("", 200, "OK"), {"X y": "5"}, "ValueError: Illegal header name 'X y'"),
+        (
+            ("", 200, "OK"),
+            {"X" + "x" * 200 + ":": "5"},
+            f"ValueError: Illegal header name 'X{'x' * 99}'",
+        ),
+        (("", 200, "OK"), {5: "5"}, "TypeError: a header's name is a str or bytes, not int"),
+        (("", 200, "OK"), {"X": None}, "TypeError: header X is a string or a number, not None"),
+        (("", 200, "OK"), 5, "TypeError: headers are a mapping, or pairs of a name, which"),
+        (("", 200, "OK"), [("X",)], "ValueError: headers are a mapping, or pairs of a name, which"),
+        (200, {}, "TypeError: start_line is a version, a status code and a reason, not 200"),
+        (("", None, "OK"), {}, "TypeError: start_line is a version, a status code and a reason"),
+    ],
+)
+def test_what_is_wrong_with_a_head_is_said(start_line: Any, headers: Any, said: str) -> None:
+    name, _, text = said.partition(": ")
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(text)}") as raised:
+        ResponseFraming("GET", "HTTP/1.1", True, start_line, headers)
+    assert type(raised.value).__name__ == name

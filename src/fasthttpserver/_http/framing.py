@@ -61,7 +61,13 @@ class ResponseFraming:
         length: int | None = None,
     ) -> None:
         headers = _with_get_all(headers)
-        code = int(start_line[1])
+        try:
+            _, code, reason = start_line
+            code = int(code)
+        except TypeError:
+            raise TypeError(
+                f"start_line is a version, a status code and a reason, not {start_line!r}"
+            ) from None
         if not 100 <= code <= 999:
             raise ValueError(f"Illegal status code {code!r}")
         http_1_1 = version == "HTTP/1.1"
@@ -103,7 +109,7 @@ class ResponseFraming:
                 headers["Connection"] = "close"
             elif not http_1_1 and keep_alive:
                 headers["Connection"] = "Keep-Alive"
-        self.head = _serialize(code, str(start_line[2]), headers)
+        self.head = _serialize(code, str(reason), headers)
 
     def frame(self, chunk: bytes) -> bytes:
         """Return a piece of the body as it goes on the wire.
@@ -174,10 +180,15 @@ def _with_get_all(headers: Any) -> Any:
     pairs = headers
     if type(pairs) is not list and isinstance(pairs, Mapping):
         pairs = pairs.items()
-    pairs = [
-        (canonical_names[name if type(name) is not bytes else name.decode("latin-1")], value)
-        for name, value in pairs
-    ]
+    try:
+        pairs = [
+            (canonical_names[name if type(name) is not bytes else name.decode("latin-1")], value)
+            for name, value in pairs
+        ]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            "headers are a mapping, or pairs of a name, which is a str or bytes, and a value"
+        ) from None
     fields = _Fields(pairs)
     return fields if len(fields) == len(pairs) else HTTPHeaders._from_canonical_pairs(pairs)
 
@@ -218,9 +229,11 @@ def _lines(first: str, headers: Any, forbidden: Container[str] = ()) -> bytes:
 
 
 def _field_line(name: str, value: object) -> str:
-    # Nothing says what it found: it gets into logs, and may be a client's.
+    # No value is said, nor a whole name: it gets into logs, and may be a client's.
+    if not isinstance(name, str):
+        raise TypeError(f"a header's name is a str or bytes, not {type(name).__name__}")
     if not is_token(name):
-        raise ValueError("Illegal header name")
+        raise ValueError(f"Illegal header name {name[:100]!r}")
     text = _to_text(name, value)
     if _ILLEGAL.search(text):
         raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")

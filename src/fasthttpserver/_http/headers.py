@@ -115,10 +115,16 @@ class HTTPHeaders(dict[str, str]):
         Raises:
             HTTPInputError: The name is not a token, or the value has a control character,
                 a character beyond latin-1, or a blank at an end.
+            TypeError: One of them is of another type.
         """
         if isinstance(value, bytes):
             value = value.decode("latin-1")
-        name, value = check_field(name, value)
+        try:
+            name, value = check_field(name, value)
+        except TypeError:
+            raise TypeError(
+                f"header {name!r} is a str or bytes, not {type(value).__name__}"
+            ) from None
         before = _get(self, name, _ABSENT)
         if before is _ABSENT:
             _set(self, name, value)
