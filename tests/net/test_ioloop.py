@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers import TIMEOUT
 
 from fasthttpserver import ioloop
 from fasthttpserver.ioloop import (
@@ -382,6 +383,86 @@ class TestStartAndStop:
             assert other.asyncio_loop.is_closed()
 
         asyncio.run(main())
+
+
+class Interrupted(asyncio.Protocol):
+    """Is interrupted where an exception goes nowhere: in a method that the transport calls."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def eof_received(self) -> None:
+        for _ in range(self._times):
+            signal.raise_signal(signal.SIGINT)
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+@pytest.mark.parametrize("ended", ["by start", "by run_sync"])
+class TestCtrlC:
+    @pytest.fixture(autouse=True)
+    def _handler_of_python(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, before)
+
+    def run(self, io_loop: IOLoop, protocol: asyncio.Protocol, ended: str) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(TIMEOUT)
+
+        ours, theirs = socket.socketpair()
+        loop = io_loop.asyncio_loop
+        loop.run_until_complete(loop.create_connection(lambda: protocol, sock=ours))
+        theirs.close()
+        late = io_loop.call_later(TIMEOUT, io_loop.stop)
+        try:
+            if ended == "by start":
+                io_loop.start()
+            else:
+                io_loop.run_sync(wait)
+        finally:
+            late.cancel()
+            loop.run_until_complete(asyncio.sleep(0.001))  # until the transport has closed
+
+    def test_it_ends_the_loop_wherever_it_comes(self, io_loop: IOLoop, ended: str) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            self.run(io_loop, Interrupted(1), ended)
+
+    def test_handler_of_the_application_stays(self, io_loop: IOLoop, ended: str) -> None:
+        seen = []
+
+        def on_signal(signum: int, frame: object) -> None:
+            seen.append(signum)
+            io_loop.add_callback_from_signal(io_loop.stop)
+
+        signal.signal(signal.SIGINT, on_signal)
+        if ended == "by start":
+            self.run(io_loop, Interrupted(1), ended)
+            assert seen == [signal.SIGINT]
+        else:
+            assert io_loop.run_sync(lambda: signal.getsignal(signal.SIGINT)) is on_signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_second_ctrl_c_interrupts_what_keeps_the_loop(io_loop: IOLoop) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    reached = []
+
+    def keeps() -> None:
+        signal.raise_signal(signal.SIGINT)
+        reached.append("first")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("second")
+
+    io_loop.asyncio_loop.call_soon(keeps)
+    with pytest.raises(KeyboardInterrupt):
+        io_loop.start()
+    assert reached == ["first"]
+    signal.signal(signal.SIGINT, before)
 
 
 class TestCallbacks:

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import datetime
 import inspect
 import logging
 import math
 import random
+import signal
 import threading
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, ClassVar
 
 from fasthttpserver._net.callbacks import LoopCallbacks
@@ -156,7 +159,8 @@ class IOLoop(LoopCallbacks):
         """Run until ``stop()``; return at once if that was called beforehand.
 
         ``logging.basicConfig()`` is called if nobody has set up logging, as messages
-        would be lost. KeyboardInterrupt comes out of here.
+        would be lost. Ctrl-C ends it with KeyboardInterrupt, when the callback that runs has
+        returned; a second one interrupts that.
         """
         loggers = logging.getLogger(), gen_log.parent, app_log
         if not any(logger and logger.handlers for logger in loggers):
@@ -164,7 +168,41 @@ class IOLoop(LoopCallbacks):
         if self._stop_asked:
             self._stop_asked = False
         else:
-            self.asyncio_loop.run_forever()
+            with self._interrupted_in_order():
+                self.asyncio_loop.run_forever()
+
+    @contextlib.contextmanager
+    def _interrupted_in_order(self) -> Iterator[None]:
+        """Have Ctrl-C stop the loop, and raise KeyboardInterrupt then.
+
+        Python raises it wherever it is; in a method of a protocol, for instance, uvloop would log
+        it and go on. A handler of the application's own stays.
+        """
+        interrupted = False
+
+        def on_signal(signum: int, frame: FrameType | None) -> None:
+            nonlocal interrupted
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
+            self.stop()
+
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, on_signal)
+        try:
+            yield
+        except RuntimeError as error:  # what was to be awaited is not done
+            if not interrupted:
+                raise
+            raise KeyboardInterrupt from error
+        finally:
+            if signal.getsignal(signal.SIGINT) is on_signal:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+        if interrupted:
+            raise KeyboardInterrupt
 
     def stop(self) -> None:
         """End ``start()`` after the current iteration, or the next one before it begins.
@@ -225,7 +263,8 @@ class IOLoop(LoopCallbacks):
                     raise
                 raise TimeoutError(f"Operation timed out after {timeout} seconds") from None
 
-        return self.asyncio_loop.run_until_complete(run())
+        with self._interrupted_in_order():
+            return self.asyncio_loop.run_until_complete(run())
 
 
 class PeriodicCallback:
