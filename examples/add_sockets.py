@@ -10,19 +10,18 @@ import os
 from fasthttpserver.httpserver import HTTPServer
 from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.netutil import bind_sockets
-from fasthttpserver.process import fork_processes
-
-sockets = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}/", flush=True)
-task = fork_processes(int(os.environ.get("PROCESSES", "0")))  # 0: one for each CPU
-
-# Only children get here, each with its number.
+from fasthttpserver.process import fork_processes, task_id
 
 
 def handle_request(request):
-    request.respond(200, f"task {task} process {os.getpid()}\n")
+    request.respond(200, f"task {task_id()} process {os.getpid()}\n")
 
 
-server = HTTPServer(handle_request)
-server.add_sockets(sockets)
-IOLoop.instance().start()
+if __name__ == "__main__":
+    sockets = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}/", flush=True)
+    fork_processes(int(os.environ.get("PROCESSES", "0")))  # 0: one for each CPU
+    # Only children get here, each with its number.
+    server = HTTPServer(handle_request)
+    server.add_sockets(sockets)
+    IOLoop.instance().start()

@@ -36,4 +36,5 @@ async def main():
     await server.drain(timeout=30, grace=0.1)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -16,9 +16,10 @@ def handle_request(request):
     request.respond(200, f"task {task_id()} process {os.getpid()}\n")
 
 
-port = int(os.environ.get("PORT", "8888"))
-server = HTTPServer(handle_request)  # without io_loop: there must be none before the fork
-server.bind(port, "127.0.0.1")
-print(f"http://127.0.0.1:{port}/", flush=True)  # flushed, or each child would print it too
-server.start(int(os.environ.get("PROCESSES", "0")))  # 0: one for each CPU
-IOLoop.instance().start()  # only children get here
+if __name__ == "__main__":
+    port = int(os.environ.get("PORT", "8888"))
+    server = HTTPServer(handle_request)  # without io_loop: there must be none before the fork
+    server.bind(port, "127.0.0.1")
+    print(f"http://127.0.0.1:{port}/", flush=True)  # flushed, or each child would print it too
+    server.start(int(os.environ.get("PROCESSES", "0")))  # 0: one for each CPU
+    IOLoop.instance().start()  # only children get here

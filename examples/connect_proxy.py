@@ -40,8 +40,10 @@ async def download(reader, stream):
             await stream.write(data)
 
 
-server = HTTPServer(handle_request)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

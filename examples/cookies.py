@@ -4,6 +4,7 @@ Run `python examples/cookies.py` (PORT=... for another port), then reload its UR
 or try `curl -c jar -b jar http://127.0.0.1:8888/` several times.
 """
 
+import contextlib
 import os
 
 from fasthttpserver.httpserver import HTTPServer
@@ -20,8 +21,10 @@ def handle_request(request):
     request.respond(200, f"Visit number {visits}\n", {"Set-Cookie": cookie})
 
 
-server = HTTPServer(handle_request)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

@@ -4,6 +4,7 @@ Run `python examples/form_upload.py` (PORT=... for another port), then open its 
 browser or try `curl -F name=Ada -F files=@README.md http://127.0.0.1:8888/`.
 """
 
+import contextlib
 import os
 
 from fasthttpserver.httpserver import HTTPServer
@@ -34,8 +35,10 @@ def handle_request(request):
         request.respond(200, FORM, content_type="text/html")
 
 
-server = HTTPServer(handle_request, max_body_size=10_000_000)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request, max_body_size=10_000_000)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

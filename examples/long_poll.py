@@ -5,6 +5,7 @@ Run `python examples/long_poll.py` (PORT=... for another port), then try
 another. `curl http://127.0.0.1:8888/waiting` tells how many wait.
 """
 
+import contextlib
 import os
 
 from fasthttpserver.httpserver import HTTPServer
@@ -32,8 +33,10 @@ def forget(request):
     request.connection.close()
 
 
-server = HTTPServer(handle_request)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

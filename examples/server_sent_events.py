@@ -5,6 +5,7 @@ Run `python examples/server_sent_events.py` (PORT=... for another port), then tr
 memory stays flat. In a browser: `new EventSource("/").onmessage = (e) => console.log(e.data)`.
 """
 
+import contextlib
 import itertools
 import os
 
@@ -32,8 +33,10 @@ def handle_request(request):
     send_next()
 
 
-server = HTTPServer(handle_request)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

@@ -15,14 +15,15 @@ def handle_request(request):
     request.respond(200, f"process {os.getpid()}\n")
 
 
-port = int(os.environ.get("PORT", "8888"))
-server = HTTPServer(handle_request)
-server.listen(port, "127.0.0.1")
+if __name__ == "__main__":
+    port = int(os.environ.get("PORT", "8888"))
+    server = HTTPServer(handle_request)
+    server.listen(port, "127.0.0.1")
 
-loop = IOLoop.instance()
-for signum in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(signum, lambda *_: loop.add_callback_from_signal(loop.stop))
-print(f"http://127.0.0.1:{port}/", flush=True)
-loop.start()
-server.stop()
-print("stopped")
+    loop = IOLoop.instance()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: loop.add_callback_from_signal(loop.stop))
+    print(f"http://127.0.0.1:{port}/", flush=True)
+    loop.start()
+    server.stop()
+    print("stopped")

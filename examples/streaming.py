@@ -5,6 +5,7 @@ Run `python examples/streaming.py` (PORT=... for another port), then try
 its memory does not grow.
 """
 
+import contextlib
 import os
 
 from fasthttpserver.errors import StreamClosedError
@@ -30,8 +31,10 @@ async def handle_request(request):
     request.finish()
 
 
-server = HTTPServer(handle_request)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

@@ -6,6 +6,7 @@ and, as client.pem, the authority's. Run `python examples/tls.py server.pem serv
 `curl --cacert client.pem --cert server.pem --key server.key https://localhost:8888/`.
 """
 
+import contextlib
 import os
 import ssl
 import sys
@@ -21,17 +22,19 @@ def handle_request(request):
     request.respond(200, f"Hello, {', '.join(names)}\n")
 
 
-certfile, keyfile, ca_certs = sys.argv[1:]
-server = HTTPServer(
-    handle_request,
-    ssl_options={
-        "certfile": certfile,
-        "keyfile": keyfile,
-        "ca_certs": ca_certs,
-        "cert_reqs": ssl.CERT_OPTIONAL,  # CERT_REQUIRED lets nobody in without one
-    },
-)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"https://localhost:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    certfile, keyfile, ca_certs = sys.argv[1:]
+    server = HTTPServer(
+        handle_request,
+        ssl_options={
+            "certfile": certfile,
+            "keyfile": keyfile,
+            "ca_certs": ca_certs,
+            "cert_reqs": ssl.CERT_OPTIONAL,  # CERT_REQUIRED lets nobody in without one
+        },
+    )
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"https://localhost:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

@@ -5,6 +5,7 @@ Run `python examples/tornado_app.py` (PORT=... for another port). Only the two l
 """
 
 import asyncio
+import contextlib
 import os
 
 import tornado.web
@@ -36,4 +37,6 @@ async def main():
     await asyncio.Event().wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        asyncio.run(main())

@@ -18,14 +18,15 @@ def handle_request(request):
     request.respond(200, f"{request.method} {request.uri} for {request.remote_ip}\n")
 
 
-path = sys.argv[1]
-server = HTTPServer(handle_request, xheaders=True, trusted_peers=["unix"])
-server.add_socket(bind_unix_socket(path, mode=0o600))
+if __name__ == "__main__":
+    path = sys.argv[1]
+    server = HTTPServer(handle_request, xheaders=True, trusted_peers=["unix"])
+    server.add_socket(bind_unix_socket(path, mode=0o600))
 
-loop = IOLoop.current()
-for signum in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(signum, lambda *_: loop.add_callback_from_signal(loop.stop))
-print(f"unix:{path}", flush=True)
-loop.start()
-server.stop()
-os.remove(path)
+    loop = IOLoop.current()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: loop.add_callback_from_signal(loop.stop))
+    print(f"unix:{path}", flush=True)
+    loop.start()
+    server.stop()
+    os.remove(path)

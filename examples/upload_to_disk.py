@@ -5,6 +5,7 @@ Run `python examples/upload_to_disk.py` (PORT=... for another port), then try
 """
 
 import asyncio
+import contextlib
 import os
 import tempfile
 
@@ -22,9 +23,11 @@ async def handle_request(request):
     request.respond(200, f"{size} bytes\n")
 
 
-# The callback runs when the head is complete, and reads the body by itself.
-server = HTTPServer(handle_request, stream_request_body=True, max_body_size=10 << 30)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    # The callback runs when the head is complete, and reads the body by itself.
+    server = HTTPServer(handle_request, stream_request_body=True, max_body_size=10 << 30)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

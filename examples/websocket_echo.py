@@ -5,6 +5,7 @@ Run `python examples/websocket_echo.py` (PORT=... for another port), then try
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import struct
@@ -55,8 +56,10 @@ async def write_frame(stream, first, data):
     await stream.write(head + data)
 
 
-server = HTTPServer(handle_request)
-[sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
-server.add_socket(sock)
-print(f"ws://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-IOLoop.current().start()
+if __name__ == "__main__":
+    server = HTTPServer(handle_request)
+    [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
+    server.add_socket(sock)
+    print(f"ws://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

@@ -126,6 +126,23 @@ def test_nothing_that_readers_copy_imports_a_private_name(code: str) -> None:
     assert not [name for name in ours if "._" in name]
 
 
+# What begins to serve.
+SERVES = re.compile(r"\b(HTTPServer|listen|bind|bind_sockets|fork_processes|start|run)\(")
+# The documented example, which does so when it is imported.
+DOCUMENTED = 'message = "You requested %s\\n" % request.uri'
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in SHOWN])
+def test_program_that_readers_copy_can_be_imported(code: str) -> None:
+    if DOCUMENTED in code or not (".start()" in code or "asyncio.run(" in code):
+        return
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.parse(code).body:
+        text = ast.unparse(node)
+        if not isinstance(node, kinds) and not text.startswith("if __name__ == '__main__':"):
+            assert not SERVES.search(text), text
+
+
 def test_the_reference_names_no_private_module() -> None:
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     modules = re.findall(r"^\.\. (?:auto)?module:: (\S+)$", reference, re.MULTILINE)

@@ -112,8 +112,8 @@ def start() -> Iterator[Callable[..., Example]]:
 
 
 @pytest.fixture
-def run_until_term(start: Callable[..., Example]) -> Iterator[Callable[..., Example]]:
-    """The same for one that SIGTERM kills; it has to have run, in silence, until then."""
+def run_until_ctrl_c(start: Callable[..., Example]) -> Iterator[Callable[..., Example]]:
+    """The same for one that does nothing more at its end; it has to have run in silence."""
     examples = []
 
     def start_one(name: str, *arguments: str, **env: str) -> Example:
@@ -122,9 +122,9 @@ def run_until_term(start: Callable[..., Example]) -> Iterator[Callable[..., Exam
 
     yield start_one
     for example in examples:
-        ended = example.stop()
+        ended = example.stop(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
         assert ended.stderr == ""
-        assert ended.returncode == (-signal.SIGTERM if os.name == "posix" else 1)
+        assert ended.returncode == (0 if os.name == "posix" else 1)
 
 
 def test_each_example_is_tested_and_says_how_to_run_it() -> None:
@@ -145,8 +145,8 @@ def test_hello() -> None:
         assert process.end().stderr == ""
 
 
-def test_form_upload(run_until_term: Callable[..., Example]) -> None:
-    example = run_until_term("form_upload")
+def test_form_upload(run_until_ctrl_c: Callable[..., Example]) -> None:
+    example = run_until_ctrl_c("form_upload")
     response, body = example.fetch()
     assert response.getheader("Content-Type") == "text/html; charset=utf-8"
     assert b'enctype="multipart/form-data"' in body
@@ -164,16 +164,16 @@ def test_form_upload(run_until_term: Callable[..., Example]) -> None:
     )
 
 
-def test_upload_to_disk(run_until_term: Callable[..., Example]) -> None:
-    example = run_until_term("upload_to_disk")
+def test_upload_to_disk(run_until_ctrl_c: Callable[..., Example]) -> None:
+    example = run_until_ctrl_c("upload_to_disk")
     for size in 0, 1, 3_000_000:
         response, body = example.fetch("PUT", "/", bytes(size))
         assert response.status == 200
         assert body == b"%d bytes\n" % size
 
 
-def test_cookies(run_until_term: Callable[..., Example]) -> None:
-    example = run_until_term("cookies")
+def test_cookies(run_until_ctrl_c: Callable[..., Example]) -> None:
+    example = run_until_ctrl_c("cookies")
     cookie = "other=1; visits=x"
     for visit in 1, 2, 3:
         response, body = example.fetch(headers={"Cookie": cookie})
@@ -183,8 +183,8 @@ def test_cookies(run_until_term: Callable[..., Example]) -> None:
         assert "HttpOnly" in attributes
 
 
-def test_long_poll(run_until_term: Callable[..., Example]) -> None:
-    example = run_until_term("long_poll")
+def test_long_poll(run_until_ctrl_c: Callable[..., Example]) -> None:
+    example = run_until_ctrl_c("long_poll")
 
     def waiting() -> int:
         return int(example.fetch(uri="/waiting")[1])
@@ -203,8 +203,8 @@ def test_long_poll(run_until_term: Callable[..., Example]) -> None:
         assert stays.ask(get("/waiting")) == b"0\n"  # the connection goes on
 
 
-def test_server_sent_events(run_until_term: Callable[..., Example]) -> None:
-    example = run_until_term("server_sent_events")
+def test_server_sent_events(run_until_ctrl_c: Callable[..., Example]) -> None:
+    example = run_until_ctrl_c("server_sent_events")
     response, body = example.fetch(uri="/?count=1000")
     assert response.getheader("Content-Type") == "text/event-stream"
     assert response.getheader("Transfer-Encoding") == "chunked"
@@ -218,10 +218,10 @@ def test_server_sent_events(run_until_term: Callable[..., Example]) -> None:
         endless.read_until(b"data: 5000\n\n")
 
 
-def test_static_files(run_until_term: Callable[..., Example], tmp_path: Path) -> None:
+def test_static_files(run_until_ctrl_c: Callable[..., Example], tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "index.html").write_text("<p>")
-    example = run_until_term("static_files", str(tmp_path / "folder"))
+    example = run_until_ctrl_c("static_files", str(tmp_path / "folder"))
     response, body = example.fetch()
     assert (response.status, body) == (200, b"<p>")
     assert response.getheader("Content-Type") == "text/html"
@@ -232,8 +232,8 @@ def test_static_files(run_until_term: Callable[..., Example], tmp_path: Path) ->
         assert example.fetch(uri=path)[0].status == 404
 
 
-def test_streaming(run_until_term: Callable[..., Example]) -> None:
-    example = run_until_term("streaming")
+def test_streaming(run_until_ctrl_c: Callable[..., Example]) -> None:
+    example = run_until_ctrl_c("streaming")
     assert example.fetch(uri="/?megabytes=8")[1] == bytes(8 << 20)
     with example.connect(receive_buffer=4096) as leaves:
         leaves.send(get("/?megabytes=1000"))
@@ -241,9 +241,9 @@ def test_streaming(run_until_term: Callable[..., Example]) -> None:
     assert example.fetch(uri="/?megabytes=0")[1] == b""
 
 
-def test_tls(run_until_term: Callable[..., Example], tmp_path: Path) -> None:
+def test_tls(run_until_ctrl_c: Callable[..., Example], tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
-    example = run_until_term(
+    example = run_until_ctrl_c(
         "tls", certificates.certfile, certificates.keyfile, certificates.ca_certs
     )
     assert example.url.startswith("https://localhost:")
@@ -344,8 +344,8 @@ def curl(proxy: Example, url: str, *options: str) -> subprocess.CompletedProcess
     )
 
 
-def test_connect_proxy_with_curl(run_until_term: Callable[..., Example], tmp_path: Path) -> None:
-    proxy = run_until_term("connect_proxy")
+def test_connect_proxy_with_curl(run_until_ctrl_c: Callable[..., Example], tmp_path: Path) -> None:
+    proxy = run_until_ctrl_c("connect_proxy")
     upload = tmp_path / "upload"
     upload.write_bytes(os.urandom(3_000_000))
     with Served(asyncio.new_event_loop, echo) as target:
@@ -356,9 +356,9 @@ def test_connect_proxy_with_curl(run_until_term: Callable[..., Example], tmp_pat
 
 
 def test_connect_proxy_with_curl_and_tls(
-    run_until_term: Callable[..., Example], tmp_path: Path
+    run_until_ctrl_c: Callable[..., Example], tmp_path: Path
 ) -> None:
-    proxy = run_until_term("connect_proxy")
+    proxy = run_until_ctrl_c("connect_proxy")
     certificates = Certificates(tmp_path)
     options = {"certfile": certificates.certfile, "keyfile": certificates.keyfile}
     with Served(asyncio.new_event_loop, echo, ssl_options=options) as target:
@@ -367,8 +367,8 @@ def test_connect_proxy_with_curl_and_tls(
         assert (done.returncode, done.stdout, done.stderr) == (0, b"/x ", b"")
 
 
-def test_connect_proxy_that_cannot_connect(run_until_term: Callable[..., Example]) -> None:
-    proxy = run_until_term("connect_proxy")
+def test_connect_proxy_that_cannot_connect(run_until_ctrl_c: Callable[..., Example]) -> None:
+    proxy = run_until_ctrl_c("connect_proxy")
     assert curl(proxy, f"http://127.0.0.1:{free_port()}/").returncode in (7, 56)
     with proxy.connect() as client:
         for request in get(), b"CONNECT a:99999 HTTP/1.1\r\nHost: a:99999\r\n\r\n":
@@ -377,9 +377,9 @@ def test_connect_proxy_that_cannot_connect(run_until_term: Callable[..., Example
 
 
 def test_connect_proxy_passes_on_what_came_with_the_head(
-    run_until_term: Callable[..., Example],
+    run_until_ctrl_c: Callable[..., Example],
 ) -> None:
-    proxy = run_until_term("connect_proxy")
+    proxy = run_until_ctrl_c("connect_proxy")
     with Served(asyncio.new_event_loop, echo) as target, proxy.connect() as client:
         name = f"127.0.0.1:{target.address[1]}"
         head = f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
@@ -392,9 +392,9 @@ def test_connect_proxy_passes_on_what_came_with_the_head(
         assert client.read_to_end() == b""  # the target's end is the client's
 
 
-def test_websocket_echo(run_until_term: Callable[..., Example]) -> None:
+def test_websocket_echo(run_until_ctrl_c: Callable[..., Example]) -> None:
     connect = pytest.importorskip("websockets.sync.client").connect
-    example = run_until_term("websocket_echo")
+    example = run_until_ctrl_c("websocket_echo")
     with connect(example.url, proxy=None, open_timeout=TIMEOUT) as websocket:
         for size in 0, 1, 125, 126, 127, 65_535, 65_536, 300_000:
             for message in "ü" * (size // 2), b"\x81" * size:
@@ -410,10 +410,10 @@ def test_websocket_echo(run_until_term: Callable[..., Example]) -> None:
         assert websocket.close_code == 4000
 
 
-def test_websocket_echo_refuses_what_is_too_big(run_until_term: Callable[..., Example]) -> None:
+def test_websocket_echo_refuses_what_is_too_big(run_until_ctrl_c: Callable[..., Example]) -> None:
     connect = pytest.importorskip("websockets.sync.client").connect
     closed = pytest.importorskip("websockets.exceptions").ConnectionClosed
-    example = run_until_term("websocket_echo")
+    example = run_until_ctrl_c("websocket_echo")
     with connect(example.url, proxy=None, open_timeout=TIMEOUT) as websocket:
         with pytest.raises(closed):
             websocket.send(bytes(1_000_001))
@@ -422,9 +422,9 @@ def test_websocket_echo_refuses_what_is_too_big(run_until_term: Callable[..., Ex
 
 
 def test_websocket_echo_refuses_a_frame_without_mask(
-    run_until_term: Callable[..., Example],
+    run_until_ctrl_c: Callable[..., Example],
 ) -> None:
-    example = run_until_term("websocket_echo")
+    example = run_until_ctrl_c("websocket_echo")
     with example.connect() as client:
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
         client.send(get("/", "Upgrade: websocket", "Connection: Upgrade", key) + b"\x81\x02hi")
@@ -433,9 +433,9 @@ def test_websocket_echo_refuses_a_frame_without_mask(
         assert client.read(4) == b"\x88\x02\x03\xea"
 
 
-def test_tornado_app(run_until_term: Callable[..., Example]) -> None:
+def test_tornado_app(run_until_ctrl_c: Callable[..., Example]) -> None:
     connect = pytest.importorskip("websockets.sync.client").connect
-    example = run_until_term("tornado_app")
+    example = run_until_ctrl_c("tornado_app")
     assert example.fetch(uri="/?name=Ada")[1] == b"Hello, Ada\n"
     url = f"{example.url}echo".replace("http:", "ws:")
     with connect(url, proxy=None, open_timeout=TIMEOUT, ping_interval=None) as websocket:
