@@ -221,6 +221,21 @@ class Wire:
             self.loop.run_forever()
             # The flag that is kept says what the states say.
             assert self.connection._fast == self.connection._may_be_fast()
+            self._check_counters()
+
+    def _check_counters(self) -> None:
+        """The numbers that are kept say what a look at the connection says."""
+        connection = self.connection
+        counters = connection._settings.counters
+        in_flight = counters["begun"] - counters["ended"]
+        state = connection._lifecycle.name
+        if state != "DETACHED":
+            assert in_flight == (connection._request is not None)
+        part = connection.parser.receiving_head or connection.parser.receiving_body
+        if part and state == "OPEN" and not in_flight:
+            assert counters["receiving"] == 1
+        elif state != "OPEN":
+            assert counters["receiving"] == 0
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in the loop, and let it go round."""

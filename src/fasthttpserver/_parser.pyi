@@ -3,18 +3,19 @@ from types import GenericAlias
 from typing import Any, Final, Generic, TypeVar, final, overload
 
 __all__ = [
+    "DURATION_BOUNDS",
     "END_OF_MESSAGE",
+    "TALLY_FIELDS",
     "EndOfMessage",
     "NOTHING_YET",
     "RequestMessage",
     "RequestParser",
     "ResponseChecker",
+    "Tally",
     "check_response",
     "frame_prepared",
     "frame_response",
     "serialize_fields",
-    "take_checked_response",
-    "take_response",
 ]
 
 _M = TypeVar("_M", bound=RequestMessage)
@@ -127,6 +128,7 @@ class RequestParser(Generic[_M]):
         require_host: Refuse an HTTP/1.1 request without Host (400).
         message_class: The subclass of ``RequestMessage`` to make; neither its ``__new__``
             nor its ``__init__`` is called.
+        tally: Counts what comes, for all parsers that have it; None for one of its own.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -143,6 +145,7 @@ class RequestParser(Generic[_M]):
         max_header_count: int = ...,
         max_body_size: int = ...,
         require_host: bool = True,
+        tally: Tally | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -155,13 +158,14 @@ class RequestParser(Generic[_M]):
         max_body_size: int = ...,
         require_host: bool = True,
         message_class: type[_M],
+        tally: Tally | None = None,
     ) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __bool__(self) -> bool:
         """Whether something of a further request has come, or can come no more."""
 
     def new(self) -> RequestParser[_M]:
-        """Return an unused parser with the same limits and ``message_class``.
+        """Return an unused parser with the same limits, ``message_class`` and ``tally``.
 
         For the next connection of a server: what the constructor has checked is not checked
         again. What this parser has read makes no difference.
@@ -221,6 +225,9 @@ class RequestParser(Generic[_M]):
         Raises:
             RuntimeError: A body is being read.
         """
+
+    def leave(self) -> None:
+        """Have the tally forget that a part of a request has come: nobody waits for the rest."""
 
     @property
     def receiving_head(self) -> bool:
@@ -303,6 +310,85 @@ class ResponseChecker:
     def switched(self) -> bool:
         """Whether another protocol follows: 101, or success of CONNECT. It is not checked."""
 
+DURATION_BOUNDS: tuple[float, ...]
+"""Upper bounds of the classes of durations, in seconds; the last class has none."""
+
+TALLY_FIELDS: tuple[str, ...]
+"""What the numbers of a ``Tally`` count, in their order."""
+
+@final
+class Tally:
+    """Numbers that a server counts in C, in memory that others may read at any time.
+
+    ``begun`` and ``ended`` are exchanges, ``cut`` those of them that ended without all of the
+    response, ``receiving`` the connections on which there is a part of a request and nothing
+    else, ``nanoseconds`` the duration of all responses, ``2xx`` to ``5xx`` their number by
+    status, and ``duration_0`` and so on their number by ``DURATION_BOUNDS``.
+
+    Args:
+        memory: Writable, an aligned unsigned integer of 64 bits for each of ``TALLY_FIELDS``.
+
+    Raises:
+        TypeError: It is no memory.
+        ValueError: It is too small, or not aligned.
+        BufferError: It cannot be written to.
+    """
+
+    def __init__(self, memory: bytearray | memoryview) -> None: ...
+    def move(self, memory: bytearray | memoryview) -> None:
+        """Take the numbers to other memory, and go on there.
+
+        Raises:
+            TypeError, ValueError, BufferError: As the constructor.
+        """
+
+    def take(
+        self, request: RequestMessage, parser: RequestParser[Any], pipelined: object, /
+    ) -> bytes | None:
+        """Take what a finished request has corked, if it is whole and another may follow it.
+
+        That ends the exchange, and is counted.
+
+        Args:
+            request: It has been given out by `parser`.
+            parser: Of its connection.
+            pipelined: Whether responses before this one have not left. If it is false and the
+                parser has nothing else, this one leaves by itself, and its bytes are counted too.
+
+        Returns:
+            None if nothing was taken: it goes on elsewhere, or is the last one of its connection.
+        """
+
+    def take_checked(
+        self, request: RequestMessage, parser: RequestParser[Any], pipelined: object, /
+    ) -> bytes | None:
+        """Do as ``take``, if ``check_response`` returns 0 as well."""
+
+    def take_last(self, request: RequestMessage, checked: bool) -> bytes | None:
+        """Take the last response of a connection, and count it.
+
+        Args:
+            request: Is finished.
+            checked: Whether to take only what is right.
+
+        Returns:
+            None if nothing was taken.
+        """
+
+    def end(self, status: int, seconds: float) -> None:
+        """Count an exchange that has ended with a response.
+
+        Args:
+            status: Of the response; 0 for none that is known.
+            seconds: That it took.
+        """
+
+    def end_cut(self) -> None:
+        """Count an exchange of which the connection was lost."""
+
+    def add_sent(self, size: int) -> None:
+        """Count bytes that were sent."""
+
 def check_response(response: bytes, request: RequestMessage, /) -> int:
     """Judge a whole response to a request that is not CONNECT and keeps the connection open.
 
@@ -330,16 +416,6 @@ def frame_prepared(
     Returns:
         None where ``frame_response`` returns it.
     """
-
-def take_response(request: RequestMessage, /) -> bytes | None:
-    """Take what a finished request has corked, if it is whole and another may follow it.
-
-    Returns:
-        None if nothing was taken: it goes on elsewhere, or is the last one of its connection.
-    """
-
-def take_checked_response(request: RequestMessage, /) -> bytes | None:
-    """Do as ``take_response``, if ``check_response`` returns 0 as well."""
 
 def frame_response(
     request: RequestMessage, code: object, reason: str, fields: object, body: bytes, /

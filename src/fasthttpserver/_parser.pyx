@@ -23,6 +23,12 @@ first, and a head is never fed beyond ``max_header_size``.
 """
 
 cimport cython
+from cpython.buffer cimport (
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_CheckBuffer,
+    PyObject_GetBuffer,
+)
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_FromStringAndSize,
@@ -55,6 +61,18 @@ from fasthttpserver._parsing.chunks cimport (
     on_extension_part_complete,
     on_extension_value,
     on_message_complete,
+)
+from fasthttpserver._parsing.counting cimport (
+    BUCKETS,
+    TALLY_BEGUN,
+    TALLY_BYTES_RECEIVED,
+    TALLY_BYTES_SENT,
+    TALLY_CUT,
+    TALLY_ENDED,
+    TALLY_RECEIVING,
+    TALLY_SIZE,
+    count_response,
+    tally_bounds,
 )
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
 from fasthttpserver._parsing.grammar cimport TOKEN, fill_classes, is_a, trim
@@ -185,18 +203,19 @@ from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.limits import Limits
 
 __all__ = [
+    "DURATION_BOUNDS",
     "END_OF_MESSAGE",
+    "TALLY_FIELDS",
     "EndOfMessage",
     "NOTHING_YET",
     "RequestMessage",
     "RequestParser",
     "ResponseChecker",
+    "Tally",
     "check_response",
     "frame_prepared",
     "frame_response",
     "serialize_fields",
-    "take_checked_response",
-    "take_response",
 ]
 
 
@@ -509,6 +528,115 @@ cdef class RequestMessage:
         )
 
 
+# --- What is counted --------------------------------------------------------------------------
+
+DURATION_BOUNDS = tuple([tally_bounds[i] for i in range(BUCKETS - 1)])
+
+TALLY_FIELDS = (
+    "begun",
+    "ended",
+    "cut",
+    "receiving",
+    "bytes_received",
+    "bytes_sent",
+    "nanoseconds",
+    "2xx",
+    "3xx",
+    "4xx",
+    "5xx",
+    *[f"duration_{i}" for i in range(BUCKETS)],
+)
+assert len(TALLY_FIELDS) == TALLY_SIZE
+
+
+cdef class RequestParser
+
+
+cdef inline int _class_of(bytes response) noexcept:
+    """Return the first digit of a status, if it is one: nobody has looked at this response."""
+    return PyBytes_AS_STRING(response)[9] - 48 if PyBytes_GET_SIZE(response) > 9 else 0
+
+
+@cython.final
+cdef class Tally:
+    cdef uint64_t* _at          # of the memory that _buffer holds
+    cdef Py_buffer _buffer      # owned
+
+    def __cinit__(self, memory):  # not __init__: there is none without memory
+        self.move(memory)
+
+    def __dealloc__(self):
+        if self._at != NULL:
+            PyBuffer_Release(&self._buffer)
+
+    def __reduce__(self):
+        raise TypeError("a Tally cannot be pickled")
+
+    def move(self, memory):
+        cdef Py_buffer buffer
+        if not PyObject_CheckBuffer(memory):
+            raise TypeError(f"a Tally needs memory, not {type(memory).__name__}")
+        PyObject_GetBuffer(memory, &buffer, PyBUF_WRITABLE)
+        if buffer.len < <Py_ssize_t>(TALLY_SIZE * sizeof(uint64_t)) or <size_t>buffer.buf % 8:
+            PyBuffer_Release(&buffer)
+            raise ValueError(f"a Tally needs {TALLY_SIZE} aligned integers of 64 bits")
+        if self._at != NULL:
+            memcpy(buffer.buf, self._at, TALLY_SIZE * sizeof(uint64_t))
+            PyBuffer_Release(&self._buffer)
+        self._buffer = buffer
+        self._at = <uint64_t*>buffer.buf
+
+    @cython.binding(False)
+    def take(self, RequestMessage request not None, RequestParser parser not None, pipelined, /):
+        return self._take(request, parser, pipelined, False)
+
+    @cython.binding(False)
+    def take_checked(
+        self, RequestMessage request not None, RequestParser parser not None, pipelined, /
+    ):
+        return self._take(request, parser, pipelined, True)
+
+    cdef inline object _take(
+        self, RequestMessage request, RequestParser parser, object pipelined, bint checked
+    ):
+        cdef object response = request._corked
+        cdef int status_class
+        if type(response) is not bytes or request._finished_at == 0.0 or not request.keep_alive:
+            return None
+        if not checked:
+            status_class = _class_of(<bytes>response)
+        elif _check_response(<bytes>response, request, &status_class) != 0:
+            return None
+        request._corked = None  # the application may keep the request
+        count_response(self._at, status_class, request._finished_at - request.start_time)
+        if not pipelined and not parser._has_begun():
+            self._at[TALLY_BYTES_SENT] += PyBytes_GET_SIZE(<bytes>response)
+        return response
+
+    def take_last(self, RequestMessage request not None, bint checked):
+        cdef object response = request._corked
+        cdef int status_class
+        if type(response) is not bytes:
+            return None
+        if not checked:
+            status_class = _class_of(<bytes>response)
+        elif _check_response(<bytes>response, request, &status_class) > 1:
+            return None
+        request._corked = None
+        count_response(self._at, status_class, request._finished_at - request.start_time)
+        return response
+
+    def end(self, int status, double seconds):
+        count_response(self._at, status // 100, seconds)
+
+    def end_cut(self):
+        self._at[TALLY_ENDED] += 1
+        self._at[TALLY_CUT] += 1
+
+    def add_sent(self, uint64_t size):
+        self._at[TALLY_BYTES_SENT] += size
+
+
 cdef enum Stage:
     BETWEEN    # nothing has come of the next message
     START      # inside empty lines or the method
@@ -538,6 +666,8 @@ cdef class RequestParser:
     cdef Reading _reading
     cdef Stage _stage
     cdef type _message_class
+    cdef Tally _tally           # None before anything has come, if nobody gave one
+    cdef bint _receiving        # counted as TALLY_RECEIVING
     cdef bint _busy             # inside a call, or one ended in an unexpected exception
     cdef tuple _error           # arguments of the HTTPInputError that ended it, or None
     cdef bytes _data            # the piece being read, or None
@@ -568,6 +698,7 @@ cdef class RequestParser:
         max_body_size=_LIMITS.max_body_size,
         require_host=True,
         message_class=RequestMessage,
+        Tally tally=None,
     ):
         cdef Bounds* bounds = &self._bounds
         if self._message_class is not None:
@@ -589,6 +720,7 @@ cdef class RequestParser:
         bounds.max_body_size = max_body_size
         bounds.require_host = require_host
         self._message_class = message_class
+        self._tally = tally
 
     def __dealloc__(self):
         PyMem_RawFree(self._reading.section.fields)
@@ -606,6 +738,7 @@ cdef class RequestParser:
         cdef RequestParser parser = RequestParser.__new__(RequestParser)
         parser._bounds = self._bounds
         parser._message_class = self._message_class
+        parser._tally = self._tally
         return parser
 
     def receive_data(self, data):
@@ -616,7 +749,10 @@ cdef class RequestParser:
             data = memoryview(data).tobytes()
         if self._stage == REFUSED or PyBytes_GET_SIZE(data) == 0:
             return 0
+        if self._tally is None:
+            self._tally = Tally(bytearray(TALLY_SIZE * sizeof(uint64_t)))
         self._received_in_all += PyBytes_GET_SIZE(data)
+        self._tally._at[TALLY_BYTES_RECEIVED] += PyBytes_GET_SIZE(data)
         if self._data is None:
             self._data = data
             self._pos = 0
@@ -658,16 +794,20 @@ cdef class RequestParser:
                 message = self._take_message()
                 if self._body != NULL:
                     message.body = self._take_body()
+                self._count_begun()
                 break
             elif or_head and (
                 self._stage == CHUNKS or self._reading.body_remaining > self._unread()
             ):
                 self._streaming = True
                 message = self._message
+                self._count_begun()
                 break
         if message is not None:
             message.connection = connection
             message._corked = _NOTHING_YET
+        else:
+            self._look_for_part()
         self._busy = False
         return message
 
@@ -681,13 +821,43 @@ cdef class RequestParser:
         if step == GOT_HEAD:
             self._streaming = True
             event = self._message
+            self._count_begun()
         elif step == GOT_DATA:
             event = self._take_piece()
         elif step == GOT_END:
             self._take_message()
             event = END_OF_MESSAGE
+        elif not self._streaming:
+            self._look_for_part()
         self._busy = False
         return event
+
+    # The two numbers add up to the connections that are active: a message that was given out
+    # is counted until the connection says that its exchange has ended.
+
+    cdef inline void _count_begun(self) noexcept:
+        self._tally._at[TALLY_BEGUN] += 1
+        if self._receiving:
+            self._count_receiving(False)
+
+    cdef inline void _look_for_part(self) noexcept:
+        cdef bint receiving = self._stage != CLOSED and self._has_begun()
+        if receiving != self._receiving:
+            self._count_receiving(receiving)
+
+    cdef void _count_receiving(self, bint receiving) noexcept:
+        self._receiving = receiving
+        if receiving:
+            self._tally._at[TALLY_RECEIVING] += 1
+        else:
+            self._tally._at[TALLY_RECEIVING] -= 1
+
+    cdef inline void _leave(self) noexcept:
+        if self._receiving:
+            self._count_receiving(False)
+
+    def leave(self):
+        self._leave()
 
     @property
     def receiving_head(self):
@@ -730,6 +900,9 @@ cdef class RequestParser:
 
     def __bool__(self):
         # The one question of each request; nothing else that Python can ask is as cheap.
+        return self._has_begun()
+
+    cdef inline bint _has_begun(self) noexcept:
         return not (
             self._data is None
             and (
@@ -1169,6 +1342,7 @@ cdef class RequestParser:
         self._free_head_buffer()
         Py_XDECREF(self._body)
         self._body = NULL
+        self._leave()
         raise HTTPInputError(*self._error)
 
 
@@ -1251,14 +1425,16 @@ cdef class ResponseChecker:
         return self._reading.state == SWITCHED
 
 
-cdef int _check_response(bytes response, RequestMessage request) except -1:
+cdef int _check_response(bytes response, RequestMessage request, int* status_class) except -1:
     cdef ResponseReading reading
     if request._is_1_1 and not request._is_head and is_usual_response(
         PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response)
     ):
+        status_class[0] = PyBytes_AS_STRING(response)[9] - 48
         return 0
     begin_response(&reading, request._is_head, False, request._is_1_1)
     read_response(&reading, PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response))
+    status_class[0] = reading.status // 100
     if end_response(&reading, True) != RESPONSE_RIGHT or reading.state == SWITCHED:
         return 2
     return 1 if response_closes(&reading) else 0
@@ -1266,27 +1442,8 @@ cdef int _check_response(bytes response, RequestMessage request) except -1:
 
 @cython.binding(False)
 def check_response(bytes response not None, RequestMessage request not None, /):
-    return _check_response(response, request)
-
-
-cdef inline object _take_response(RequestMessage request, bint checked):
-    cdef object response = request._corked
-    if type(response) is not bytes or request._finished_at == 0.0 or not request.keep_alive:
-        return None
-    if checked and _check_response(<bytes>response, request) != 0:
-        return None
-    request._corked = None  # the application may keep the request
-    return response
-
-
-@cython.binding(False)
-def take_response(RequestMessage request not None, /):
-    return _take_response(request, False)
-
-
-@cython.binding(False)
-def take_checked_response(RequestMessage request not None, /):
-    return _take_response(request, True)
+    cdef int status_class
+    return _check_response(response, request, &status_class)
 
 
 # --- Responses that the server frames ---------------------------------------------------------

@@ -209,7 +209,7 @@ def test_bytes_that_are_written_meanwhile_are_not_taken_for_progress(narrow: End
 
 def test_every_byte_that_is_written_is_counted(narrow: End) -> None:
     counts: list[int] = []
-    narrow.writer.count_writes(counts.append)
+    narrow.writer.count_sent = counts.append
     for size in (3, 4):
         narrow.writer.send(bytes(size))
     narrow.turn()

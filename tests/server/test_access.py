@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from helpers import OK, Logs, answer, echo, get, post
+from helpers import OK, Logs, answer, get, post
 from wire import Wire
 
 from fasthttpserver import HTTPHeaders, HTTPRequest, HTTPServer
@@ -137,61 +136,3 @@ def test_client_that_leaves_has_a_line_with_what_was_written(
 def test_unknown_form_is_told_at_once() -> None:
     with pytest.raises(ValueError, match="access_log must be one of"):
         HTTPServer(answer, access_log="apache")
-
-
-def test_stats_of_a_server_that_did_nothing() -> None:
-    assert HTTPServer(answer).stats() == {
-        "connections": {"accepted": 0, "active": 0, "idle": 0},
-        "refused_connections": 0,
-        "requests": 0,
-        "bytes_received": 0,
-        "bytes_sent": None,
-        "refusals": {},
-        "timeouts": {},
-    }
-
-
-def test_stats_count(wire: Callable[..., Wire]) -> None:
-    requests: list[HTTPRequest] = []
-    end = wire(requests.append, header_timeout=5)
-    sent = get() + get("/2")[:10]
-    end.send(sent)
-
-    def stats() -> dict[str, Any]:
-        return end.server.stats()
-
-    assert stats()["connections"] == {"accepted": 1, "active": 1, "idle": 0}
-    assert (stats()["requests"], stats()["bytes_received"]) == (0, len(sent))
-    end.call(answer, requests[0])
-    assert stats()["requests"] == end.server.requests == 1
-    end.pass_time(8)
-    assert stats()["timeouts"] == {"head": 1, "lingering": 1}  # the client did not close
-    assert stats()["refusals"] == {408: 1}
-
-
-def test_idle_connection_is_counted_as_idle(wire: Callable[..., Wire]) -> None:
-    end = wire(answer)
-    end.send(get())
-    assert end.server.stats()["connections"] == {"accepted": 1, "active": 0, "idle": 1}
-
-
-def test_bytes_sent_are_counted_if_that_is_wanted(wire: Callable[..., Wire], logs: Logs) -> None:
-    end = wire(echo, count_bytes_sent=True)
-
-    def sent() -> Any:
-        return end.server.stats()["bytes_sent"]
-
-    assert sent() == 0
-    end.send(get())
-    assert sent() == len(end.transport.taken) > 0
-    end.send(get("/a") + get("/b") + post(b"c"))
-    assert sent() == len(end.transport.taken)
-    end.send(b"@")
-    assert sent() == len(end.transport.taken)
-    assert b"400 Bad Request" in end.transport.taken
-
-
-def test_bytes_sent_are_not_counted_otherwise(wire: Callable[..., Wire]) -> None:
-    end = wire(echo)
-    end.send(get())
-    assert end.server.stats()["bytes_sent"] is None

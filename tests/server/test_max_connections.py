@@ -233,7 +233,7 @@ def test_client_that_resets_instead_of_reading_is_no_news(serve: Serve) -> None:
     for _ in range(20):
         served.connect().reset()
     counters = served.server._settings.counters
-    eventually(lambda: counters.closed == 20)
+    eventually(lambda: counters["closed"] == 20)
     served.call(held.release)
     assert client.read_response().status == 200
     eventually(lambda: len(served.connections) == 1)

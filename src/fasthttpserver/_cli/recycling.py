@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import sys
 import time
-from pathlib import Path
 from typing import Any
+
+from fasthttpserver._net.processes import resident_memory
 
 __all__ = ["Recycling"]
 
@@ -50,18 +49,6 @@ class Recycling:
             return "it has reached --max-lifetime"
         if self._max_requests and self._server.requests >= self._max_requests:
             return "it has served --max-requests"
-        if self._max_rss and resident_memory() >= self._max_rss:
+        if self._max_rss and (resident_memory() or 0) >= self._max_rss:
             return "it has reached --max-rss"
         return None
-
-
-def resident_memory() -> int:
-    """Return how many bytes of memory this process has; elsewhere than on Linux, has had."""
-    try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-    except OSError:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -44,6 +44,7 @@ class ResponseFraming:
     __slots__ = (
         "_remaining",
         "chunked",
+        "code",
         "head",
         "informational",
         "keep_alive",
@@ -63,7 +64,7 @@ class ResponseFraming:
         headers = _with_get_all(headers)
         try:
             _, code, reason = start_line
-            code = int(code)
+            code = self.code = int(code)
         except TypeError:
             raise TypeError(
                 f"start_line is a version, a status code and a reason, not {start_line!r}"

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from fasthttpserver._net import sharing
 from fasthttpserver._net.backoff import Backoff
@@ -26,6 +27,7 @@ __all__ = [
     "fork_processes",
     "is_replaced",
     "lifeline",
+    "resident_memory",
     "task_id",
     "told_by_parent",
     "told_to_end",
@@ -337,3 +339,29 @@ class _Supervisor:
     def was_told(number: int) -> bool:
         assert _told is not None
         return bool(_told[_BYTES * number])
+
+
+def resident_memory(pid: int | None = None) -> int | None:
+    """Return how many bytes of memory a process has.
+
+    Elsewhere than on Linux that is how many it has had at most, and only this process tells.
+
+    Args:
+        pid: Of the process; None for this one.
+
+    Returns:
+        None where the system does not tell.
+    """
+    try:
+        pages = int(Path(f"/proc/{pid or 'self'}/statm").read_bytes().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    if pid is not None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

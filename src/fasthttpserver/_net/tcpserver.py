@@ -90,7 +90,6 @@ class TCPServer:
         self._certificates: Certificates | None = None
         self._ssl_context: ssl.SSLContext | None = None
         self._proxies = None if proxy_protocol is None else parse_peers(proxy_protocol)
-        self._refused = 0  # connections, for want of a PROXY header from a proxy that is listed
         if io_loop is not None:
             ioloop.to_asyncio(io_loop)  # says now that it is none
         if isinstance(ssl_options, Certificates):
@@ -315,7 +314,6 @@ class TCPServer:
 
     def _refuse(self, connection: socket.socket, why: str) -> None:
         """Close a connection without a word: nobody knows what it speaks."""
-        self._refused += 1
         gen_log.info("%s", why)
         connection.close()
 

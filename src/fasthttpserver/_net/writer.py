@@ -43,7 +43,6 @@ class Writer:
 
     __slots__ = (
         "_callback",
-        "_count",
         "_file",
         "_futures",
         "_loop",
@@ -54,6 +53,7 @@ class Writer:
         "chunks",
         "closed",
         "corked",
+        "count_sent",
         "ended",
         "error",
         "gone",
@@ -82,7 +82,8 @@ class Writer:
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._scheduled = False  # _tell_flushed() will be called
         self._written = 0
-        self._count: Callable[[int], None] | None = None  # is told of bytes that are sent
+        # Is told of bytes that are sent, but for those that others give to transport_write.
+        self.count_sent: Callable[[int], None] | None = None
         self._file: asyncio.Future[int] | None = None  # what the kernel sends by itself
 
     # --- Sending ------------------------------------------------------------------------
@@ -116,19 +117,13 @@ class Writer:
             chunks.clear()
             if self._transport.is_closing():
                 return  # the peer has reset it just now; asyncio would warn of each write
-            self._written += len(data)
+            self._add_written(len(data))
             self.transport_write(data)
 
-    def count_writes(self, add: Callable[[int], None]) -> None:
-        """Have `add` called with the number of bytes of each write, from now on."""
-        self._count = add
-        write = self.transport_write
-
-        def counted(data: bytes) -> None:
-            add(len(data))
-            write(data)
-
-        self.transport_write = counted
+    def _add_written(self, size: int) -> None:
+        self._written += size
+        if self.count_sent is not None:
+            self.count_sent(size)
 
     # --- Files ----------------------------------------------------------------------------
 
@@ -197,9 +192,7 @@ class Writer:
                 if not piece:
                     break
                 sent += piece
-                self._written += piece
-                if self._count is not None:
-                    self._count(piece)
+                self._add_written(piece)
         except (NotImplementedError, RuntimeError):
             pass  # uvloop, TLS, a file that the system does not know
         except ConnectionError as error:

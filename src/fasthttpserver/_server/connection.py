@@ -55,13 +55,7 @@ from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import (
-    NOTHING_YET,
-    check_response,
-    frame_response,
-    take_checked_response,
-    take_response,
-)
+from fasthttpserver._parser import NOTHING_YET, frame_response
 from fasthttpserver._server.access import Access
 from fasthttpserver._server.client_certificates import forwarded_certificate
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
@@ -208,7 +202,7 @@ class HTTPConnection(asyncio.Protocol):
         self.xheaders = settings.xheaders and (peers is None or address in peers)
         self.protocol = settings.protocol
         self._next_request = settings.next_request
-        self._take = take_checked_response if settings.check_responses else take_response
+        self._take = settings.take
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
         self._input = READING
@@ -243,8 +237,7 @@ class HTTPConnection(asyncio.Protocol):
     def _connect(self, transport: Any, writer: Writer) -> None:
         self._transport = transport
         self._writer = writer
-        if self._settings.count_bytes_sent:
-            writer.count_writes(self._settings.counters.add_sent)
+        writer.count_sent = self._settings.add_sent
         self.parser = self._settings.new_parser()
         self._send = writer.transport_write
         if self._settings.context is None:
@@ -290,7 +283,7 @@ class HTTPConnection(asyncio.Protocol):
                     break
                 if result is not None:
                     self.follow(result, request)
-                response = take(request) if self._fast else None
+                response = take(request, parser, pipelined) if self._fast else None
                 if response is not None:
                     self._request = None
                     alone = not parser  # nothing follows yet, but something may
@@ -474,13 +467,13 @@ class HTTPConnection(asyncio.Protocol):
 
     def _end_fast(self, request: HTTPRequest) -> bool:
         """Close after the last response of a client; False if there is more to it than that."""
-        response = request._corked
         if self.parser.unread:
             return False
-        if self._settings.check_responses and check_response(response, request) > 1:
+        settings = self._settings
+        response = settings.counters.tally.take_last(request, settings.check_responses)
+        if response is None:
             return False
         self._request = None
-        request._corked = None
         self._writer.chunks.append(response)
         self._close_gently(linger=False)
         return True
@@ -700,7 +693,7 @@ class HTTPConnection(asyncio.Protocol):
                 request._framed = True
                 request._finish_time = time()
                 if request._corked is None:
-                    self._end_late(data)
+                    self._end_late(data, request, start_line[1])
                 else:
                     request._corked = data
                 return True
@@ -740,10 +733,12 @@ class HTTPConnection(asyncio.Protocol):
             self.finish()
         return True
 
-    def _end_late(self, data: bytes) -> None:
+    def _end_late(self, data: bytes, request: HTTPRequest, status: int) -> None:
         """Send the response to a request that has not left the fast path, after its callback."""
+        self._count_exchange(request, status)
         self._request = None
         self._framed = True
+        self._settings.add_sent(len(data))
         self._send(data)
         if self.parser.unread:
             self._wake_later()
@@ -1018,6 +1013,8 @@ class HTTPConnection(asyncio.Protocol):
         self._settings.pool.discard(self)
         self._fast = False
         response = self.leave_fast_path()
+        if response is not None:
+            self._count_exchange(response.request, response.status)
         self._lifecycle = DETACHED
         stream = self.stream
         stream.set_default_close_callback(self._close_callback)
@@ -1090,6 +1087,8 @@ class HTTPConnection(asyncio.Protocol):
 
     def _forget_exchange(self) -> None:
         response, self.response = self.response, None
+        if self._request is not None and self._lifecycle is not DETACHED:
+            self._count_exchange(self._request, 0 if response is None else response.status)
         self._request = None
         self._close_callback = None
         if self._streamed is not None:
@@ -1098,6 +1097,14 @@ class HTTPConnection(asyncio.Protocol):
             self._framed = response.framing is not None
             if response.access is not None:
                 self._log(response.access)
+
+    def _count_exchange(self, request: HTTPRequest, status: int) -> None:
+        tally = self._settings.counters.tally
+        if self._lifecycle is CLOSED:
+            tally.end_cut()
+        else:
+            finished = request._finish_time
+            tally.end(status, (time() if finished is None else finished) - request.start_time)
 
     def _log(self, access: Access | None) -> None:
         log = self._settings.access_log
@@ -1148,7 +1155,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def refuse(self, error: HTTPInputError) -> None:
         """Answer a request that is refused, and close; nothing after it is read."""
-        self._settings.counters.refusals[error.status] += 1
+        self._settings.counters.add(error.status)
         reply = None
         if self._settings.on_refusal is None:
             where = f" (byte {error.offset})" if error.offset >= 0 else ""
@@ -1164,7 +1171,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def refuse_service(self, reason: str) -> None:
         """Answer 503 to whatever comes, and close."""
-        self._settings.counters.refusals[503] += 1
+        self._settings.counters.add(503)
         self._reply_and_close(503, reason, head_only=False)
 
     def _reply_and_close(
@@ -1176,7 +1183,7 @@ class HTTPConnection(asyncio.Protocol):
             reply = error_reply(status, reason, head_only)
         if self.response is not None:
             if not self.response.wrote:  # or it would be taken for a part of that answer
-                self.response.emit(reply)
+                self.response.reply(status, reply)
         else:
             self._writer.send(reply)
             if self._settings.access_log is not None:
@@ -1207,17 +1214,20 @@ class HTTPConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what was not handed to the kernel is dropped."""
-        self._fast = False
-        self.leave_fast_path()
-        self._lifecycle = CLOSED
+        self._cut_off()
         self._writer.abort()
 
     def reset(self) -> None:
         """Abort, and let the client see that what it has is not all."""
+        self._cut_off()
+        self._writer.reset()
+
+    def _cut_off(self) -> None:
         self._fast = False
         self.leave_fast_path()
+        if self._lifecycle is OPEN:  # the end of a client that lingers is no loss
+            self._settings.counters.add("aborts")
         self._lifecycle = CLOSED
-        self._writer.reset()
 
     def _close_gently(self, linger: bool) -> None:
         """Close so that the last answer arrives, even if the client is still sending.
@@ -1232,6 +1242,7 @@ class HTTPConnection(asyncio.Protocol):
         linger = linger or unread(sock) > 0 or unacknowledged(sock) > 0
         if linger and self._input is not EOF and self._writer.end():
             self._lifecycle = LINGERING
+            self.parser.leave()
             self._settings.pool.wake(self)  # its deadlines are others, if it has been idle
             if self._input is PAUSED:
                 self.resume_reading()
@@ -1313,7 +1324,7 @@ class HTTPConnection(asyncio.Protocol):
             # It takes its time for what our kernel holds; from now on that is looked at.
             self._deadlines.overdue(Waiting.WRITING, message, writer.bytes_taken, limits, now)
             return False
-        self._settings.counters.timeouts[waiting.name.lower()] += 1
+        self._settings.counters.add(waiting.name.lower())
         if waiting is Waiting.BODY:
             self.refuse(HTTPInputError("Timeout reading body", 408))
         elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
@@ -1338,7 +1349,9 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def requests(self) -> int:
         """How many whole requests it has received and answered."""
-        return self.parser.messages - (self._request is not None)
+        streamed = self._streamed
+        counted = self._request is not None and (streamed is None or streamed.has_come)
+        return self.parser.messages - counted
 
     @property
     def bytes_received(self) -> int:

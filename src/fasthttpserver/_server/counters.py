@@ -1,32 +1,115 @@
-"""What one server has done in this process, as numbers."""
+"""What one server has done in this process, as numbers.
+
+All of them stand in a row of 64-bit integers, so that they may be in memory which other processes
+see: those of the command line are, and whoever looks does not have to wait for a worker.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from typing import Any
 
-__all__ = ["Counters"]
+from fasthttpserver._net.processes import resident_memory
+from fasthttpserver._parser import DURATION_BOUNDS, TALLY_FIELDS, Tally
+from fasthttpserver._server.deadlines import Waiting
+
+__all__ = ["SIZE", "Counters", "describe"]
+
+# The status codes that a request can be refused with.
+_REFUSALS = range(400, 600)
+_TIMEOUTS = [each.name.lower() for each in Waiting]
+_FIELDS = (
+    *TALLY_FIELDS,
+    "accepted",
+    "closed",
+    "evictions",
+    "aborts",
+    "tls_handshake_failures",
+    "refused_connections",
+    "started",  # nanoseconds since the epoch
+    *_TIMEOUTS,
+    *_REFUSALS,
+)
+_INDEX = {name: index for index, name in enumerate(_FIELDS)}
+# Bytes of the row.
+SIZE = 8 * len(_FIELDS)
 
 
 class Counters:
     """The counters of ``HTTPServer.stats()``.
 
     Attributes:
-        closed: Connections.
-        requests: Whole requests that were received and answered, of closed connections.
-        bytes_received: Of closed connections.
-        bytes_sent: Of all connections, if they are counted.
-        refusals: Of all connections, by status code.
-        timeouts: Of all connections, by what was waited for.
+        tally: Those that are counted in C.
     """
 
     def __init__(self) -> None:
-        self.closed = 0
-        self.requests = 0
-        self.bytes_received = 0
-        self.bytes_sent = 0
-        self.refusals: Counter[int] = Counter()
-        self.timeouts: Counter[str] = Counter()
+        memory = bytearray(SIZE)
+        self.tally = Tally(memory)
+        self._numbers = memoryview(memory).cast("Q")
+        self._numbers[_INDEX["started"]] = time.time_ns()
 
-    def add_sent(self, count: int) -> None:
-        """Count bytes that are sent."""
-        self.bytes_sent += count
+    def move(self, memory: memoryview) -> None:
+        """Go on counting in other memory, of ``SIZE`` bytes."""
+        numbers = memory.cast("Q")
+        numbers[:] = self._numbers
+        self.tally.move(memory)
+        self._numbers = numbers
+
+    def add(self, name: str | int) -> None:
+        """Count one more: of a field, a ``Waiting`` in lower case, or a status that refuses."""
+        index = _INDEX.get(name)
+        if index is not None:  # an application may refuse with any status
+            self._numbers[index] += 1
+
+    def __getitem__(self, name: str) -> int:
+        return self._numbers[_INDEX[name]]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were answered."""
+        return self["ended"] - self["cut"]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what ``HTTPServer.stats()`` does."""
+        return describe(list(self._numbers), resident_memory())
+
+
+def describe(numbers: list[int], resident: int | None) -> dict[str, Any]:
+    """Return the dict of ``HTTPServer.stats()``.
+
+    Args:
+        numbers: A row, or several ones added up.
+        resident: Bytes of memory.
+    """
+
+    def of(name: str) -> int:
+        return numbers[_INDEX[name]]
+
+    # The two numbers are not read at the same moment, if another process counts.
+    in_flight = max(0, of("begun") - of("ended"))
+    active = in_flight + of("receiving")
+    bounds = (*map(str, DURATION_BOUNDS), "inf")
+    refusals = zip(_REFUSALS, numbers[_INDEX[_REFUSALS[0]] :], strict=True)
+    return {
+        "started": of("started") / 1e9,
+        "connections": {
+            "accepted": of("accepted"),
+            "active": active,
+            "idle": max(0, of("accepted") - of("closed") - active),
+        },
+        "refused_connections": of("refused_connections"),
+        "requests": of("ended") - of("cut"),
+        "in_flight": in_flight,
+        "responses": {name: of(name) for name in ("2xx", "3xx", "4xx", "5xx")},
+        "durations": {bound: of(f"duration_{i}") for i, bound in enumerate(bounds)},
+        "seconds": of("nanoseconds") / 1e9,
+        "cut": of("cut"),
+        "bytes_received": of("bytes_received"),
+        "bytes_sent": of("bytes_sent"),
+        "refusals": {status: count for status, count in refusals if count},
+        "timeouts": {name: count for name in _TIMEOUTS if (count := of(name))},
+        "tls_handshake_failures": of("tls_handshake_failures"),
+        "evictions": of("evictions"),
+        "aborts": of("aborts"),
+        "resident_memory": resident,
+    }

@@ -24,7 +24,7 @@ class Pool:
 
     Args:
         clock: Runs while there are any, and then once more.
-        counters: Get what a connection has counted, when it is closed.
+        counters: Count those that come and go.
     """
 
     def __init__(self, clock: Clock, counters: Counters) -> None:
@@ -39,6 +39,7 @@ class Pool:
 
     def add(self, connection: HTTPConnection) -> None:
         """Take in a new connection."""
+        self._counters.add("accepted")
         self.active[connection] = self._clock.start(connection.loop)
 
     def rest(self, connection: HTTPConnection) -> None:
@@ -75,23 +76,10 @@ class Pool:
         place = sharing.place()
         if place is not None:
             place.lose_one()
-        counters = self._counters
-        counters.closed += 1
-        counters.requests += connection.requests
-        counters.bytes_received += connection.bytes_received
+        connection.parser.leave()
+        self._counters.add("closed")
         if not self and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
-
-    @property
-    def requests(self) -> int:
-        """How many whole requests were received and answered."""
-        return self._counters.requests + sum([each.requests for each in self])
-
-    @property
-    def bytes_received(self) -> int:
-        """How many bytes have come from clients."""
-        received = [each.bytes_received for each in self]
-        return self._counters.bytes_received + sum(received)
 
     async def wait_empty(self, timeout: float | None = None) -> None:
         """Wait until no connection is left, or for `timeout` seconds."""

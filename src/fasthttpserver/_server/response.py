@@ -47,6 +47,7 @@ class Response:
         "_checker",
         "_connection",
         "_sends_file",
+        "_status",
         "_write_callback",
         "_writer",
         "access",
@@ -72,6 +73,7 @@ class Response:
         self.mark = len(writer.chunks)  # how many chunks were corked before it
         self.wrote = False
         self._sends_file = False
+        self._status = 0
         self.framing: ResponseFraming | None = None  # None: the application's own
         self._checked = checked
         self._checker: ResponseChecker | None = None  # of the application's own, if it is checked
@@ -85,6 +87,18 @@ class Response:
         if self.access is not None:
             self.access.wrote(data)
         self._writer.send(data)
+
+    def reply(self, status: int, data: bytes) -> None:
+        """Send the server's answer in the place of the application's."""
+        self._status = status
+        self.emit(data)
+
+    @property
+    def status(self) -> int:
+        """That of the response, interim ones aside; 0 while it has not come."""
+        if self.framing is not None:
+            return self.framing.code
+        return self._status if self._checker is None else self._checker.status
 
     def write(self, chunk: bytes, callback: Callable[[], object] | None) -> None:
         """Send a part of the response: framed after ``write_headers``, otherwise as it is.
@@ -164,6 +178,9 @@ class Response:
 
     def take(self, chunk: bytes) -> None:
         """Take note of bytes of the application's own, which are sent by somebody else."""
+        if not self.wrote and not self._checked:
+            digits = chunk[9:12]  # of "HTTP/1.1 200"
+            self._status = int(digits) if digits.isdigit() else 0
         self.wrote = True
         if self._checked:
             checker = self._checker

@@ -91,8 +91,7 @@ class HTTPServer(TCPServer):
             ``request.stream()``, at most; None and 0 for 64 KiB. Callbacks get it whole otherwise.
         access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
             ``json``, or a function that makes the line. It costs a part of the speed.
-        count_bytes_sent: Have ``stats()`` tell them. It is the one counter that costs
-            something with every response.
+        count_bytes_sent: Of no effect any more: they are always counted.
         check_responses: Check that a response which the application frames itself ends where its
             client will see the end: a body shorter or longer than its Content-Length, for
             instance, gives the next response to the wrong request. What is wrong is logged
@@ -252,7 +251,6 @@ class HTTPServer(TCPServer):
             trusted_peers=None if trusted_peers is None else parse_peers(trusted_peers),
             client_cert_header=client_cert_header,
             access_log=None if access_log is None else AccessLog(access_log),
-            count_bytes_sent=count_bytes_sent,
             check_responses=check_responses,
             delegate=delegate,
             chunk_size=chunk_size,
@@ -354,6 +352,7 @@ class HTTPServer(TCPServer):
         longest_idle = self._settings.eviction.longest_idle()
         if longest_idle is None:
             return True
+        self._settings.counters.add("evictions")
         longest_idle.close_idle()
         return False
 
@@ -364,9 +363,19 @@ class HTTPServer(TCPServer):
         longest_idle = self._settings.eviction.longest_idle()
         if longest_idle is None:
             return False
+        self._settings.counters.add("evictions")
         # Not close_idle(): TLS would wait for the client's word, and keep the descriptor.
         longest_idle.abort()
         return True
+
+    def _connect_failed(self, connection: socket.socket, address: Any, error: OSError) -> None:
+        if self.ssl_options is not None:
+            self._settings.counters.add("tls_handshake_failures")
+        super()._connect_failed(connection, address, error)
+
+    def _refuse(self, connection: socket.socket, why: str) -> None:
+        self._settings.counters.add("refused_connections")
+        super()._refuse(connection, why)
 
     def _turn_away(self, connection: HTTPConnection, most: int) -> None:
         connection.refuse_service("Too many connections")
@@ -379,36 +388,30 @@ class HTTPServer(TCPServer):
     @property
     def requests(self) -> int:
         """How many requests were answered in this process; ``stats()`` tells more, for more."""
-        return self._settings.pool.requests
+        return self._settings.counters.requests
 
     def stats(self) -> dict[str, Any]:
         """Count what this server has done in this process.
 
+        It costs little, however many connections there are, and is exact when it is asked for.
+
         Returns:
-            ``connections``: a dict of those ``accepted`` ever, ``active`` now (with a request
-            or a part of one) and ``idle`` now. ``refused_connections``: how many were closed
-            as ``proxy_protocol`` demands, and are not among these. ``requests``: how many were
-            answered.
-            ``bytes_received``, and ``bytes_sent`` or None where that is not counted; both
-            without TLS. ``refusals`` by status code. ``timeouts`` by what was waited for,
-            see ``docs/limits.md``.
+            ``started``: when, in seconds since the epoch. ``connections``: a dict of those
+            ``accepted`` ever, ``active`` now (with a request or a part of one) and ``idle``
+            now. ``refused_connections``: how many were closed as ``proxy_protocol`` demands,
+            and are not among these. ``requests``: how many were answered, ``in_flight``: how
+            many are not yet, ``cut``: of how many the connection was lost before all of the
+            response was sent.
+            ``responses`` by class of status, ``2xx`` to ``5xx``. ``durations``: how many
+            requests took so many seconds, from the end of the head to ``finish``, by the upper
+            bound of each class as a string, ``inf`` the last one; ``seconds``: all of them
+            together. ``bytes_received`` and ``bytes_sent``, without TLS. ``refusals`` by
+            status code. ``timeouts`` by what was waited for, see ``docs/limits.md``.
+            ``tls_handshake_failures``. ``evictions``: connections that were closed to make
+            room. ``aborts``: connections that were closed at once. ``resident_memory``: of
+            this process, in bytes; None where the system does not tell.
         """
-        pool, counters = self._settings.pool, self._settings.counters
-        now = len(pool)
-        idle = sum([each.idle for each in pool])
-        return {
-            "connections": {
-                "accepted": counters.closed + now,
-                "active": now - idle,
-                "idle": idle,
-            },
-            "refused_connections": self._refused,
-            "requests": pool.requests,
-            "bytes_received": pool.bytes_received,
-            "bytes_sent": counters.bytes_sent if self._settings.count_bytes_sent else None,
-            "refusals": dict(counters.refusals),
-            "timeouts": dict(counters.timeouts),
-        }
+        return self._settings.counters.stats()
 
     async def close_all_connections(self) -> None:
         """Close every connection at once, and wait until they are closed."""
@@ -456,8 +459,8 @@ class HTTPServer(TCPServer):
             delay = self._shutdown_delay
         self._draining = True
         pool, counters = self._settings.pool, self._settings.counters
-        requests = pool.requests
-        closed = counters.closed
+        requests = counters.requests
+        closed = counters["closed"]
         for connection in pool:
             connection.drain(ANNOUNCING)
         if delay:
@@ -475,8 +478,8 @@ class HTTPServer(TCPServer):
         await pool.wait_empty()
         self._stopped()
         return {
-            "served": pool.requests - requests,
-            "closed": counters.closed - closed - aborted,
+            "served": counters.requests - requests,
+            "closed": counters["closed"] - closed - aborted,
             "aborted": aborted,
         }
 

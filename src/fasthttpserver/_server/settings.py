@@ -52,7 +52,6 @@ class Settings:
         trusted_peers: Addresses of peers whose fields are believed; None for all.
         client_cert_header: Whether they tell the certificates of clients.
         access_log: Logs each exchange, if not None.
-        count_bytes_sent: Whether bytes are counted that are sent.
         check_responses: Whether the framing of applications is checked.
         delegate: Gets requests in pieces instead of the callback, if not None.
         chunk_size: Bytes of such a piece.
@@ -64,6 +63,7 @@ class Settings:
 
     __slots__ = (
         "access_log",
+        "add_sent",
         "callback",
         "check_responses",
         "chunk_size",
@@ -71,7 +71,6 @@ class Settings:
         "clock",
         "connected",
         "context",
-        "count_bytes_sent",
         "counters",
         "delegate",
         "eviction",
@@ -86,6 +85,7 @@ class Settings:
         "params",
         "pool",
         "protocol",
+        "take",
         "trusted",
         "trusted_peers",
         "xheaders",
@@ -104,7 +104,6 @@ class Settings:
         trusted_peers: Container[Any] | None = None,
         client_cert_header: bool = False,
         access_log: AccessLog | None = None,
-        count_bytes_sent: bool = False,
         check_responses: bool = True,
         delegate: HTTPServerConnectionDelegate | None = None,
         chunk_size: int = 65_536,
@@ -122,7 +121,6 @@ class Settings:
         self.trusted_peers = trusted_peers
         self.client_cert_header = client_cert_header
         self.access_log = access_log
-        self.count_bytes_sent = count_bytes_sent
         self.check_responses = check_responses
         self.delegate = delegate
         self.chunk_size = chunk_size
@@ -143,6 +141,10 @@ class Settings:
         self.context: Context | None = None
         self.max_buffer_size = limits.max_body_size
         self.counters = Counters()
+        tally = self.counters.tally
+        # Of these, once for all connections: a bound method is an object.
+        self.add_sent = tally.add_sent
+        self.take = tally.take_checked if check_responses else tally.take
         self.clock = Clock(limits)
         self.pool = self.clock.pool = Pool(self.clock, self.counters)
         self.eviction = Eviction(self.pool, self.clock)
@@ -155,6 +157,7 @@ class Settings:
             max_body_size=limits.max_body_size if delegate is None else _UNBOUNDED,
             require_host=require_host,
             message_class=HTTPRequest,
+            tally=tally,
         ).new
         # Of these parsers: gets a whole request, or for a delegate perhaps its head alone.
         self.next_request: Callable[..., HTTPRequest | None] = (

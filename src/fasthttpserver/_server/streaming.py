@@ -207,6 +207,11 @@ class StreamedRequests:
         return self._request is not None and not self._whole and self._pending is None
 
     @property
+    def has_come(self) -> bool:
+        """Whether all of the current request has come."""
+        return self._request is None or self._whole
+
+    @property
     def is_whole(self) -> bool:
         """Whether all of the current request has come and was given to the application."""
         return self._request is None or (self._whole and not self._pieces)
