@@ -1,0 +1,146 @@
+"""Counters as text: Prometheus' exposition format, version 0.0.4.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["CONTENT_TYPE", "Family", "expose", "families_of", "prometheus_text"]
+
+#: What to send as the Content-Type.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Labels, and the number.
+Sample = tuple[Mapping[str, str], float]
+
+
+class Family(NamedTuple):
+    """Numbers of one name.
+
+    Attributes:
+        name: Without the prefix, and of a counter without its suffix.
+        kind: ``counter``, ``gauge`` or ``histogram``.
+        text: What it is, in a line.
+        samples: With their labels; of a histogram with ``le``, and its sum without.
+    """
+
+    name: str
+    kind: str
+    text: str
+    samples: list[Sample]
+
+
+def prometheus_text(stats: Mapping[str, Any]) -> str:
+    """Return the counters of a server as Prometheus reads them.
+
+    Args:
+        stats: What ``HTTPServer.stats()`` returns.
+
+    Returns:
+        Text to be sent as UTF-8, with ``CONTENT_TYPE``.
+    """
+    return expose(families_of(stats))
+
+
+def families_of(stats: Mapping[str, Any]) -> list[Family]:
+    """Return what ``HTTPServer.stats()`` counts as families."""
+
+    def counter(name: str, text: str, key: str | None = None) -> Family:
+        return Family(name, "counter", text, [({}, stats[key or name])])
+
+    def counters(name: str, text: str, label: str) -> Family:
+        samples = [({label: str(value)}, count) for value, count in stats[name].items()]
+        return Family(name, "counter", text, samples)
+
+    connections = stats["connections"]
+    resident = stats["resident_memory"]
+    return [
+        counter("requests", "Requests that were answered."),
+        counters("responses", "Responses by class of status.", "status"),
+        Family(
+            "request_duration_seconds",
+            "histogram",
+            "From the end of a request's head to the end of its response.",
+            _histogram(stats["durations"], stats["seconds"]),
+        ),
+        Family(
+            "requests_in_flight", "gauge", "Requests without an answer.", [({}, stats["in_flight"])]
+        ),
+        counter("requests_cut", "Requests whose connection was lost before the answer.", "cut"),
+        Family(
+            "connections",
+            "gauge",
+            "Open connections: with a request or a part of one, or idle.",
+            [({"state": state}, connections[state]) for state in ("active", "idle")],
+        ),
+        Family(
+            "connections_accepted",
+            "counter",
+            "Connections that were accepted.",
+            [({}, connections["accepted"])],
+        ),
+        counters("refusals", "Requests that the server has refused, by status.", "status"),
+        counters("timeouts", "Deadlines that have passed, by what was waited for.", "waiting"),
+        counter("received_bytes", "Bytes of requests, without TLS.", "bytes_received"),
+        counter("sent_bytes", "Bytes of responses, without TLS.", "bytes_sent"),
+        counter("tls_handshake_failures", "TLS handshakes that did not end well."),
+        counter("evictions", "Idle connections that were closed to make room."),
+        counter("aborts", "Connections that were closed at once."),
+        Family(
+            "start_time_seconds",
+            "gauge",
+            "When it began, since 1970.",
+            [({}, stats["started"])],
+        ),
+        Family(
+            "resident_memory_bytes",
+            "gauge",
+            "Memory of the process, or of all workers.",
+            [] if resident is None else [({}, resident)],
+        ),
+    ]
+
+
+def _histogram(classes: Mapping[str, int], total: float) -> list[Sample]:
+    samples: list[Sample] = []
+    count = 0
+    for bound, number in classes.items():
+        count += number
+        samples.append(({"le": "+Inf" if bound == "inf" else bound}, count))
+    return [*samples, ({}, total)]
+
+
+def expose(families: Iterable[Family]) -> str:
+    """Return families as text; those without a number only say what they are."""
+    lines: list[str] = []
+    for family in families:
+        suffix = "_total" if family.kind == "counter" else ""
+        name = f"fasthttpserver_{family.name}{suffix}"
+        lines.append(f"# HELP {name} {_escape(family.text)}")
+        lines.append(f"# TYPE {name} {family.kind}")
+        for labels, number in family.samples:
+            if family.kind != "histogram":
+                lines.append(_line(name, labels, number))
+            elif labels:
+                lines.append(_line(f"{name}_bucket", labels, number))
+                count = number  # of the last one, which has all
+            else:
+                lines.append(_line(f"{name}_sum", labels, number))
+                lines.append(_line(f"{name}_count", labels, count))
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, labels: Mapping[str, str], number: float) -> str:
+    pairs = ",".join(f'{label}="{_escape_value(value)}"' for label, value in labels.items())
+    return f"{name}{{{pairs}}} {number!r}" if pairs else f"{name} {number!r}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
+
+
+def _escape_value(text: str) -> str:
+    return _escape(text).replace('"', r"\"")
