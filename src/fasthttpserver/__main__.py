@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from fasthttpserver import __version__
 from fasthttpserver._cli.alone import run_alone
-from fasthttpserver._cli.banner import announce, say_failure
+from fasthttpserver._cli.banner import announce, say_failure, url_of
 from fasthttpserver._cli.listening import listen
 from fasthttpserver._cli.logs import configure_logs
 from fasthttpserver._cli.options import parse_options, read_again
 from fasthttpserver._cli.serving import FAILURES, check, load
 from fasthttpserver._cli.supervisor import Supervisor
+from fasthttpserver.log import gen_log
 
 __all__ = ["main"]
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FAILURES as error:
         say_failure(error)
         return 1
+    if listening.admin:
+        gen_log.info("The admin address is %s", url_of(listening.admin[0], "http"))
     say = functools.partial(announce, options, __version__, listening.sockets)
     if not hasattr(os, "fork"):
         return run_alone(options, listening, say, arguments)
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = functools.partial(read_again, arguments=arguments)
         supervisor = Supervisor(options, listening, say, application, again)
     except (RuntimeError, ValueError) as error:
-        listening.close()
+        listening.close_all()
         say_failure(error)
         return 1
     outcome = supervisor.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import Client, Process, eventually, get
+from helpers import Client, Process, Response, eventually, get
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the other tests of the command line do the same there"
@@ -98,3 +99,44 @@ def test_it_starts_again_when_a_module_changes(tmp_path: Path) -> None:
         assert ask(process).startswith("new ")
         process.send_signal(signal.SIGTERM)
         assert process.end().returncode == 0
+
+
+HELD = """
+import asyncio, os
+def callback(request):
+    async def answer():
+        while request.uri == "/held" and not os.path.exists("release"):
+            await asyncio.sleep(0.005)
+        request.connection.respond(("", 200, "OK"), [], b"held")
+    return answer()
+"""
+
+
+def test_admin_address_is_served_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(HELD)
+    with run(tmp_path, "--admin=127.0.0.1:0") as process:
+        assert process._process.stderr is not None
+        (port,) = re.findall(r"admin address is .*:(\d+)/", process._process.stderr.readline())
+        admin = ("127.0.0.1", int(port))
+        while not (match := re.search(r"Serving on http://127\.0\.0\.1:(\d+)/", process.line())):
+            pass
+
+        def look(page: str) -> Response:
+            with Client(admin) as client:
+                client.send(get(page))
+                return client.read_response()
+
+        assert look("/healthz").status == look("/readyz").status == 200
+        with Client(("127.0.0.1", int(match[1]))) as client:
+            assert client.ask(get("/")) == b"held"
+            assert b"\nfasthttpserver_requests_total 1\n" in look("/metrics").body
+            client.send(get("/held"))
+            eventually(lambda: json.loads(look("/stats").body)["total"]["in_flight"] == 1)
+            process.send_signal(signal.SIGTERM)
+            eventually(lambda: look("/readyz").status == 503)
+            assert look("/healthz").status == 200
+            (tmp_path / "release").touch()
+            assert client.read_response().body == b"held"
+        ended = process.end()
+    assert ended.returncode == 0
+    assert "ERROR" not in ended.stderr

@@ -67,6 +67,15 @@ def test_quickstart() -> None:
         assert process.end().stderr == ""
 
 
+@nothing_left
+def test_metrics() -> None:
+    port = free_port()
+    with Process(["-W", "error", "-c", program("howto/monitoring", "metrics")], PORT=str(port)):
+        with connect_when_up(port) as client:
+            assert client.ask(get("/hello")) == b"Hello\n"
+            assert b"\nfasthttpserver_requests_total 1\n" in client.ask(get("/metrics"))
+
+
 # --- The tutorial -----------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from wire import Wire
 
 from fasthttpserver import HTTPRequest, HTTPServer
-from fasthttpserver._server.exposition import Family, expose
+from fasthttpserver._server.exposition import Family, Sample, expose
 from fasthttpserver.metrics import CONTENT_TYPE, prometheus_text
 
 
@@ -85,7 +85,7 @@ def test_callback_can_serve_them(wire: Callable[..., Wire]) -> None:
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "\\n", "{}", "ä"])
 def test_every_label_and_text_can_be_read_back(value: str) -> None:
-    text = expose([Family("x", "gauge", value, [({"label": value}, 1.5)])])
+    text = expose([Family("x", "gauge", value, [Sample({"label": value}, 1.5)])])
     (family,) = text_string_to_metric_families(text)
     assert family.documentation == value
     (sample,) = family.samples

@@ -14,7 +14,7 @@ from typing import Any
 from fasthttpserver._cli.application import INTERFACES
 from fasthttpserver._cli.mistakes import in_words
 
-__all__ = ["announce", "say", "say_failure"]
+__all__ = ["announce", "say", "say_failure", "url_of"]
 
 
 def announce(
@@ -49,6 +49,15 @@ def announce(
     say(f"Try: {attempt}")
     if options.config_files:
         say(f"Options are from {' and '.join(options.config_files)}, too; see --print-config.")
+
+
+def url_of(sock: socket.socket, scheme: str) -> str:
+    """Say where a listening socket is reached."""
+    address: Any = sock.getsockname()
+    if not isinstance(address, tuple):
+        return f"{scheme}+unix:{address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{scheme}://{host}:{address[1]}/"
 
 
 def say(text: str) -> None:

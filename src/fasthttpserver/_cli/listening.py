@@ -10,12 +10,14 @@ from fasthttpserver._cli.mistakes import in_words
 from fasthttpserver._net import netutil
 from fasthttpserver._net import processes as process
 
-__all__ = ["Listening", "listen"]
+__all__ = ["Listening", "listen", "split_admin"]
 
 # The first descriptor that systemd passes; see sd_listen_fds(3).
 _FIRST_FD = 3
 # Set beside LISTEN_FDS by a supervisor for its successor: how many sockets each worker has.
 _GROUPS = "FASTHTTPSERVER_LISTEN_GROUPS"
+# What --admin begins with for a Unix socket.
+_UNIX = "unix:"
 
 
 class Listening:
@@ -24,10 +26,20 @@ class Listening:
     Args:
         groups: Of the sockets; worker number n has the nth, and the last is for all others.
         options: For making the group of a worker that is added, if each has its own.
+        admin: The sockets of the admin address.
+        is_inherited: Whether they all are of the program that this one replaces.
     """
 
-    def __init__(self, groups: list[list[socket.socket]], options: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        groups: list[list[socket.socket]],
+        options: argparse.Namespace,
+        admin: list[socket.socket],
+        is_inherited: bool = False,
+    ) -> None:
         self.groups = groups
+        self.admin = admin
+        self.is_inherited = is_inherited
         self._options = options
         self._own = options.reuse_port and options.fd is None and not options.unix_socket
 
@@ -62,14 +74,23 @@ class Listening:
 
     def keep(self, sockets: list[socket.socket]) -> None:
         """In a worker, close all but its own."""
-        for sock in self.sockets:
+        for sock in self.sockets + self.admin:
             if sock not in sockets:
                 sock.close()
 
     def close(self) -> None:
-        """Close them here; workers have their own descriptors of them."""
+        """Close those of workers here; they have their own descriptors of them."""
         for sock in self.sockets:
             sock.close()
+
+    def close_admin(self) -> None:
+        """Close those of the admin address for good."""
+        while self.admin:
+            self.admin.pop().close()
+
+    def close_all(self) -> None:
+        """Close those of workers and of the admin address."""
+        self.keep([])
 
     def hand_over(self) -> dict[str, str]:
         """In a fork, put them where ``listen`` of the program that is to be run finds them.
@@ -78,8 +99,9 @@ class Listening:
             What has to be in its environment.
         """
         # Out of the way first, as one may have the number that another is to get.
-        highest = _FIRST_FD + len(self.sockets)
-        copies = [os.dup(sock.fileno()) for sock in self.sockets]
+        sockets = self.sockets + self.admin
+        highest = _FIRST_FD + len(sockets)
+        copies = [os.dup(sock.fileno()) for sock in sockets]
         while any(fd < highest for fd in copies):
             copies = [os.dup(fd) if fd < highest else fd for fd in copies]
         for number, fd in enumerate(copies, _FIRST_FD):
@@ -102,15 +124,52 @@ def listen(options: argparse.Namespace) -> Listening:
         # From the program that this one replaces, whatever the options say.
         sockets = [socket.socket(fileno=number) for number in _of_systemd()]
         sizes = map(int, groups.split(","))
-        return Listening([[sockets.pop(0) for _ in range(size)] for size in sizes], options)
-    listening = Listening([_bind(options, options.port)], options)
-    if not listening.is_shared:
-        try:
+        mine = [[sockets.pop(0) for _ in range(size)] for size in sizes]
+        listening = Listening(mine, options, admin=sockets, is_inherited=True)
+    else:
+        listening = Listening([_bind(options, options.port)], options, admin=[])
+    try:
+        if groups is None and not listening.is_shared:
             listening.of_worker((options.processes or process.cpu_count()) - 1)
-        except BaseException:
-            listening.close()
-            raise
+        if options.admin is None:
+            listening.close_admin()
+        elif not listening.admin:
+            listening.admin = _bind_admin(options, listening.sockets)
+    except BaseException:
+        listening.close_all()
+        raise
     return listening
+
+
+def split_admin(address: str) -> tuple[str, int] | str:
+    """Return host and port, or the path of a Unix socket, of what ``--admin`` names.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if address.startswith(_UNIX):
+        return address.removeprefix(_UNIX)
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and int(port) <= 65_535):
+        raise ValueError(f"{address!r} is neither host:port nor unix:PATH")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _bind_admin(options: argparse.Namespace, public: list[socket.socket]) -> list[socket.socket]:
+    address = split_admin(options.admin)
+    try:
+        if isinstance(address, str):
+            # Or it would be taken away from the application.
+            names = [sock.getsockname() for sock in public]
+            if os.path.realpath(address) in [
+                os.path.realpath(name) for name in names if isinstance(name, str)
+            ]:
+                raise ValueError("it is the public address")
+            return [netutil.bind_unix_socket(address)]
+        host, port = address
+        return netutil.bind_sockets(port, host)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--admin {options.admin}: {error}") from error
 
 
 def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasthttpserver._cli.application import INTERFACES
+from fasthttpserver._cli.listening import split_admin
 from fasthttpserver._cli.sources import Mistake, Parser
 from fasthttpserver._cli.toml import Number
 from fasthttpserver._server.access import FORMATS
@@ -218,6 +219,12 @@ def _declare_listening(parser: Parser) -> None:
         metavar="N",
         help="clients that may wait to be accepted (default: %(default)s)",
     )
+    where.add_argument(
+        "--admin",
+        type=_admin,
+        metavar="HOST:PORT|unix:PATH",
+        help="serve /healthz, /readyz, /metrics and /stats there; never the public address",
+    )
 
     tls = parser.add_argument_group("HTTPS")
     tls.add_argument("--certfile", metavar="PATH", help="certificate chain, PEM")
@@ -401,6 +408,8 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
     for name in "unix_socket_mode", "unix_socket_owner":
         if getattr(options, name) is not None and not options.unix_socket:
             parser.error(f"--{name.replace('_', '-')} needs --unix-socket")
+    if options.admin is not None and _is_public(options, split_admin(options.admin)):
+        parser.error("--admin must not be the public address")
     if options.reload and options.processes != 1:
         parser.error("--reload is for one process")
     if options.processes < 0:
@@ -422,6 +431,30 @@ def limits_of(options: argparse.Namespace) -> dict[str, Any]:
     given = vars(options)
     names = [field.name for field in dataclasses.fields(Limits)]
     return {name: given[name] for name in names if name in given}
+
+
+def _admin(word: str) -> str:
+    split_admin(word)
+    return word
+
+
+_admin.__name__ = "address"  # for argparse to say what is wrong
+
+
+def _is_public(options: argparse.Namespace, admin: tuple[str, int] | str) -> bool:
+    """Whether the admin address is that of the application, as far as words tell.
+
+    What they do not tell, for instance by a host's name, binding it does.
+    """
+    if options.fd is not None:
+        return False
+    if isinstance(admin, str):
+        path = options.unix_socket
+        return bool(path) and os.path.realpath(path) == os.path.realpath(admin)
+    host, port = admin
+    if options.unix_socket or port == 0 or port != options.port:
+        return False
+    return host == options.address or bool({host, options.address} & {"", "0.0.0.0", "::"})
 
 
 def _sni(word: str) -> tuple[str, dict[str, str]]:

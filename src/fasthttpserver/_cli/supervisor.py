@@ -12,6 +12,9 @@ compares the workers with those that are wanted. Each worker is in one of these 
 
 A worker that is to be replaced stays until the one that replaces it accepts; when that one fails,
 nothing has happened but a line in the log.
+
+The admin address is served by a process that is no worker: it is there from the first moment to the
+last, and another one is started when it ends.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fasthttpserver._cli.admin import AdminProcess
 from fasthttpserver._cli.application import Application
 from fasthttpserver._cli.banner import say, say_failure
 from fasthttpserver._cli.channel import Channel
 from fasthttpserver._cli.listening import Listening
 from fasthttpserver._cli.logs import reopen_log_files
+from fasthttpserver._cli.scoreboard import Scoreboard
 from fasthttpserver._cli.serving import make_certificates
 from fasthttpserver._cli.worker import Worker, prepare_process
 from fasthttpserver._net import processes as process
@@ -160,9 +165,12 @@ class Supervisor:
         self._certificates = make_certificates(options)
         self._wanted = options.processes or process.cpu_count()
         self._board = sharing.Board(max(_ROWS, 4 * self._wanted))
+        self._scoreboard = Scoreboard(self._board)
         self._children: dict[int, Child] = {}  # by pid
         self._finished: set[int] = set()  # numbers of those that ended for good by themselves
         self._successor: int | None = None  # a new program's pid
+        self._admin: tuple[int, Channel] | None = None  # pid of the process, and the way to it
+        self._no_admin_before = 0.0
         self._backoff = Backoff()
         self._not_before = 0.0  # to start another worker
         self._has_started = False  # any worker, ever
@@ -174,16 +182,21 @@ class Supervisor:
         self._interface = "callback"
         self._had_terminal = has_terminal()
 
-    def run(self) -> Worker | int:
-        """Return a worker, in the process that is to run it; in this one, the exit status."""
+    def run(self) -> Worker | AdminProcess | int:
+        """Return what is to be run in a process that was forked; in this one, the exit status."""
         if self._wanted > 1:
             gen_log.info("Starting %d processes", self._wanted)
         with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
             while True:
+                if self._is_admin_due():
+                    admin = self._fork_admin(signals)
+                    if admin is not None:
+                        return admin
                 while (start := self._next_start()) is not None:
                     worker = self._fork(signals, *start)
                     if worker is not None:
                         return worker
+                self._publish()
                 if self._is_over():
                     break
                 self._wait(signals)
@@ -193,6 +206,7 @@ class Supervisor:
                     self._listen_to(child)
                 self._reap()
                 self._kill_overdue()
+        self._end_admin()
         self._listening.close()
         if self._restarts or self._killed:
             gen_log.info("Ended; %d restarts, %d killed", self._restarts, self._killed)
@@ -224,41 +238,109 @@ class Supervisor:
         """Start a worker; return it in its own process."""
         rows = {child.row for child in self._children.values()}
         row = next((row for row in range(self._board.rows) if row not in rows), None)
-        flush_output()
-        mine = theirs = None
         try:
             if row is None:
                 raise OSError("too many of them have not ended yet")
             sockets = self._listening.of_worker(number)
-            mine, theirs = Channel.pair()
             place = self._board.place(row)
+            pid, channel = self._fork_with_channel(signals)
+        except OSError as error:
+            gen_log.warning("Cannot start worker %d: %s; trying again", number, error)
+            self._not_before = time.monotonic() + _FORK_PAUSE
+            return None
+        if not pid:
+            self._listening.keep(sockets)
+            process.become_task(number)
+            if self._listening.is_shared:
+                sharing.join(place)
+            memory = self._scoreboard.memory(row)
+            return Worker(
+                self._options,
+                channel,
+                place,
+                memory,
+                sockets,
+                self._application,
+                self._certificates,
+            )
+        now = time.monotonic()
+        deadline = now + (self._options.start_timeout or float("inf"))
+        self._children[pid] = Child(pid, number, row, channel, replaces, deadline, now)
+        return None
+
+    def _fork_with_channel(self, signals: SignalPipe) -> tuple[int, Channel]:
+        """Fork; return the child's pid, in the child 0, and this process's end of their channel.
+
+        Raises:
+            OSError: It cannot be done now.
+        """
+        flush_output()
+        mine, theirs = Channel.pair()
+        try:
             with signals.blocked():
                 pid = os.fork()
                 if not pid:
                     signals.restore()
                     prepare_process()
+        except OSError:
+            mine.close()
+            theirs.close()
+            raise
+        if pid:
+            theirs.close()
+            return pid, mine
+        mine.close()
+        for child in self._children.values():
+            child.channel.close()
+        if self._admin is not None:
+            self._admin[1].close()
+        return 0, theirs
+
+    # --- The admin address ------------------------------------------------------------------
+
+    def _is_admin_due(self) -> bool:
+        if not self._listening.admin or self._admin is not None:
+            return False
+        # Until this program has started, the one that it replaces answers.
+        is_first = self._has_started or not self._listening.is_inherited
+        return is_first and time.monotonic() >= self._no_admin_before
+
+    def _fork_admin(self, signals: SignalPipe) -> AdminProcess | None:
+        """Start the process that serves the admin address; return it in that process."""
+        self._no_admin_before = time.monotonic() + _FORK_PAUSE
+        try:
+            pid, channel = self._fork_with_channel(signals)
         except OSError as error:
-            gen_log.warning("Cannot start worker %d: %s; trying again", number, error)
-            self._not_before = time.monotonic() + _FORK_PAUSE
-            for channel in filter(None, (mine, theirs)):
-                channel.close()
+            gen_log.warning("Cannot start the admin process: %s; trying again", error)
             return None
         if not pid:
-            mine.close()
-            for child in self._children.values():
-                child.channel.close()
-            self._listening.keep(sockets)
-            process.become_task(number)
-            if self._listening.is_shared:
-                sharing.join(place)
-            return Worker(
-                self._options, theirs, place, sockets, self._application, self._certificates
-            )
-        theirs.close()
-        now = time.monotonic()
-        deadline = now + (self._options.start_timeout or float("inf"))
-        self._children[pid] = Child(pid, number, row, mine, replaces, deadline, now)
+            self._listening.close()
+            return AdminProcess(self._options, channel, self._scoreboard, self._listening.admin)
+        self._admin = pid, channel
         return None
+
+    def _end_admin(self) -> None:
+        """Have nobody answer at the admin address any more."""
+        if self._admin is not None:
+            pid, channel = self._admin
+            self._admin = None
+            channel.close()
+            os.kill(pid, signal.SIGKILL)  # it has nothing to end in good order
+            os.waitpid(pid, 0)
+        self._listening.close_admin()
+
+    def _publish(self) -> None:
+        """Show how things are to the admin process."""
+        self._scoreboard.publish(
+            [
+                (each.row, each.state.name.lower(), each.number, each.pid)
+                for each in self._children.values()
+            ],
+            stopping=self._stopped_at is not None,
+            wanted=self._wanted,
+            restarts=self._restarts,
+            killed=self._killed,
+        )
 
     def _wait(self, signals: SignalPipe) -> None:
         """Wait until something happens, or something is to be done at a time."""
@@ -271,6 +353,8 @@ class Supervisor:
         times = [self._deadline(child) for child in self._children.values()]
         if self._not_before > begun:
             times.append(self._not_before)
+        if self._admin is None and self._no_admin_before > begun:
+            times.append(self._no_admin_before)
         end = min(times, default=float("inf"))
         if end == float("inf"):
             poll.poll()
@@ -321,6 +405,8 @@ class Supervisor:
         if self._wanted > 1:
             gen_log.info("Stopping %d processes", len(self._children))
         self._listening.close()  # so that new clients are refused as soon as workers do the same
+        if self._successor is not None:
+            self._end_admin()  # the new program answers there
         for child in list(self._children.values()):
             self._retire(child, self._options.shutdown_delay)
 
@@ -414,6 +500,7 @@ class Supervisor:
             return
         child.enter(State.ACCEPTING)
         child.accepted = True
+        self._publish()  # before anybody reads that it serves
         self._interface = interface
         replaces, child.replaces = child.replaces, None
         if not self._has_started or (self._options.reload and replaces is None):
@@ -485,12 +572,16 @@ class Supervisor:
                 self._restarts += 1
 
     def _reap(self) -> None:
-        while self._children or self._successor is not None:
+        while self._children or self._admin is not None or self._successor is not None:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
             code = os.waitstatus_to_exitcode(status)
-            if pid == self._successor:
+            if self._admin is not None and pid == self._admin[0]:
+                self._admin[1].close()
+                self._admin = None
+                gen_log.error("The admin process %s, starting another one", _how(code))
+            elif pid == self._successor:
                 self._successor = None
                 gen_log.error("The new program (pid %d) %s; this one goes on", pid, _how(code))
             elif pid in self._children:
@@ -499,6 +590,7 @@ class Supervisor:
                 del self._children[pid]
                 child.channel.close()
                 self._board.clear(child.row)
+                self._scoreboard.retire(child.row)
                 if self._stopped_at is None:
                     self._on_exit(child, code)
 

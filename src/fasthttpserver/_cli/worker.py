@@ -21,6 +21,7 @@ from fasthttpserver._net import sharing
 from fasthttpserver._net.certificates import Certificates
 from fasthttpserver._net.ioloop import IOLoop, PeriodicCallback
 from fasthttpserver._net.signals import do_nothing, flush_output
+from fasthttpserver._server.server import counters_of
 from fasthttpserver._server.shutdown import Shutdown
 from fasthttpserver.log import gen_log
 
@@ -41,6 +42,7 @@ class Worker:
         options: Of the command line.
         channel: To the supervisor.
         place: On its board.
+        memory: Where it counts, for others to see.
         sockets: To accept from.
         application: If it was imported before the fork.
         certificates: Shared with the other workers, if they speak TLS.
@@ -51,6 +53,7 @@ class Worker:
         options: argparse.Namespace,
         channel: Channel,
         place: sharing.Place,
+        memory: memoryview,
         sockets: list[socket.socket],
         application: Application | None = None,
         certificates: Certificates | None = None,
@@ -58,6 +61,7 @@ class Worker:
         self._options = options
         self._channel = channel
         self._place = place
+        self._memory = memory
         self._sockets = sockets
         self._application = application
         self._certificates = certificates
@@ -68,6 +72,7 @@ class Worker:
             serving = Serving(self._options, self._application, self._certificates)
         except NotStarted as error:
             self._fail(error)
+        counters_of(engine_of(serving.server)).move(self._memory)
         loop = serving.loop
         self._shutdown = Shutdown(loop, self._options.drain_timeout, on_begin=self._on_shutdown)
         self._shutdown.servers.append(serving.server)

@@ -7,13 +7,14 @@ see: those of the command line are, and whoever looks does not have to wait for 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fasthttpserver._net.processes import resident_memory
 from fasthttpserver._parser import DURATION_BOUNDS, TALLY_FIELDS, Tally
 from fasthttpserver._server.deadlines import Waiting
 
-__all__ = ["SIZE", "Counters", "describe"]
+__all__ = ["SIZE", "Counters", "add_up", "describe", "retire"]
 
 # The status codes that a request can be refused with.
 _REFUSALS = range(400, 600)
@@ -31,6 +32,7 @@ _FIELDS = (
     *_REFUSALS,
 )
 _INDEX = {name: index for index, name in enumerate(_FIELDS)}
+_MODULUS = 1 << 64  # so that no number that a broken process has left is too large
 # Bytes of the row.
 SIZE = 8 * len(_FIELDS)
 
@@ -74,7 +76,30 @@ class Counters:
         return describe(list(self._numbers), resident_memory())
 
 
-def describe(numbers: list[int], resident: int | None) -> dict[str, Any]:
+def retire(numbers: Sequence[int]) -> list[int]:
+    """Return what is left of the row of a process that has ended, in whatever way."""
+    left = list(numbers)
+    unfinished = max(0, left[_INDEX["begun"]] - left[_INDEX["ended"]])
+    left[_INDEX["cut"]] += unfinished
+    left[_INDEX["ended"]] += unfinished
+    left[_INDEX["closed"]] = left[_INDEX["accepted"]]
+    left[_INDEX["receiving"]] = 0
+    return left
+
+
+def add_up(rows: Iterable[Sequence[int]], started: int) -> list[int]:
+    """Return one row for several.
+
+    Args:
+        rows: At least one.
+        started: When all of them began, in nanoseconds since the epoch.
+    """
+    total = [sum(column) % _MODULUS for column in zip(*rows, strict=True)]
+    total[_INDEX["started"]] = started
+    return total
+
+
+def describe(numbers: Sequence[int], resident: int | None) -> dict[str, Any]:
     """Return the dict of ``HTTPServer.stats()``.
 
     Args:

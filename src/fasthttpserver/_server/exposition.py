@@ -5,16 +5,21 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["CONTENT_TYPE", "Family", "expose", "families_of", "prometheus_text"]
+__all__ = ["CONTENT_TYPE", "Family", "Sample", "expose", "families_of", "prometheus_text"]
 
 #: What to send as the Content-Type.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Labels, and the number.
-Sample = tuple[Mapping[str, str], float]
+
+class Sample(NamedTuple):
+    """A number of a family; the name of some has a suffix."""
+
+    labels: Mapping[str, str]
+    number: float
+    suffix: str = ""
 
 
 class Family(NamedTuple):
@@ -24,13 +29,13 @@ class Family(NamedTuple):
         name: Without the prefix, and of a counter without its suffix.
         kind: ``counter``, ``gauge`` or ``histogram``.
         text: What it is, in a line.
-        samples: With their labels; of a histogram with ``le``, and its sum without.
+        samples: Its numbers.
     """
 
     name: str
     kind: str
     text: str
-    samples: list[Sample]
+    samples: Sequence[Sample]
 
 
 def prometheus_text(stats: Mapping[str, Any]) -> str:
@@ -49,10 +54,10 @@ def families_of(stats: Mapping[str, Any]) -> list[Family]:
     """Return what ``HTTPServer.stats()`` counts as families."""
 
     def counter(name: str, text: str, key: str | None = None) -> Family:
-        return Family(name, "counter", text, [({}, stats[key or name])])
+        return Family(name, "counter", text, [Sample({}, stats[key or name])])
 
     def counters(name: str, text: str, label: str) -> Family:
-        samples = [({label: str(value)}, count) for value, count in stats[name].items()]
+        samples = [Sample({label: str(value)}, count) for value, count in stats[name].items()]
         return Family(name, "counter", text, samples)
 
     connections = stats["connections"]
@@ -67,20 +72,23 @@ def families_of(stats: Mapping[str, Any]) -> list[Family]:
             _histogram(stats["durations"], stats["seconds"]),
         ),
         Family(
-            "requests_in_flight", "gauge", "Requests without an answer.", [({}, stats["in_flight"])]
+            "requests_in_flight",
+            "gauge",
+            "Requests without an answer.",
+            [Sample({}, stats["in_flight"])],
         ),
         counter("requests_cut", "Requests whose connection was lost before the answer.", "cut"),
         Family(
             "connections",
             "gauge",
             "Open connections: with a request or a part of one, or idle.",
-            [({"state": state}, connections[state]) for state in ("active", "idle")],
+            [Sample({"state": state}, connections[state]) for state in ("active", "idle")],
         ),
         Family(
             "connections_accepted",
             "counter",
             "Connections that were accepted.",
-            [({}, connections["accepted"])],
+            [Sample({}, connections["accepted"])],
         ),
         counters("refusals", "Requests that the server has refused, by status.", "status"),
         counters("timeouts", "Deadlines that have passed, by what was waited for.", "waiting"),
@@ -93,13 +101,13 @@ def families_of(stats: Mapping[str, Any]) -> list[Family]:
             "start_time_seconds",
             "gauge",
             "When it began, since 1970.",
-            [({}, stats["started"])],
+            [Sample({}, stats["started"])],
         ),
         Family(
             "resident_memory_bytes",
             "gauge",
             "Memory of the process, or of all workers.",
-            [] if resident is None else [({}, resident)],
+            [] if resident is None else [Sample({}, resident)],
         ),
     ]
 
@@ -109,8 +117,9 @@ def _histogram(classes: Mapping[str, int], total: float) -> list[Sample]:
     count = 0
     for bound, number in classes.items():
         count += number
-        samples.append(({"le": "+Inf" if bound == "inf" else bound}, count))
-    return [*samples, ({}, total)]
+        labels = {"le": "+Inf" if bound == "inf" else bound}
+        samples.append(Sample(labels, count, "_bucket"))
+    return [*samples, Sample({}, total, "_sum"), Sample({}, count, "_count")]
 
 
 def expose(families: Iterable[Family]) -> str:
@@ -121,21 +130,14 @@ def expose(families: Iterable[Family]) -> str:
         name = f"fasthttpserver_{family.name}{suffix}"
         lines.append(f"# HELP {name} {_escape(family.text)}")
         lines.append(f"# TYPE {name} {family.kind}")
-        for labels, number in family.samples:
-            if family.kind != "histogram":
-                lines.append(_line(name, labels, number))
-            elif labels:
-                lines.append(_line(f"{name}_bucket", labels, number))
-                count = number  # of the last one, which has all
-            else:
-                lines.append(_line(f"{name}_sum", labels, number))
-                lines.append(_line(f"{name}_count", labels, count))
+        lines += [_line(name, sample) for sample in family.samples]
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, labels: Mapping[str, str], number: float) -> str:
-    pairs = ",".join(f'{label}="{_escape_value(value)}"' for label, value in labels.items())
-    return f"{name}{{{pairs}}} {number!r}" if pairs else f"{name} {number!r}"
+def _line(name: str, sample: Sample) -> str:
+    pairs = [f'{label}="{_escape_value(value)}"' for label, value in sample.labels.items()]
+    labels = f"{{{','.join(pairs)}}}" if pairs else ""
+    return f"{name}{sample.suffix}{labels} {sample.number!r}"
 
 
 def _escape(text: str) -> str:

@@ -23,6 +23,7 @@ from fasthttpserver._server.access import Access, AccessLog
 from fasthttpserver._server.applications import check_callback
 from fasthttpserver._server.client_certificates import RefusingDelegate, refusing
 from fasthttpserver._server.connection import HTTPConnection
+from fasthttpserver._server.counters import Counters
 from fasthttpserver._server.debug import BlockWatch, Debugging
 from fasthttpserver._server.decompress import DecompressingDelegate, decompressing
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
@@ -33,7 +34,7 @@ from fasthttpserver._server.streaming import CallbackDelegate
 from fasthttpserver.httputil import HTTPServerConnectionDelegate
 from fasthttpserver.limits import Limits, Rule, check_number
 
-__all__ = ["HTTPServer"]
+__all__ = ["HTTPServer", "counters_of"]
 
 # Connections over the limit that are open for their 503 to be read: as many as may be
 # accepted in one go.
@@ -502,3 +503,8 @@ class HTTPServer(TCPServer):
                 await asyncio.wait(self._connecting, timeout=left)
             else:
                 await pool.wait_empty(left)
+
+
+def counters_of(server: HTTPServer) -> Counters:
+    """Return where a server counts, for those who move it."""
+    return server._settings.counters
