@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,18 @@ from typing import Any
 
 import pytest
 import trustme
-from helpers import TIMEOUT, Client, Logs, Served, answer, echo, get
+from helpers import (
+    TIMEOUT,
+    Client,
+    Logs,
+    Process,
+    Served,
+    answer,
+    connect_when_up,
+    echo,
+    free_port,
+    get,
+)
 
 from fasthttpserver._net import certificates as _certificates
 from fasthttpserver._server.request import HTTPRequest
@@ -292,6 +304,46 @@ def test_session_ends_when_other_authorities_vouch_for_clients(
     with pytest.raises(ssl.SSLError, match="certificate verify failed"):
         shake_hands(made.context, context, session=first.session)
     assert len(take_errors(logs)) == 1
+
+
+PROGRAM = """
+import os
+from fasthttpserver.httpserver import HTTPServer
+from fasthttpserver.ioloop import IOLoop
+
+def callback(request):
+    body = str(os.getpid()).encode()
+    request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+    request.finish()
+
+server = HTTPServer(callback, ssl_options={options})
+server.bind({port}, "127.0.0.1")
+server.start(2)
+IOLoop.current().start()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_session_goes_on_at_another_worker_of_a_program(
+    site: Site, version: ssl.TLSVersion
+) -> None:
+    port = free_port()
+    context = site.context(maximum_version=version)
+
+    def visit(client: Client, session: Any = None) -> tuple[int, Any, bool | None]:
+        """Who answers, the session, and whether it is the one that is given."""
+        tls = context.wrap_socket(client.socket, server_hostname="127.0.0.1", session=session)
+        client.socket = tls
+        with client:
+            return int(client.ask(get())), tls.session, tls.session_reused
+
+    with Process(["-c", PROGRAM.format(port=port, options=site.options)]):
+        first, session, _ = visit(connect_when_up(port))
+        os.kill(first, signal.SIGKILL)
+        other, _, reused = visit(Client(("127.0.0.1", port)), session)
+        assert other != first
+        assert reused
 
 
 # --- ALPN ---------------------------------------------------------------------------------

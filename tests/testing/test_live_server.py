@@ -194,7 +194,7 @@ def test_what_keeps_it_from_starting_is_told() -> None:
         pass
 
 
-def test_with_tls_it_has_a_certificate_of_its_own() -> None:
+def test_with_tls_it_has_a_certificate_of_its_own(logs: Logs) -> None:
     with LiveServer(tls=True) as server:
         server.answer(whole(200, "hello"), raw(WHOLE[:-1], "reset"))
         context = server.client_context()
@@ -206,6 +206,7 @@ def test_with_tls_it_has_a_certificate_of_its_own() -> None:
             response.read()
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
             urllib.request.urlopen(server.url, timeout=10)
+        eventually(logs.warnings)  # the server is told why the client has gone
 
 
 # --- The plugin -----------------------------------------------------------------------------
