@@ -65,9 +65,6 @@ def option_names() -> set[str]:
     return set(re.findall(r"--[a-z-]+", said.getvalue()))
 
 
-pytestmark = pytest.mark.skipif("--admin" not in option_names(), reason="there is no --admin yet")
-
-
 @pytest.fixture
 def deployment() -> Any:
     return manifests("kubernetes.md")[0]

@@ -26,10 +26,7 @@ pytestmark = [
 APPLICATION = """
 import os
 def callback(request):
-    ready = not request.connection.no_keep_alive
-    status = (200, "OK") if ready or request.path != "/readyz" else (503, "Service Unavailable")
-    body = str(os.getpid()).encode()
-    request.connection.respond(("HTTP/1.1", *status), {}, body)
+    request.respond(200, str(os.getpid()))
 """
 
 
@@ -48,15 +45,23 @@ class Service(Process):
     ) -> None:
         folder.mkdir()
         (folder / "application.py").write_text(application)
-        self.port = free_port()
+        self.port, self.admin = free_port(), free_port()
         self._log = folder / "log"
         run = (
             f"import sys; sys.stderr = open({str(self._log)!r}, 'a', buffering=1)\n"
             "from fasthttpserver.__main__ import main; sys.exit(main())\n"
         )
-        command = ["-c", run, f"application:{name}", f"--port={self.port}", *words]
-        super().__init__(command, cwd=folder)
-        eventually(lambda: answers(self.port))
+        listen = f"--port={self.port}", f"--admin=127.0.0.1:{self.admin}"
+        super().__init__(["-c", run, f"application:{name}", *listen, *words], cwd=folder)
+        eventually(self.is_ready)
+
+    def is_ready(self) -> bool:
+        """What it says of itself; at first nothing."""
+        client = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=TIMEOUT)
+        with contextlib.closing(client), contextlib.suppress(OSError):
+            client.request("GET", "/readyz")
+            return client.getresponse().status == 200
+        return False
 
     def ended(self) -> set[str]:
         """The pids of its workers that have ended."""
@@ -130,10 +135,10 @@ class HAProxy:
 
     Args:
         folder: For its files.
-        ports: Of the services.
+        services: Behind it; the first and the last.
     """
 
-    def __init__(self, folder: Path, *ports: int) -> None:
+    def __init__(self, folder: Path, *services: Service) -> None:
         self.port = free_port()
         self._stats = folder / "stats"
         front, _, _ = block("haproxy.md", "configuration of HAProxy").partition("\nbackend ")
@@ -143,14 +148,14 @@ class HAProxy:
             ("bind :443 ssl crt /etc/haproxy/site.pem alpn h2,http/1.1", f"bind :{self.port}"),
             (tries, "retries 0"),
         )
+        first, last = services[0], services[-1]
         back = put(
             block("haproxy.md", "two services behind HAProxy"),
             ("/run/haproxy/stats.sock", str(self._stats)),
-            # Here the application itself says that it is ready.
-            ("check port 9090 inter 1s", "check inter 100ms"),
+            ("check port 9090 inter 1s", "check inter 100ms"),  # all are on one machine here
             ("timeout check 1s", "timeout check 10s"),  # this machine may be very busy
-            ("10.0.0.1:8001", f"127.0.0.1:{ports[0]}"),
-            ("10.0.0.2:8001", f"127.0.0.1:{ports[-1]}"),
+            ("10.0.0.1:8001", f"127.0.0.1:{first.port} port {first.admin}"),
+            ("10.0.0.2:8001", f"127.0.0.1:{last.port} port {last.admin}"),
         )
         self.run = lambda: run_haproxy(folder, self.port, f"{front}\n{back}")
 
@@ -220,7 +225,7 @@ def test_rolling_restart_fails_no_request_although_the_proxy_does_not_try_again(
 ) -> None:
     service = start("--processes=2")
     if proxy == "haproxy":
-        front: HAProxy | Nginx = HAProxy(tmp_path, service.port)
+        front: HAProxy | Nginx = HAProxy(tmp_path, service)
     else:
         front = Nginx(tmp_path, service.port, tries_again=False)
     with front.run(), Load(front.port) as load:
@@ -235,7 +240,7 @@ def test_service_that_haproxy_sees_draining_is_scaled_down_without_a_failed_requ
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
     leaving, staying = start("--shutdown-delay=3"), start()
-    front = HAProxy(tmp_path, leaving.port, staying.port)
+    front = HAProxy(tmp_path, leaving, staying)
     with front.run(), Load(front.port) as load:
         load.until(lambda: len(set(load.seen)) == 2)
         leaving.send_signal(signal.SIGTERM)
