@@ -121,6 +121,18 @@ def test_stream_knows_of_what_was_written(wire: Wired) -> None:
     assert end.transport.taken == OK
 
 
+def test_a_response_does_not_overtake_what_was_written_to_the_stream(wire: Wired) -> None:
+    end = wire(echo)
+    end.send(get())
+
+    def write_and_read() -> None:
+        end.stream.write(b"more")
+        end.connection.data_received(get("/next"))
+
+    end.call(write_and_read)
+    assert end.transport.taken == framed(b"/ ") + b"more" + framed(b"/next ")
+
+
 def test_headers_may_be_written_after_a_look_at_the_stream(wire: Wired) -> None:
     def callback(request: HTTPRequest) -> None:
         assert not request.connection.stream.writing()

@@ -993,6 +993,8 @@ class HTTPConnection(asyncio.Protocol):
         response = self.leave_fast_path()
         if response is not None:
             response.take_stream()
+        elif self._lifecycle is OPEN:
+            self._wake_later()  # a response must not overtake it
 
     def stream_closes(self) -> None:
         """The application closes the stream; ``connection_lost`` follows."""
