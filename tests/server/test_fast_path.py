@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import re
+import sys
 from collections.abc import Callable
 
 import pytest
 from helpers import OK, Logs, echo, framed, get
 from hypothesis import given
 from hypothesis import strategies as st
+from states import Transition
 from wire import Wire
 
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
@@ -181,6 +185,7 @@ def test_the_next_request_is_on_the_fast_path_again(wire: Wired) -> None:
 
 
 STEPS: dict[str, Callable[[HTTPRequest], object]] = {
+    "write an answer": lambda request: request.write(OK),
     "write": lambda request: request.write(b"a"),
     "write text": lambda request: request.write("b"),
     "write nothing": lambda request: request.write(b""),
@@ -218,6 +223,87 @@ PROGRAMS = st.lists(st.lists(st.sampled_from(list(STEPS)), max_size=5), min_size
 @given(PROGRAMS)
 def test_the_client_gets_the_same_as_on_the_slow_path(programs: list[list[str]]) -> None:
     assert run(programs, slow=False) == run(programs, slow=True)
+
+
+@pytest.mark.parametrize(
+    ("writes", "fast"),
+    [
+        ([OK], True),
+        ([OK[:-1], OK[-1:]], False),
+        ([OK[:-1]], False),  # wrong: what says why is the slow path's
+        ([b"", OK], False),
+    ],
+)
+@pytest.mark.parametrize("apart", [True, False], ids=["two turns", "one turn"])
+def test_a_late_answer_of_one_write_needs_no_response(
+    wire: Wired, logs: Logs, writes: list[bytes], fast: bool, apart: bool
+) -> None:
+    def answer(request: HTTPRequest) -> None:
+        for piece in writes:
+            request.write(piece)
+        if not apart:
+            request.finish()
+
+    kept: list[HTTPRequest] = []
+    end = wire(kept.append)
+    for _ in range(2):
+        end.send(get())
+        end.call(answer, kept[-1])
+        assert end.sent() == b"".join(writes)
+        if apart:
+            end.call(kept[-1].finish)
+        assert (Transition("response", "None", "Response") not in end.transitions) == fast
+        if end.transport.closing or end.transport.eof_written:
+            [error] = logs.errors()
+            assert "shorter than its Content-Length" in error
+            break
+    assert end.connection.requests == len(kept)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin in a later turn")
+def test_a_coroutine_that_does_not_wait_answers_on_the_fast_path(wire: Wired) -> None:
+    tasks: list[asyncio.Task[object] | None] = []
+
+    async def callback(request: HTTPRequest) -> None:
+        tasks.append(asyncio.current_task())
+        if request.uri == "/slow":
+            await asyncio.sleep(0)
+        echo(request)
+
+    end = wire(callback)
+    end.send(get() * 2 + get("/slow"))
+    assert end.transport.writes == [framed(b"/ ") * 2, framed(b"/slow ")]
+    assert None not in tasks
+    assert len(set(tasks)) == 3
+
+
+def run_late(programs: list[list[str]], slow: bool) -> tuple[bytes, bool]:
+    """As ``run``, but the callback has returned before: "turn" ends a turn of the loop."""
+    kept: list[HTTPRequest] = []
+
+    def call(steps: list[str], request: HTTPRequest) -> None:
+        for step in steps:
+            STEPS[step](request)
+
+    options = {"access_log": "common"} if slow else {}
+    with Wire(kept.append, **options) as end:
+        end.send(get() * len(programs))
+        for request, program in zip(kept, programs, strict=False):  # more come when one ends
+            for _, steps in itertools.groupby(program, "turn".__ne__):
+                end.call(call, [step for step in steps if step != "turn"], request)
+        taken = re.sub(rb"\r\nDate: [^\r]*", b"", bytes(end.transport.taken))  # of a 500
+        return taken, end.transport.closing or end.transport.eof_written
+
+
+LATE_STEPS = [*STEPS, "turn"]
+LATE_PROGRAMS = st.lists(st.lists(st.sampled_from(LATE_STEPS), max_size=5), min_size=1, max_size=4)
+
+
+@given(LATE_PROGRAMS)
+def test_the_client_of_a_late_answer_gets_the_same_as_on_the_slow_path(
+    programs: list[list[str]],
+) -> None:
+    assert run_late(programs, slow=False) == run_late(programs, slow=True)
 
 
 class Outcome(BaseException):

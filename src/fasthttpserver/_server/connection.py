@@ -25,7 +25,8 @@ variable      value                    what ends it
 
 On the **fast path** are a connection and a request of which nothing special is known: then the
 request corks what it writes by itself (`HTTPRequest._corked`), `finish` only notes the time, and
-``data_received`` sends that when the callback has returned. `_fast` says so; it is what
+``data_received`` sends that when the callback has returned. An answer that comes later is still
+on it while it is one write, or one call of ``respond``. `_fast` says so; it is what
 `_may_be_fast` derives from the variables above, kept so that a read asks once. Whatever is
 special leaves the fast path (`leave_fast_path`): the corked bytes go to the writer, a `Response`
 is made, and the same request goes on from there, with every check. Both give the same bytes.
@@ -41,7 +42,8 @@ import asyncio
 import inspect
 import os
 import socket
-from collections.abc import Awaitable, Callable, Generator
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
 from enum import Enum
 from http.client import responses
@@ -134,6 +136,7 @@ class HTTPConnection(asyncio.Protocol):
         "_fast",
         "_framed",
         "_input",
+        "_late",
         "_lifecycle",
         "_next_request",
         "_no_keep_alive",
@@ -209,6 +212,7 @@ class HTTPConnection(asyncio.Protocol):
         self._shutdown = NO_SHUTDOWN
         self._request: HTTPRequest | None = None
         self.response: Response | None = None
+        self._late: bytes | None = None  # the one write so far, after the callback returned
         self._stream: IOStream | None = None
         self._streamed: StreamedRequests | None = None  # if the application gets them in pieces
         if settings.delegate is not None:
@@ -429,7 +433,7 @@ class HTTPConnection(asyncio.Protocol):
             or self._no_keep_alive
             or self._settings.access_log is not None
             or self._writer.waiting
-            or self._writer.chunks
+            or (self._writer.chunks and self._late is None)
         )
 
     def _renew_fast(self) -> None:
@@ -463,6 +467,9 @@ class HTTPConnection(asyncio.Protocol):
                 response.take(request._corked)
                 self._writer.chunks.append(request._corked)
             request._corked = None
+        elif self._late is not None:
+            response.take(self._late)  # the writer has it
+            self._late = None
         return response
 
     def _end_fast(self, request: HTTPRequest) -> bool:
@@ -553,7 +560,7 @@ class HTTPConnection(asyncio.Protocol):
     def follow(self, result: object, request: HTTPRequest) -> None:
         """Await what the callback returned, if it can be; its exception is the callback's."""
         if inspect.iscoroutine(result):
-            task: asyncio.Future[Any] = self.loop.create_task(result)
+            task: asyncio.Future[Any] = self.start_task(result)
         elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
             # What write() returns is no work of the application's.
             try:
@@ -571,8 +578,23 @@ class HTTPConnection(asyncio.Protocol):
             if error is not None:
                 self.callback_failed(error, request)
 
-        self._task = task  # keeps it alive; the loop itself has a weak reference
-        task.add_done_callback(done)
+        if task.done():
+            done(task)
+        else:
+            self._task = task  # keeps it alive; the loop itself has a weak reference
+            task.add_done_callback(done)
+
+    def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine of the application as a task.
+
+        Python 3.12 and later do its first step now: what does not wait is done at once, and
+        stays on the fast path.
+        """
+        loop = self.loop
+        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+            # Not loop.create_task(): it knows no eager_start before Python 3.14.
+            return asyncio.Task(coroutine, loop=loop, eager_start=True)
+        return loop.create_task(coroutine)
 
     @property
     def idle(self) -> bool:
@@ -619,6 +641,11 @@ class HTTPConnection(asyncio.Protocol):
         """
         if type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
+        is_first = self._is_late and self._late is None and callback is None
+        if is_first and 0 < len(chunk) <= _LARGE_CHUNK:
+            self._late = chunk  # all of it, perhaps; finish() looks at that
+            self._writer.send(chunk)
+            return self
         response = self.leave_fast_path()
         if self._ends():
             return self
@@ -687,7 +714,7 @@ class HTTPConnection(asyncio.Protocol):
             RuntimeError: The exchange is over, or has begun otherwise.
         """
         request = self._request
-        if request is not None and self._fast and not request._corked:
+        if request is not None and self._fast and not request._corked and self._late is None:
             data = frame_response(request, start_line[1], start_line[2], headers, body)
             if data is not None:
                 request._framed = True
@@ -731,6 +758,27 @@ class HTTPConnection(asyncio.Protocol):
             assert response is not None
             response.begin(framing, data)
             self.finish()
+        return True
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether the callback has returned, and nothing special is known of the request yet."""
+        return self._fast and self._request is not None and self._request._corked is None
+
+    def _end_written(self) -> bool:
+        """End the exchange of a late answer that was one write; False if there is more to it."""
+        request = self._request
+        assert request is not None
+        assert self._late is not None
+        if self._writer.waiting or self._has_to_go_on():
+            return False
+        request._corked, request._finish_time = self._late, time()
+        if self._take(request, self.parser, True) is None:  # as data_received() does
+            request._corked, request._finish_time = None, 0.0
+            return False
+        self._request = self._late = None
+        self._framed = False
+        self._writer.flush()
         return True
 
     def _end_late(self, data: bytes, request: HTTPRequest, status: int) -> None:
@@ -813,6 +861,8 @@ class HTTPConnection(asyncio.Protocol):
             HTTPOutputError: The body is shorter than Content-Length announced.
             ValueError: A trailer would end early, or change how the response is read.
         """
+        if self._late is not None and not trailers and self._end_written():
+            return
         response = self.leave_fast_path()
         if response is None or response.request._finish_time is not None:
             if self._lifecycle is OPEN and not self._writer.closed:
@@ -1091,7 +1141,7 @@ class HTTPConnection(asyncio.Protocol):
         response, self.response = self.response, None
         if self._request is not None and self._lifecycle is not DETACHED:
             self._count_exchange(self._request, 0 if response is None else response.status)
-        self._request = None
+        self._request = self._late = None
         self._close_callback = None
         if self._streamed is not None:
             self._streamed.exchange_over(detached=self._lifecycle is DETACHED)

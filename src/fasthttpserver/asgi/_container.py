@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
-from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -179,7 +177,7 @@ class ASGIContainer(HTTPServerConnectionDelegate):
         scope = about.of(request, self._state)
         if subprotocols is not None:
             about.change_to_websocket(scope, subprotocols)
-        task = _start_task(connection.loop, self._call(exchange, scope))
+        task = connection.start_task(self._call(exchange, scope))
         if not task.done():
             self._running[exchange] = task
 
@@ -207,13 +205,3 @@ def _tells_of_disconnect(error: BaseException) -> bool:
         return True
     before = error.__cause__ or error.__context__
     return before is not None and _tells_of_disconnect(before)
-
-
-def _start_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
-) -> asyncio.Task[None]:
-    """Start a task; its first step is done now if that is possible."""
-    if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-        # Not loop.create_task(): it knows no eager_start before Python 3.14.
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
