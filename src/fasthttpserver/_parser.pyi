@@ -73,6 +73,9 @@ class RequestMessage:
     def fields(self) -> list[tuple[str, str]]:
         """A new list of header fields in their order: canonical names, trimmed values."""
 
+    def _put_fields(self, headers: dict[str, str]) -> bool:
+        """Put each field into an empty dict, as ``fields`` has it; tell if no name is repeated."""
+
     @property
     def raw_fields(self) -> list[tuple[bytes, bytes]]:
         """A new list of header fields in their order, as bytes: names in lower case."""

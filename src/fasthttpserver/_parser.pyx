@@ -35,6 +35,7 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
     _PyBytes_Resize,
 )
+from cpython.dict cimport PyDict_SetItem, PyDict_Size
 # Raw: for callbacks without the GIL, and yet tracemalloc sees what is held.
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyTypeObject
@@ -470,6 +471,24 @@ cdef class RequestMessage:
         return _field_items(
             PyBytes_AS_STRING(self._head) + self._base, self._fields, self._count
         )
+
+    def _put_fields(self, headers):
+        cdef const char* head
+        cdef Field field  # a copy: several threads may read one message
+        cdef uint32_t i
+        if self._head is None:
+            return True
+        head = PyBytes_AS_STRING(self._head) + self._base
+        for i in range(self._count):
+            field = self._fields[i]
+            trim(head, &field.value_at, &field.value_size)
+            # Not as the subclass of dict would: names are canonical.
+            PyDict_SetItem(
+                headers,
+                _field_name(head + field.name_at, field.name_size),
+                PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL),
+            )
+        return PyDict_Size(headers) == self._count
 
     @property
     def raw_fields(self):

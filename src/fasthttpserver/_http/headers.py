@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, ClassVar, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 from fasthttpserver._http.fields import canonical_names, check_field, parse_field_line
+
+if TYPE_CHECKING:
+    from fasthttpserver._parser import RequestMessage
 
 __all__ = ["HTTPHeaders"]
 
@@ -81,13 +84,21 @@ class HTTPHeaders(dict[str, str]):
 
     @classmethod
     def _from_canonical_pairs(cls, pairs: list[tuple[str, str]]) -> Self:
-        # For the parser: names have their canonical form, values are valid. Nothing in here
-        # looks at a single pair unless a name is repeated.
+        # Names have their canonical form, values are valid. Nothing in here looks at a single
+        # pair unless a name is repeated.
         headers: Self = _new(cls)
         headers._multi = None
         _update(headers, pairs)
         if len(headers) != len(pairs):
             headers._group(pairs)
+        return headers
+
+    @classmethod
+    def _from_message(cls, message: RequestMessage) -> Self:
+        headers: Self = _new(cls)
+        headers._multi = None
+        if not message._put_fields(headers):
+            headers._group(message.fields)
         return headers
 
     def _group(self, pairs: Iterable[tuple[str, str]]) -> None:

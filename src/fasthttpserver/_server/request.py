@@ -81,7 +81,8 @@ class _lazy(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> _lazy[T] | T:
         if instance is None:
             return self
-        value = instance.__dict__[self._name] = self._compute(instance)
+        value = self._compute(instance)
+        setattr(instance, self._name, value)  # in its __dict__, which need not be made for that
         return value
 
     if TYPE_CHECKING:  # assigning makes an ordinary attribute
@@ -151,7 +152,7 @@ class HTTPRequest(RequestMessage):
     @_lazy
     def headers(self) -> httputil.HTTPHeaders:
         """The header fields: a dict without regard to case, several values kept apart."""
-        return httputil.HTTPHeaders._from_canonical_pairs(self.fields)
+        return httputil.HTTPHeaders._from_message(self)
 
     @_lazy
     def path(self) -> str:
@@ -232,9 +233,8 @@ class HTTPRequest(RequestMessage):
     @_lazy
     def cookies(self) -> dict[str, Morsel[str]]:
         """The cookies: names to ``http.cookies.Morsel`` objects."""
-        if "Cookie" not in self.headers:
-            return {}
-        return httputil.parse_cookie("; ".join(self.headers.get_list("Cookie")))
+        values = self.headers.get_list("Cookie")
+        return httputil.parse_cookie("; ".join(values)) if values else {}
 
     # --- A body that is streamed -----------------------------------------------------------
 
