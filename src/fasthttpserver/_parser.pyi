@@ -15,6 +15,8 @@ __all__ = [
     "check_response",
     "frame_prepared",
     "frame_response",
+    "log_line",
+    "measure_response",
     "serialize_fields",
 ]
 
@@ -79,6 +81,16 @@ class RequestMessage:
     @property
     def raw_fields(self) -> list[tuple[bytes, bytes]]:
         """A new list of header fields in their order, as bytes: names in lower case."""
+
+    def find_field(self, name: str, /) -> str | None:
+        """Return the value of a header field as it came, without decoding all the others.
+
+        Args:
+            name: In any case.
+
+        Returns:
+            Values of several fields joined with commas; None if there is none.
+        """
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -302,6 +314,14 @@ class ResponseChecker:
         """The status; 0 while it has not come. Interim ones (1xx) are passed over."""
 
     @property
+    def in_body(self) -> bool:
+        """Whether all of the head has come."""
+
+    @property
+    def body_size(self) -> int:
+        """How many bytes of the body have come, without the framing of chunks."""
+
+    @property
     def close(self) -> bool:
         """Whether the connection has to end after it.
 
@@ -420,6 +440,17 @@ def frame_prepared(
         None where ``frame_response`` returns it.
     """
 
+def measure_response(response: bytes, request: RequestMessage, /) -> tuple[int, int]:
+    """Return the status of a whole response to a request that is not CONNECT, and its body's size.
+
+    Args:
+        response: All of it; what is wrong about it makes the numbers those before the fault.
+        request: As it came.
+
+    Returns:
+        0 for no status; the bytes of the body without the framing of chunks.
+    """
+
 def frame_response(
     request: RequestMessage, code: object, reason: str, fields: object, body: bytes, /
 ) -> bytes | None:
@@ -434,6 +465,31 @@ def frame_response(
     Returns:
         None if there is anything about it that takes more than that: the connection is not to
         go on, the status has no body, a field frames, something is wrong.
+    """
+
+def log_line(
+    parts: tuple[bytes | Callable[[Any, bytes], str | None], ...],
+    as_json: bool,
+    request: RequestMessage | None,
+    remote_ip: str,
+    status: int | None,
+    size: int,
+    duration: float,
+    time: bytes,
+    response: bytes,
+    /,
+) -> bytes:
+    """Return the line of the access log for an exchange, with what a client has sent escaped.
+
+    Args:
+        parts: Text, what goes after it, text, and so on: a letter of ``htrmHsBbfaTMDL`` as in
+            gunicorn's formats, or ``i`` for the target; or a function of the request and the
+            response, which is not called without a request.
+        as_json: Values are JSON, and what is missing is ``null``; otherwise it is ``-``.
+        request: What was asked.
+        remote_ip, status, size, duration: As in ``AccessRecord``.
+        time: What stands for ``t``, as it is.
+        response: With its head at least.
     """
 
 def serialize_fields(

@@ -48,7 +48,7 @@ from cpython.unicode cimport (
     PyUnicode_KIND,
     PyUnicode_New,
 )
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, memset
 
@@ -76,7 +76,7 @@ from fasthttpserver._parsing.counting cimport (
     tally_bounds,
 )
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
-from fasthttpserver._parsing.grammar cimport TOKEN, fill_classes, is_a, trim
+from fasthttpserver._parsing.grammar cimport TOKEN, equals, fill_classes, is_a, trim
 from fasthttpserver._parsing.head cimport (
     check_spacing,
     on_headers_complete,
@@ -178,6 +178,7 @@ from fasthttpserver._parsing.response_framing cimport (
     response_closes,
 )
 
+from json.encoder import encode_basestring_ascii
 from types import GenericAlias
 
 cdef extern from "time.h" nogil:
@@ -216,6 +217,8 @@ __all__ = [
     "check_response",
     "frame_prepared",
     "frame_response",
+    "log_line",
+    "measure_response",
     "serialize_fields",
 ]
 
@@ -507,6 +510,29 @@ cdef class RequestMessage:
                 PyBytes_FromStringAndSize(head + field.value_at, field.value_size),
             ))
         return items
+
+    def find_field(self, str name not None, /):
+        return self._find_field(name.lower().encode("latin-1", "replace"))
+
+    cdef object _find_field(self, bytes lower):
+        cdef list values = []
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(lower)
+        cdef Field field  # a copy, as above
+        cdef const char* head
+        cdef uint32_t i
+        if self._head is None:
+            return None
+        head = PyBytes_AS_STRING(self._head) + self._base
+        for i in range(self._count):
+            field = self._fields[i]
+            if field.name_size == size and equals(
+                head + field.name_at, PyBytes_AS_STRING(lower), size
+            ):
+                trim(head, &field.value_at, &field.value_size)
+                values.append(
+                    PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL)
+                )
+        return ",".join(values) if values else None
 
     @property
     def trailers(self):
@@ -1436,6 +1462,14 @@ cdef class ResponseChecker:
         return self._reading.status
 
     @property
+    def in_body(self):
+        return self._reading.in_body
+
+    @property
+    def body_size(self):
+        return self._reading.body
+
+    @property
     def close(self):
         return response_closes(&self._reading)
 
@@ -1463,6 +1497,14 @@ cdef int _check_response(bytes response, RequestMessage request, int* status_cla
 def check_response(bytes response not None, RequestMessage request not None, /):
     cdef int status_class
     return _check_response(response, request, &status_class)
+
+
+@cython.binding(False)
+def measure_response(bytes response not None, RequestMessage request not None, /):
+    cdef ResponseReading reading
+    begin_response(&reading, request._is_head, False, request._is_1_1)
+    read_response(&reading, PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response))
+    return reading.status, reading.body
 
 
 # --- Responses that the server frames ---------------------------------------------------------
@@ -1632,3 +1674,164 @@ def frame_prepared(
     if not _takes_a_usual_response(request):
         return None
     return _frame(PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head), b"", 0, fields, body)
+
+
+# --- Lines of the access log ------------------------------------------------------------------
+
+
+cdef struct Line:
+    char* at         # owned
+    size_t size
+    size_t capacity
+
+
+cdef char* _make_room(Line* line, size_t size) except NULL:
+    """Return where so many bytes may be written; `line.size` is for the caller to set."""
+    if line.at == NULL or line.size + size > line.capacity:
+        line.capacity = max(512, 2 * (line.size + size))
+        # What was there is freed at the end, if there is no memory.
+        grown = <char*>PyMem_RawRealloc(line.at, line.capacity)
+        if grown == NULL:
+            raise MemoryError
+        line.at = grown
+    return line.at + line.size
+
+
+cdef int _put(Line* line, const char* at, size_t size) except -1:
+    memcpy(_make_room(line, size), at, size)
+    line.size += size
+    return 0
+
+
+cdef int _put_escaped(Line* line, const char* at, size_t size, bint as_json) except -1:
+    """Write text in latin-1 so that it ends neither the line nor its quotes, as Apache does.
+
+    CVE-2020-7694 was a log without that.
+    """
+    cdef char* start = _make_room(line, 6 * size)
+    cdef char* to = start
+    cdef uint8_t c
+    cdef size_t i
+    for i in range(size):
+        c = <uint8_t>at[i]
+        if c == b'"' or c == b"\\":
+            to[0] = b"\\"
+            to[1] = <char>c
+            to += 2
+        elif 32 <= c < 127:
+            to[0] = <char>c
+            to += 1
+        else:
+            memcpy(to, b"\\u00" if as_json else b"\\x", 4 if as_json else 2)
+            to += 4 if as_json else 2
+            to[0] = b"0123456789abcdef"[c >> 4]
+            to[1] = b"0123456789abcdef"[c & 15]
+            to += 2
+    line.size += <size_t>(to - start)
+    return 0
+
+
+cdef int _put_text(Line* line, object value, bint as_json) except -1:
+    """Write a value, escaped."""
+    cdef const char* at = NULL
+    cdef Py_ssize_t size = 0
+    if value is None:
+        return _put(line, b"null", 4) if as_json else _put(line, b"-", 1)
+    if type(value) is not str:
+        value = str(value)
+    if as_json:
+        _put(line, b'"', 1)
+    if _find_bytes(value, &at, &size):
+        _put_escaped(line, at, size, as_json)
+    else:  # beyond latin-1, which no client can send; JSON's escapes do for both
+        value = encode_basestring_ascii(value)[1:-1]
+        _find_bytes(value, &at, &size)
+        _put(line, at, size)
+    if as_json:
+        _put(line, b'"', 1)
+    return 0
+
+
+cdef int _put_number(Line* line, uint64_t number, int digits) except -1:
+    """Write a number with so many digits at least; snprintf() takes ten times as long."""
+    cdef char[20] text
+    cdef int at = 20
+    while number or at > 20 - digits:
+        at -= 1
+        text[at] = <char>(48 + number % 10)
+        number //= 10
+    return _put(line, &text[at], 20 - at)
+
+
+cdef int _put_decimal(Line* line, double seconds) except -1:
+    """Write seconds with six places, whatever the locale."""
+    cdef uint64_t microseconds = <uint64_t>(seconds * 1e6 + 0.5)
+    _put_number(line, microseconds // 1000000, 1)
+    _put(line, b".", 1)
+    return _put_number(line, microseconds % 1000000, 6)
+
+
+cdef int _put_atom(
+    Line* line, char letter, bint as_json, RequestMessage request, str remote_ip, status,
+    uint64_t size, double duration
+) except -1:
+    """Write what a letter of gunicorn's stands for."""
+    if letter == b"s":
+        if status is None:
+            return _put_text(line, None, as_json)
+        return _put_number(line, status, 1)
+    if letter == b"B" or (letter == b"b" and size):
+        return _put_number(line, size, 1)
+    if letter == b"T":
+        return _put_number(line, <uint64_t>duration, 1)
+    if letter == b"M":
+        return _put_number(line, <uint64_t>(duration * 1e3), 1)
+    if letter == b"D":
+        return _put_number(line, <uint64_t>(duration * 1e6), 1)
+    if letter == b"L":
+        return _put_decimal(line, duration)
+    if letter == b"h":
+        return _put_text(line, remote_ip, as_json)
+    if letter == b"b" or request is None:
+        return _put_text(line, None, as_json)
+    if letter == b"r":
+        _put_text(line, request.method, as_json)
+        _put(line, b" ", 1)
+        _put_text(line, request.uri, as_json)
+        _put(line, b" ", 1)
+        return _put_text(line, request.version, as_json)
+    if letter == b"m":
+        return _put_text(line, request.method, as_json)
+    if letter == b"i":
+        return _put_text(line, request.uri, as_json)
+    if letter == b"H":
+        return _put_text(line, request.version, as_json)
+    if letter == b"f":
+        return _put_text(line, request._find_field(b"referer"), as_json)
+    return _put_text(line, request._find_field(b"user-agent"), as_json)
+
+
+@cython.binding(False)
+def log_line(
+    tuple parts not None, bint as_json, RequestMessage request, str remote_ip not None, status,
+    uint64_t size, double duration, bytes time not None, bytes response not None, /
+):
+    cdef Line line = Line(NULL, 0, 0)
+    cdef bint is_text = True
+    cdef bytes text
+    try:
+        for part in parts:
+            if is_text or part == b"t":
+                text = part if is_text else time
+                _put(&line, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+            elif type(part) is bytes:
+                _put_atom(
+                    &line, PyBytes_AS_STRING(part)[0], as_json, request, remote_ip, status, size,
+                    duration,
+                )
+            else:
+                _put_text(&line, None if request is None else part(request, response), as_json)
+            is_text = not is_text
+        return PyBytes_FromStringAndSize(line.at, <Py_ssize_t>line.size)
+    finally:
+        PyMem_RawFree(line.at)

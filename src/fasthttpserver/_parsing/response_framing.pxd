@@ -99,6 +99,7 @@ cdef struct ResponseReading:
 
     uint64_t length       # Content-Length
     uint64_t remaining    # of the body, or of a chunk
+    uint64_t body         # bytes of it that have come, chunks without their framing
     uint64_t extra        # bytes after the response
 
 
@@ -373,8 +374,11 @@ cdef inline size_t read_many(
         if size > reading.remaining:
             size = <size_t>reading.remaining
         reading.remaining -= size
+        reading.body += size
         if reading.remaining == 0:
             reading.state = AFTER_RESPONSE if reading.state == BODY_DATA else CHUNK_CR
+    elif reading.state == UNTIL_CLOSE:
+        reading.body += size
     return size
 
 
