@@ -23,8 +23,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     options = parse_options(arguments, __version__)
-    configure_logs(options)
     try:
+        configure_logs(options)
         check(options)
         application = load(options) if options.preload else None
         listening = listen(options)

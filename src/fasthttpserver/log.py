@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["access_log", "app_log", "gen_log", "redirect"]
+__all__ = ["access_log", "app_log", "gen_log", "redirect", "target_of"]
 
 access_log = logging.getLogger("fasthttpserver.access")
 app_log = logging.getLogger("fasthttpserver.application")
@@ -20,12 +20,12 @@ class _Redirection(logging.Filter):
 
     def __init__(self, target: logging.Logger) -> None:
         super().__init__()
-        self._target = target
+        self.target = target
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if self._target.isEnabledFor(record.levelno):
-            record.name = self._target.name
-            self._target.handle(record)
+        if self.target.isEnabledFor(record.levelno):
+            record.name = self.target.name
+            self.target.handle(record)
         return False
 
 
@@ -46,3 +46,11 @@ def redirect(prefix: str | None) -> None:
             target = logging.getLogger(f"{prefix}.{logger.name.rpartition('.')[2]}")
             logger.setLevel(1)  # of all there are: the other logger has its own
             logger.addFilter(_Redirection(target))
+
+
+def target_of(logger: logging.Logger) -> logging.Logger:
+    """Return the logger that decides about the records of one of ours."""
+    for each in logger.filters:
+        if isinstance(each, _Redirection):
+            return each.target
+    return logger

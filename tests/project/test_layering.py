@@ -21,7 +21,7 @@ LAYERS = {
     "parsing": "_parsing _parser parser",
     "HTTP values": "_http httputil",
     "loops, sockets, streams, processes": "_net ioloop iostream netutil process tcpserver",
-    "connections and servers": "_server httpserver metrics __init__",
+    "connections and servers": "_server access httpserver metrics __init__",
     "doors": "tornado wsgi asgi",
     "command line": "_cli __main__",
     "test kit": "testing",

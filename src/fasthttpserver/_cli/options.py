@@ -14,7 +14,7 @@ from fasthttpserver._cli.application import INTERFACES
 from fasthttpserver._cli.listening import split_admin
 from fasthttpserver._cli.sources import Mistake, Parser
 from fasthttpserver._cli.toml import Number
-from fasthttpserver._server.access import FORMATS
+from fasthttpserver._server.access_formats import FORMATS, compile_format
 from fasthttpserver.limits import RULES, Limits
 
 __all__ = ["limits_of", "parse_options", "read_again"]
@@ -286,16 +286,28 @@ def _declare_running(parser: Parser) -> None:
     run.add_argument("--loop", choices=("asyncio", "uvloop", "auto"), help="default: auto")
     run.add_argument(
         "--log-level",
-        default="info",
         choices=("debug", "info", "warning", "error"),
-        help="default: %(default)s",
+        help="default: info, or what --log-config says",
+    )
+    run.add_argument(
+        "--log-config",
+        metavar="FILE",
+        help="a dictionary for logging.config.dictConfig, as .json or .toml",
     )
     run.add_argument(
         "--access-log",
         nargs="?",
         const="common",
-        choices=sorted(FORMATS),
-        help="log each request (default form: common)",
+        type=_access_format,
+        metavar="FORMAT",
+        help=f"log each request: {', '.join(FORMATS)}, or a text with gunicorn's atoms, for "
+        "instance '%%(h)s %%(s)s' (default format: common)",
+    )
+    run.add_argument(
+        "--access-log-file",
+        metavar="PATH",
+        help="to append the lines to, - for stdout (default: stderr, or where --log-config has "
+        "the logger fasthttpserver.access)",
     )
     run.add_argument("--no-keep-alive", action="store_true", help="one request per connection")
     run.add_argument(
@@ -397,6 +409,8 @@ def _declare_limits(parser: Parser) -> None:
 
 def _check(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse what does not go together, or is out of range."""
+    if options.access_log_file is not None and options.access_log is None:
+        options.access_log = "common"
     for name in "keyfile", "sni", "ca_certs":
         if getattr(options, name) and not options.certfile:
             parser.error(f"--{name.replace('_', '-')} needs --certfile")
@@ -431,6 +445,14 @@ def limits_of(options: argparse.Namespace) -> dict[str, Any]:
     given = vars(options)
     names = [field.name for field in dataclasses.fields(Limits)]
     return {name: given[name] for name in names if name in given}
+
+
+def _access_format(form: str) -> str:
+    try:
+        compile_format(form)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return form
 
 
 def _admin(word: str) -> str:

@@ -7,6 +7,7 @@ import ssl
 from typing import Any
 
 from fasthttpserver._cli.application import Application, load_application
+from fasthttpserver._cli.logs import access_log_of
 from fasthttpserver._cli.mistakes import in_words
 from fasthttpserver._cli.options import limits_of
 from fasthttpserver._net.certificates import Certificates
@@ -99,7 +100,7 @@ def make_server(
         trusted_peers=trusted,
         client_cert_header=options.client_cert_header,
         proxy_protocol=options.proxy_protocol,
-        access_log=options.access_log,
+        access_log=access_log_of(options),
         check_responses=options.check_responses,
         isolate_context=options.isolate_context,
         shutdown_delay=options.shutdown_delay,

@@ -37,6 +37,7 @@ from fasthttpserver._cli.listening import Listening
 from fasthttpserver._cli.logs import reopen_log_files
 from fasthttpserver._cli.scoreboard import Scoreboard
 from fasthttpserver._cli.serving import make_certificates
+from fasthttpserver._cli.titles import set_title
 from fasthttpserver._cli.worker import Worker, prepare_process
 from fasthttpserver._net import processes as process
 from fasthttpserver._net import sharing
@@ -184,6 +185,7 @@ class Supervisor:
 
     def run(self) -> Worker | AdminProcess | int:
         """Return what is to be run in a process that was forked; in this one, the exit status."""
+        set_title("supervisor", self._options)
         if self._wanted > 1:
             gen_log.info("Starting %d processes", self._wanted)
         with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
@@ -251,6 +253,7 @@ class Supervisor:
         if not pid:
             self._listening.keep(sockets)
             process.become_task(number)
+            set_title(f"worker {number}", self._options)
             if self._listening.is_shared:
                 sharing.join(place)
             memory = self._scoreboard.memory(row)

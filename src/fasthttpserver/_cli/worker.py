@@ -20,6 +20,7 @@ from fasthttpserver._cli.serving import NotStarted, Serving, engine_of
 from fasthttpserver._net import sharing
 from fasthttpserver._net.certificates import Certificates
 from fasthttpserver._net.ioloop import IOLoop, PeriodicCallback
+from fasthttpserver._net.lines import flush_lines
 from fasthttpserver._net.signals import do_nothing, flush_output
 from fasthttpserver._server.server import counters_of
 from fasthttpserver._server.shutdown import Shutdown
@@ -170,4 +171,5 @@ def prepare_process() -> None:
 
 
 def _end_at_once(signum: int, frame: FrameType | None) -> None:
+    flush_lines()
     os._exit(128 + signum)

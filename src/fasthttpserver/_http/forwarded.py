@@ -11,12 +11,15 @@ from collections.abc import Container, Mapping
 
 from fasthttpserver._http.networks import packed_ip
 
-__all__ = ["forwarded_ip", "forwarded_protocol"]
+__all__ = ["forwarded_id", "forwarded_ip", "forwarded_protocol"]
 
 # As RFC 7239 section 6 writes a node; some load balancers do so in X-Forwarded-For too.
 _WITH_PORT = re.compile(
     r"(?:(?P<v4>[0-9.]+)(?=:)|\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\])(?::(?P<port>[0-9]{1,5}))?"
 )
+# UUIDs, and what nginx, Envoy and the clouds' balancers make; nothing that could be more than an
+# id in a line of a log, a shell or a URL.
+_ID = re.compile(r"[A-Za-z0-9._+/=:@-]{1,128}")
 
 
 def forwarded_ip(headers: Mapping[str, str], peer_ip: str, trusted: Container[str] = ()) -> str:
@@ -68,6 +71,16 @@ def forwarded_protocol(
         schemes = headers.get(second, "")
     scheme = schemes.rpartition(",")[2].strip(" \t")
     return scheme if scheme in ("http", "https") else protocol
+
+
+def forwarded_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id in X-Request-Id; None if there is none, several, or something else.
+
+    Args:
+        headers: Of the request; repeated fields joined with commas.
+    """
+    found = headers.get("X-Request-Id", "")
+    return found if _ID.fullmatch(found) else None
 
 
 def _without_port(node: str) -> str:

@@ -49,6 +49,7 @@ class ResponseFraming:
         "informational",
         "keep_alive",
         "silent",
+        "size",
         "switches",
     )
 
@@ -79,6 +80,7 @@ class ResponseFraming:
         self.informational = code < 200 and code != 101
         self.silent = bodiless or code == 304 or method == "HEAD"
         self._remaining: int | None = None
+        self.size = 0  # bytes of the body, so far
         self.chunked = False
         if not http_1_1 and "Transfer-Encoding" in headers:
             del headers["Transfer-Encoding"]  # RFC 9112 section 6.1: it is not understood
@@ -120,9 +122,9 @@ class ResponseFraming:
         """
         if self.silent or not chunk:
             return b""
+        self._count(len(chunk))
         if self.chunked:
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
-        self._count(len(chunk))
         return chunk
 
     def around(self, size: int) -> tuple[bytes, bytes]:
@@ -134,12 +136,13 @@ class ResponseFraming:
         Raises:
             HTTPOutputError: It is more than Content-Length announced.
         """
+        self._count(size)
         if self.chunked:
             return b"%x\r\n" % size, b"\r\n"
-        self._count(size)
         return b"", b""
 
     def _count(self, size: int) -> None:
+        self.size += size
         if self._remaining is not None:
             self._remaining -= size
             if self._remaining < 0:

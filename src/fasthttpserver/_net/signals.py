@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
+from fasthttpserver._net.lines import flush_lines
+
 __all__ = ["SignalPipe", "do_nothing", "flush_output", "has_terminal"]
 
 
@@ -74,7 +76,8 @@ def do_nothing(signum: int, frame: FrameType | None) -> None:
 
 
 def flush_output() -> None:
-    """Write what is buffered, or each process that is forked would write it."""
+    """Write what is buffered: each process that is forked would write it, and ``_exit`` none."""
+    flush_lines()
     for stream in sys.stdout, sys.stderr:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # None or closed
             stream.flush()

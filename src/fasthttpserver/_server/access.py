@@ -1,117 +1,150 @@
-"""The access log: what is noted of an exchange, and its line.
-
-The status is what stands in the first line that the application writes, and the size what
-it writes in all, head included: a raw callback tells the server nothing else.
-"""
+"""The access log: a line, or a record of the logging module, for each exchange."""
 
 from __future__ import annotations
 
-import json
-import re
-import time
+import logging
+import os
 from collections.abc import Callable
-from datetime import datetime
+from time import time
+from typing import TYPE_CHECKING, Any
 
-from fasthttpserver._server.request import HTTPRequest
-from fasthttpserver.log import access_log, app_log
+from fasthttpserver._net.lines import FileOutput, Output, StreamOutput
+from fasthttpserver._parser import log_line
+from fasthttpserver._server.access_formats import compile_format
+from fasthttpserver._server.access_record import AccessRecord
+from fasthttpserver.log import access_log, app_log, target_of
 
-__all__ = ["FORMATS", "Access", "AccessLog"]
+if TYPE_CHECKING:
+    from fasthttpserver._server.request import HTTPRequest
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
-
-
-class Access:
-    """One exchange, as it goes on.
-
-    Args:
-        request: None for what was refused before it was a request.
-    """
-
-    __slots__ = ("request", "size", "started", "status")
-
-    def __init__(self, request: HTTPRequest | None) -> None:
-        self.request = request
-        self.started = time.time() if request is None else request.start_time
-        self.status: int | None = None
-        self.size = 0
-
-    def wrote(self, chunk: bytes) -> None:
-        """Note what was written."""
-        self.size += len(chunk)
-        if self.status is None or self.status < 200:  # an interim response is not the one
-            line = _STATUS_LINE.match(chunk)
-            if line is not None:
-                self.status = int(line[1])
+__all__ = ["AccessLog", "as_access_log"]
 
 
 class AccessLog:
-    """Logs exchanges when they are over.
+    """How exchanges are logged, and where; servers of one thread may share it.
+
+    Without a file or a logger the lines go to the logger ``fasthttpserver.access``, if it or one
+    above it has a handler, and otherwise to stderr.
 
     Args:
-        form: ``common`` for the Common Log Format of web servers, with the duration in
-            seconds after it, or ``json``; or a function that makes a line of an ``Access``
+        form: ``common``, ``combined`` or ``json``; a text with gunicorn's atoms, such as
+            ``%(h)s "%(r)s" %(s)s``; or a function that makes the line of an ``AccessRecord``
             and the client's address.
+        file: The path of a file to append to; ``-`` is stdout.
+        logger: Gets a record for each exchange, of level INFO. What ``AccessRecord.as_dict``
+            returns is in its attributes.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The format is none, or there is both a file and a logger.
+        OSError: The file cannot be opened.
     """
 
-    def __init__(self, form: str | Callable[[Access, str], str]) -> None:
-        if callable(form):
-            self._format = form
-        elif form in FORMATS:
-            self._format = FORMATS[form]
+    def __init__(
+        self,
+        form: str | Callable[[AccessRecord, str], str] = "common",
+        file: str | os.PathLike[str] | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        if file is not None and logger is not None:
+            raise ValueError("an access log has a file or a logger, not both")
+        self._form = form if callable(form) else None  # of the application
+        self._format = None if callable(form) else compile_format(form)
+        self._second = -1  # of which _time is the text
+        self._time = b""
+        self._logger = access_log if file is None and logger is None else logger
+        self._is_given = logger is not None
+        self._output: Output
+        if file is None:
+            self._output = StreamOutput("stderr")
+        elif file == "-":
+            self._output = StreamOutput("stdout")
         else:
-            raise ValueError(f"access_log must be one of {sorted(FORMATS)}, not {form!r}")
+            self._output = FileOutput(os.fspath(file))
 
-    def log(self, access: Access, remote_ip: str) -> None:
-        """Log one exchange."""
+    def log(
+        self,
+        loop: Any,
+        request: HTTPRequest | None,
+        remote_ip: str,
+        status: int | None,
+        size: int,
+        response: bytes,
+    ) -> None:
+        """Log an exchange that is over now.
+
+        Args:
+            loop: The asyncio loop that runs.
+            request, remote_ip, status, size, response: As for ``AccessRecord``.
+        """
+        now = time()
+        started = now if request is None else request.start_time
+        duration = now - started
+        if duration < 0.0:
+            duration = 0.0  # the clock was set back
+        output = self._output
         try:
-            line = self._format(access, remote_ip)
-        except Exception:  # of an application's own form
+            line = self._line(request, remote_ip, status, size, started, duration, response)
+            # What is decided holds for as long as a line waits.
+            if output.lines or self._logger is None or not self._is_heard(self._logger):
+                output.add(line, loop)
+            elif self._logger.isEnabledFor(logging.INFO):
+                record = AccessRecord(request, remote_ip, status, size, started, duration, response)
+                self._hand_over(self._logger, line, record)
+        except Exception:  # of an application's own form, or handler
             app_log.error("Uncaught exception in access_log", exc_info=True)
-        else:
-            access_log.info("%s", line)
+
+    def _line(
+        self,
+        request: HTTPRequest | None,
+        remote_ip: str,
+        status: int | None,
+        size: int,
+        started: float,
+        duration: float,
+        response: bytes,
+    ) -> bytes:
+        if self._format is None:
+            assert self._form is not None
+            record = AccessRecord(request, remote_ip, status, size, started, duration, response)
+            return self._form(record, remote_ip).encode("utf-8", "backslashreplace")
+        parts, as_json, write_time = self._format
+        second = int(started)
+        if second != self._second:
+            self._time = write_time(second).encode()
+            self._second = second
+        return log_line(
+            parts, as_json, request, remote_ip, status, size, duration, self._time, response
+        )
+
+    def _is_heard(self, logger: logging.Logger) -> bool:
+        """Whether the logger decides, and not the fact that nobody has set up the logging."""
+        target = target_of(logger)
+        return self._is_given or target.hasHandlers() or target.level > logging.INFO
+
+    def _hand_over(self, logger: logging.Logger, line: bytes, record: AccessRecord) -> None:
+        text = line.decode()
+        extra = record.as_dict()
+        # Not info(): it would look for its caller, which costs more than all the rest.
+        level = logging.INFO
+        logger.handle(
+            logger.makeRecord(logger.name, level, __file__, 0, "%s", (text,), None, extra=extra)
+        )
+
+    def flush(self) -> None:
+        """Write the lines that wait; the end of a server, and of the process, does so too."""
+        self._output.flush()
 
 
-def _common(access: Access, remote_ip: str) -> str:
-    request = access.request
-    when = datetime.fromtimestamp(access.started).astimezone()
-    line = "-" if request is None else f"{request.method} {request.uri} {request.version}"
-    status = "-" if access.status is None else access.status
-    duration = time.time() - access.started
-    return (
-        f"{remote_ip} - - [{when:%d/%b/%Y:%H:%M:%S %z}] "
-        f'"{_escaped(line)}" {status} {access.size} {duration:.6f}'
-    )
+def as_access_log(value: Any) -> AccessLog | None:
+    """Return what ``HTTPServer(access_log=value)`` stands for.
 
-
-def _escaped(text: str) -> str:
-    # As Apache does: nothing that a client sends ends the line or the quotes (CVE-2020-7694).
-    if text.isascii() and text.isprintable():
-        return text.replace("\\", "\\\\").replace('"', '\\"')
-    escaped = text.encode("unicode_escape").decode("ascii")
-    return escaped.replace('"', '\\"')
-
-
-def _json(access: Access, remote_ip: str) -> str:
-    request = access.request
-    headers = {} if request is None else request.headers
-    return json.dumps(
-        {
-            "time": datetime.fromtimestamp(access.started).astimezone().isoformat(),
-            "remote_ip": remote_ip,
-            "method": None if request is None else request.method,
-            "uri": None if request is None else request.uri,
-            "version": None if request is None else request.version,
-            "host": None if request is None else request.host,
-            "status": access.status,
-            "size": access.size,
-            "duration": round(time.time() - access.started, 6),
-            "referer": headers.get("Referer"),
-            "user_agent": headers.get("User-Agent"),
-        }
-    )
-
-
-FORMATS: dict[str, Callable[[Access, str], str]] = {"common": _common, "json": _json}
+    Raises:
+        ValueError: It is no format.
+    """
+    if value is None or value is False:
+        return None
+    if isinstance(value, AccessLog):
+        return value
+    if isinstance(value, logging.Logger):
+        return AccessLog(logger=value)
+    return AccessLog("common" if value is True else value)

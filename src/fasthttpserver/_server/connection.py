@@ -51,14 +51,14 @@ from time import time
 from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.fields import Fields, StartLine
-from fasthttpserver._http.forwarded import forwarded_ip, forwarded_protocol
+from fasthttpserver._http.forwarded import forwarded_id, forwarded_ip, forwarded_protocol
 from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
+from fasthttpserver._http.request_ids import new_id
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import NOTHING_YET, frame_response
-from fasthttpserver._server.access import Access
+from fasthttpserver._parser import NOTHING_YET, frame_response, measure_response
 from fasthttpserver._server.client_certificates import forwarded_certificate
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
@@ -138,6 +138,7 @@ class HTTPConnection(asyncio.Protocol):
         "_input",
         "_late",
         "_lifecycle",
+        "_logs",
         "_next_request",
         "_no_keep_alive",
         "_request",
@@ -206,6 +207,7 @@ class HTTPConnection(asyncio.Protocol):
         self.protocol = settings.protocol
         self._next_request = settings.next_request
         self._take = settings.take
+        self._logs = settings.access_log is not None
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
         self._input = READING
@@ -290,6 +292,8 @@ class HTTPConnection(asyncio.Protocol):
                 response = take(request, parser, pipelined) if self._fast else None
                 if response is not None:
                     self._request = None
+                    if self._logs:
+                        self._log_whole(request, response)
                     alone = not parser  # nothing follows yet, but something may
                     if alone and not pipelined:
                         send = self._send
@@ -382,6 +386,8 @@ class HTTPConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._settings.pool.discard(self)
         self._fast = False
+        if self._logs:
+            self.leave_fast_path()  # what was asked has an end, too
         self._lifecycle = CLOSED
         self._writer.lost(exc)
         self._note_disconnect()
@@ -431,7 +437,6 @@ class HTTPConnection(asyncio.Protocol):
             or self._wakes
             or self._close_callback is not None
             or self._no_keep_alive
-            or self._settings.access_log is not None
             or self._writer.waiting
             or (self._writer.chunks and self._late is None)
         )
@@ -442,9 +447,8 @@ class HTTPConnection(asyncio.Protocol):
             self._fast = self._may_be_fast()
 
     def _make_response(self, request: HTTPRequest) -> Response:
-        access = None if self._settings.access_log is None else Access(request)
-        settings = self._settings
-        self.response = Response(self, self._writer, request, access, settings.check_responses)
+        checked = self._settings.check_responses
+        self.response = Response(self, self._writer, request, self._logs, checked)
         return self.response
 
     def leave_fast_path(self) -> Response | None:
@@ -481,6 +485,8 @@ class HTTPConnection(asyncio.Protocol):
         if response is None:
             return False
         self._request = None
+        if self._logs:
+            self._log_whole(request, response)
         self._writer.chunks.append(response)
         self._close_gently(linger=False)
         return True
@@ -773,10 +779,13 @@ class HTTPConnection(asyncio.Protocol):
         if self._writer.waiting or self._has_to_go_on():
             return False
         request._corked, request._finish_time = self._late, time()
-        if self._take(request, self.parser, True) is None:  # as data_received() does
+        response = self._take(request, self.parser, True)  # as data_received() does
+        if response is None:
             request._corked, request._finish_time = None, 0.0
             return False
         self._request = self._late = None
+        if self._logs:
+            self._log_whole(request, response)
         self._framed = False
         self._writer.flush()
         return True
@@ -787,6 +796,8 @@ class HTTPConnection(asyncio.Protocol):
         self._request = None
         self._framed = True
         self._settings.add_sent(len(data))
+        if self._logs:
+            self._log_whole(request, data)
         self._send(data)
         if self.parser.unread:
             self._wake_later()
@@ -1147,8 +1158,8 @@ class HTTPConnection(asyncio.Protocol):
             self._streamed.exchange_over(detached=self._lifecycle is DETACHED)
         if response is not None:
             self._framed = response.framing is not None
-            if response.access is not None:
-                self._log(response.access)
+            if self._logs:
+                self._log(response.request, response.logged_status, response.body_size, response.head)
 
     def _count_exchange(self, request: HTTPRequest, status: int) -> None:
         tally = self._settings.counters.tally
@@ -1158,18 +1169,30 @@ class HTTPConnection(asyncio.Protocol):
             finished = request._finish_time
             tally.end(status, (time() if finished is None else finished) - request.start_time)
 
-    def _log(self, access: Access | None) -> None:
+    def _log(
+        self, request: HTTPRequest | None, status: int | None, size: int, response: bytes
+    ) -> None:
+        """Log an exchange that is over, or a refusal."""
         log = self._settings.access_log
-        if access is not None and log is not None:
-            request = access.request
-            remote_ip = self._peer_ip() if request is None else request.remote_ip
-            log.log(access, remote_ip or "-")
+        assert log is not None
+        remote_ip = self._peer_ip() if request is None else request.remote_ip
+        log.log(self.loop, request, remote_ip or "-", status, size, response)
+
+    def _log_whole(self, request: HTTPRequest, response: bytes) -> None:
+        """Log an exchange of the fast path, as ``_log`` would, at less cost."""
+        log = self._settings.access_log
+        assert log is not None
+        status, size = measure_response(response, request)
+        if self.xheaders or "remote_ip" in request.__dict__:
+            remote_ip = request.remote_ip or "-"
+        else:
+            remote_ip = self._peer_ip()
+        log.log(self.loop, request, remote_ip, status or None, size, response)
 
     def _note_disconnect(self) -> None:
         """Have the access log say that the client did not wait for its answer."""
-        response = self.response
-        if response is not None and response.access is not None and response.access.status is None:
-            response.access.status = 499  # nginx's, for just this
+        if self.response is not None:
+            self.response.unheard = True
 
     def callback_failed(self, error: BaseException, request: HTTPRequest) -> None:
         """Log what the application let escape; end its exchange and the connection."""
@@ -1235,13 +1258,12 @@ class HTTPConnection(asyncio.Protocol):
             reply = error_reply(status, reason, head_only)
         if self.response is not None:
             if not self.response.wrote:  # or it would be taken for a part of that answer
-                self.response.reply(status, reply)
+                self.response.reply(reply)
         else:
             self._writer.send(reply)
-            if self._settings.access_log is not None:
-                access = Access(None)
-                access.wrote(reply)
-                self._log(access)
+            if self._logs:
+                size = 0 if head_only else len(reply.partition(b"\r\n\r\n")[2])
+                self._log(None, status, size, reply)
         self._forget_exchange()
         self._close_gently(linger=True)
 
@@ -1437,6 +1459,10 @@ class HTTPConnection(asyncio.Protocol):
         if isinstance(self.address, tuple):
             return str(self.address[0])
         return "0.0.0.0"  # Tornado's, for Unix sockets
+
+    def request_id_of(self, request: HTTPRequest) -> str:
+        """The id of one request: that of the proxy, or a new one."""
+        return (forwarded_id(request.headers) if self.xheaders else None) or new_id()
 
     def context_of(self, request: HTTPRequest) -> ConnectionContext:
         """Where a request comes from; the same object for all of them without ``xheaders``."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from fasthttpserver import httputil
 from fasthttpserver._http.fields import Fields
+from fasthttpserver._http.request_ids import new_id
 from fasthttpserver._http.whole import (
     BODILESS,
     Body,
@@ -181,6 +182,15 @@ class HTTPRequest(RequestMessage):
     def protocol(self) -> str:
         """``http`` or ``https``."""
         return "http" if self.connection is None else self.connection.protocol_of(self)
+
+    @_lazy
+    def request_id(self) -> str:
+        """A name for this request in logs: at most 128 letters, digits and ``._+/=:@-``.
+
+        Behind a proxy (``xheaders``) it is what that says in X-Request-Id, if it has this form.
+        Otherwise it is made when it is first asked for: 24 hexadecimal digits.
+        """
+        return new_id() if self.connection is None else self.connection.request_id_of(self)
 
     @_lazy
     def query_arguments(self) -> dict[str, list[bytes]]:

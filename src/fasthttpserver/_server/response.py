@@ -2,8 +2,8 @@
 
 A request of which nothing special is known is answered without one: it corks what it writes,
 and the connection sends that. A ``Response`` exists from the moment that something else is
-asked for: a write callback, ``write_headers``, an answer that takes its time, an access log, a
-client that is slow.
+asked for: a write callback, ``write_headers``, an answer that takes its time, a client that is
+slow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._parser import ResponseChecker
-from fasthttpserver._server.access import Access
 from fasthttpserver.errors import HTTPOutputError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Response:
         connection: Is told, by ``response_over``, when all of it has left.
         writer: Of the connection.
         request: What is answered; None for what was refused before it was a request.
-        access: Notes what is written for the access log, if there is one.
+        logged: Whether the access log wants to know what was written.
         checked: Whether what the application frames itself is checked.
     """
 
@@ -46,15 +45,17 @@ class Response:
         "_checked",
         "_checker",
         "_connection",
+        "_logged",
+        "_raw_head",
         "_sends_file",
         "_status",
         "_write_callback",
         "_writer",
-        "access",
         "ending",
         "framing",
         "mark",
         "request",
+        "unheard",
         "wrote",
     )
 
@@ -63,20 +64,23 @@ class Response:
         connection: HTTPConnection,
         writer: Writer,
         request: HTTPRequest,
-        access: Access | None,
+        logged: bool,
         checked: bool,
     ) -> None:
         self._connection = connection
         self._writer = writer
         self.request = request
-        self.access = access
+        self.unheard = False  # the client has left before there was a response
         self.mark = len(writer.chunks)  # how many chunks were corked before it
         self.wrote = False
         self._sends_file = False
         self._status = 0
         self.framing: ResponseFraming | None = None  # None: the application's own
         self._checked = checked
-        self._checker: ResponseChecker | None = None  # of the application's own, if it is checked
+        self._logged = logged
+        self._raw_head = b""
+        # Of the application's own, if it is checked or logged.
+        self._checker: ResponseChecker | None = None
         self.ending = False  # it is finished, and something has to leave first
         self._write_callback: Callable[[], object] | None = None
 
@@ -84,13 +88,11 @@ class Response:
 
     def emit(self, data: bytes) -> None:
         """Send bytes as they are."""
-        if self.access is not None:
-            self.access.wrote(data)
         self._writer.send(data)
 
-    def reply(self, status: int, data: bytes) -> None:
+    def reply(self, data: bytes) -> None:
         """Send the server's answer in the place of the application's."""
-        self._status = status
+        self.take(data)
         self.emit(data)
 
     @property
@@ -153,8 +155,7 @@ class Response:
             sent = await self._writer.send_file(file, offset, count, then, context)
         finally:
             self._sends_file = False
-            if self.access is not None:
-                self.access.size += sent
+            framing.size -= count - sent
             if sent < count and not self._writer.closed:
                 self._connection.reset()  # nothing else tells the client that this is not all
         if sent < count:
@@ -182,10 +183,12 @@ class Response:
             digits = chunk[9:12]  # of "HTTP/1.1 200"
             self._status = int(digits) if digits.isdigit() else 0
         self.wrote = True
-        if self._checked:
+        if self._checked or self._logged:
             checker = self._checker
             if checker is None:
                 checker = self._checker = self._new_checker()
+            if self._logged and not checker.in_body:
+                self._raw_head += chunk
             checker.feed(chunk)
 
     def _new_checker(self) -> ResponseChecker:
@@ -202,7 +205,6 @@ class Response:
         """Take note that the application writes to the stream, and nobody knows what."""
         self.wrote = True
         self._checked = False
-        self._checker = None
 
     def fault(self, keep_alive: bool) -> str | None:
         """Say what is wrong with the framing of the application's own response, or None.
@@ -210,14 +212,34 @@ class Response:
         Args:
             keep_alive: Whether the connection would go on.
         """
-        if self._checker is None or self.framing is not None:
+        if self._checker is None or not self._checked or self.framing is not None:
             return None
         return self._checker.finish(keep_alive)
 
     @property
     def announced(self) -> bool:
         """Whether the application's own response says that it ends the connection, or does."""
-        return self._checker is not None and self._checker.close
+        return self._checked and self._checker is not None and self._checker.close
+
+    @property
+    def logged_status(self) -> int | None:
+        """What was sent, for the access log; 499, which is nginx's, for who did not wait for it."""
+        status = self.status
+        if status >= 200 or status == 101:
+            return status
+        return 499 if self.unheard else None
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the body that were sent, without their framing, for the access log."""
+        if self.framing is not None:
+            return self.framing.size
+        return 0 if self._checker is None else self._checker.body_size
+
+    @property
+    def head(self) -> bytes:
+        """The response with all of its head at least, for the access log."""
+        return self._raw_head if self.framing is None else self.framing.head
 
     def write_headers(self, start_line: Any, headers: Any, keep_alive: bool, chunk: bytes) -> None:
         """Send a head, and have the framing done from here.

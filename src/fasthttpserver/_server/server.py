@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import math
 import socket
 import ssl
@@ -19,7 +20,8 @@ from fasthttpserver._net.accepting import DESCRIPTORS
 from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver._net.streams import IOStream
 from fasthttpserver._net.tcpserver import TELLING, TCPServer
-from fasthttpserver._server.access import Access, AccessLog
+from fasthttpserver._server.access import AccessLog, as_access_log
+from fasthttpserver._server.access_record import AccessRecord
 from fasthttpserver._server.applications import check_callback
 from fasthttpserver._server.client_certificates import RefusingDelegate, refusing
 from fasthttpserver._server.connection import HTTPConnection
@@ -90,8 +92,11 @@ class HTTPServer(TCPServer):
             What X-Forwarded-For says comes on top of that.
         chunk_size: Bytes of a piece in which a body is delivered to delegates and by
             ``request.stream()``, at most; None and 0 for 64 KiB. Callbacks get it whole otherwise.
-        access_log: Log each exchange on the logger ``fasthttpserver.access``: ``common`` or
-            ``json``, or a function that makes the line. It costs a part of the speed.
+        access_log: Log each exchange: True or ``common``, ``combined``, ``json``, a format with
+            gunicorn's atoms, or a function that makes the line of an ``AccessRecord`` and the
+            client's address; a logger of the logging module; or an ``AccessLog``, which
+            may have a file. The lines go to the logger ``fasthttpserver.access``, or to stderr
+            where nobody has set up the logging.
         count_bytes_sent: Of no effect any more: they are always counted.
         check_responses: Check that a response which the application frames itself ends where its
             client will see the end: a body shorter or longer than its Content-Length, for
@@ -158,7 +163,12 @@ class HTTPServer(TCPServer):
         client_cert_header: bool = False,
         proxy_protocol: Iterable[str] | None = None,
         chunk_size: int | None = None,
-        access_log: str | Callable[[Access, str], str] | None = None,
+        access_log: bool
+        | str
+        | Callable[[AccessRecord, str], str]
+        | logging.Logger
+        | AccessLog
+        | None = None,
         count_bytes_sent: bool = False,
         check_responses: bool = True,
         stream_request_body: bool = False,
@@ -251,7 +261,7 @@ class HTTPServer(TCPServer):
             trusted=parse_networks(trusted_downstream or ()),
             trusted_peers=None if trusted_peers is None else parse_peers(trusted_peers),
             client_cert_header=client_cert_header,
-            access_log=None if access_log is None else AccessLog(access_log),
+            access_log=as_access_log(access_log),
             check_responses=check_responses,
             delegate=delegate,
             chunk_size=chunk_size,
@@ -485,6 +495,8 @@ class HTTPServer(TCPServer):
         }
 
     def _stopped(self) -> None:
+        if self._settings.access_log is not None:
+            self._settings.access_log.flush()
         # What was written for Tornado has no such method.
         on_stop = getattr(self._settings.delegate, "on_stop", None)
         if on_stop is not None:

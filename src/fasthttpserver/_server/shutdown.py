@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._net.lines import flush_lines
 from fasthttpserver.log import gen_log
 
 __all__ = ["SAME_SIGNAL", "Shutdown", "drain_on_sigterm"]
@@ -76,6 +77,7 @@ class Shutdown:
             delay = 0.0 if process.is_replaced() else None
             self._io_loop.add_callback_from_signal(self.begin, delay)
         elif not relayed and now - self._first > SAME_SIGNAL:
+            flush_lines()
             os._exit(128 + number)
 
     def begin(self, delay: float | None = None) -> None:
