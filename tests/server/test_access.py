@@ -604,12 +604,3 @@ def test_find_field(wire: Callable[..., Wire]) -> None:
     ]
     assert HTTPRequest("GET", "/").find_field("a") is None
     end.call(answer, request)
-
-
-# --- Counters -------------------------------------------------------------------------------------
-
-
-def test_bytes_sent_are_not_counted_otherwise(wire: Callable[..., Wire]) -> None:
-    end = wire(echo)
-    end.send(get())
-    assert end.server.stats()["bytes_sent"] is None
