@@ -75,13 +75,17 @@ class _SinkLoop(asyncio.SelectorEventLoop):
         return sink
 
 
-def our_protocol(callback: Any) -> tuple[asyncio.Protocol, Sink]:
-    """Return the protocol of a connection to a server, and its transport."""
+def our_protocol(callback: Any, **options: Any) -> tuple[asyncio.Protocol, Sink]:
+    """Return the protocol of a connection to a server, and its transport.
+
+    Args:
+        callback, options: Of the server.
+    """
     from fasthttpserver.httpserver import HTTPServer
 
     loop = _SinkLoop()
     asyncio.set_event_loop(loop)
-    server = HTTPServer(callback)
+    server = HTTPServer(callback, **options)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.add_sockets([listener])
         with socket.create_connection(listener.getsockname()):

@@ -25,6 +25,7 @@ MEASURES = {
     "headers": ("ours", "headers"),
     "exchange": ("ours-exchange", "exchange"),
     "respond": ("ours-respond", "exchange"),
+    "access log": ("ours-logged", "exchange"),
 }
 
 

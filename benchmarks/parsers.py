@@ -6,6 +6,7 @@ long as its connection: one for all requests, except where it takes an answer to
 """
 
 import importlib.util
+import os
 import time
 import timeit
 from collections.abc import Callable
@@ -247,6 +248,14 @@ def _our_respond(request: Request) -> Code:
     return _exchange(*our_protocol(respond))
 
 
+def _our_logged_exchange(request: Request) -> Code:
+    from benchmarks.apps.ours import hello
+    from benchmarks.exchange import our_protocol
+    from fasthttpserver.access import AccessLog
+
+    return _exchange(*our_protocol(hello, access_log=AccessLog("common", os.devnull)))
+
+
 def _limit_exchange(request: Request) -> Code:
     from benchmarks.exchange import limit_protocol
 
@@ -269,6 +278,9 @@ PARSERS = {
     "ours-exchange": Parser("fasthttpserver", "ours", None, _our_exchange, ("exchange",)),
     "ours-respond": Parser(
         "fasthttpserver, request.respond", "ours", None, _our_respond, ("exchange",)
+    ),
+    "ours-logged": Parser(
+        "fasthttpserver, access log", "ours", None, _our_logged_exchange, ("exchange",)
     ),
     "limit-exchange": Parser(
         "limit, a constant for each read", "limit", None, _limit_exchange, ("exchange",)

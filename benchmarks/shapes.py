@@ -131,6 +131,7 @@ SHAPES = {
     "respond": Shape(
         "Small GET, answered by request.respond", _one("small"), _CALLBACK[:2], "respond"
     ),
+    "logged": Shape("Small GET, with an access log", _one("small"), _CALLBACK[:2], "logged"),
     "browser": Shape("Browser GET with 14 headers", _one("browser"), _ALL),
     "pipelined": Shape("16 pipelined small GETs", _one("pipelined"), _ALL),
     "attributes": Shape(

@@ -3,6 +3,7 @@
 import os
 
 from benchmarks.apps.options import HELLO, HOST, LARGE, attributes_of, parse_options
+from fasthttpserver.access import AccessLog
 from fasthttpserver.httpserver import HTTPRequest, HTTPServer
 from fasthttpserver.ioloop import IOLoop
 
@@ -43,10 +44,17 @@ def attributes(request: HTTPRequest) -> None:
     request.finish()
 
 
+logged = hello
+
+
 if __name__ == "__main__":
     options = parse_options()
     os.environ["FASTHTTPSERVER_LOOP"] = options.loop
-    server = HTTPServer(globals()[options.answer], ssl_options=options.tls_context)
+    server = HTTPServer(
+        globals()[options.answer],
+        ssl_options=options.tls_context,
+        access_log=AccessLog("combined", os.devnull) if options.answer == "logged" else None,
+    )
     server.bind(options.port, HOST, backlog=4096)
     server.start(options.processes)
     IOLoop.instance().start()
