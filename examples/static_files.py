@@ -5,6 +5,7 @@ Run `python examples/static_files.py FOLDER` (PORT=... for another port), then t
 it is still the same.
 """
 
+import contextlib
 import os
 import sys
 from urllib.parse import unquote
@@ -29,4 +30,5 @@ if __name__ == "__main__":
     [sock] = bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1")
     server.add_socket(sock)
     print(f"http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)
-    IOLoop.current().start()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        IOLoop.current().start()

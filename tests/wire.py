@@ -225,16 +225,17 @@ class Wire:
 
     def _check_counters(self) -> None:
         """The numbers that are kept say what a look at the connection says."""
-        connection = self.connection
-        counters = connection._settings.counters
+        counters = self.server._settings.counters
         in_flight = counters["begun"] - counters["ended"]
-        state = connection._lifecycle.name
-        if state != "DETACHED":
-            assert in_flight == (connection._request is not None)
+        if not self.connections:
+            assert in_flight == counters["receiving"] == 0
+            return
+        connection = self.connection
         part = connection.parser.receiving_head or connection.parser.receiving_body
-        if part and state == "OPEN" and not in_flight:
+        assert in_flight == (connection._request is not None)
+        if part and connection.is_open and not in_flight:
             assert counters["receiving"] == 1
-        elif state != "OPEN":
+        elif connection._lifecycle.name == "LINGERING":
             assert counters["receiving"] == 0
 
     def call(self, function: Callable[..., object], *args: Any) -> None:

@@ -155,7 +155,7 @@ def test_options_in_the_text_are_ours(page: str) -> None:
 
 
 def test_command_beside_haproxy_is_one() -> None:
-    (command,) = re.findall(r"^```\nfasthttpserver (.*)\n```$", text_of("haproxy.md"), re.M)
+    (command,) = re.findall(r"^fasthttpserver (.* --admin .*)$", text_of("haproxy.md"), re.M)
     options = parse(shlex.split(command))
     check = r"timeout check (\d+)s\n.* port (\d+) inter (\d+)s fall (\d+)"
     ((answer, port, interval, fall),) = re.findall(check, text_of("haproxy.md"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import OK, Logs, answer, echo, get, post, split
+from helpers import OK, Logs, answer, get, post, split
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire

@@ -47,6 +47,7 @@ def test_stats_of_a_server_that_did_nothing() -> None:
         "refusals": {},
         "timeouts": {},
         "tls_handshake_failures": 0,
+        "refused_connections": 0,
         "evictions": 0,
         "aborts": 0,
     }

@@ -1159,7 +1159,9 @@ class HTTPConnection(asyncio.Protocol):
         if response is not None:
             self._framed = response.framing is not None
             if self._logs:
-                self._log(response.request, response.logged_status, response.body_size, response.head)
+                self._log(
+                    response.request, response.logged_status, response.body_size, response.head
+                )
 
     def _count_exchange(self, request: HTTPRequest, status: int) -> None:
         tally = self._settings.counters.tally

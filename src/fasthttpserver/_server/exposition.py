@@ -95,6 +95,7 @@ def families_of(stats: Mapping[str, Any]) -> list[Family]:
         counter("received_bytes", "Bytes of requests, without TLS.", "bytes_received"),
         counter("sent_bytes", "Bytes of responses, without TLS.", "bytes_sent"),
         counter("tls_handshake_failures", "TLS handshakes that did not end well."),
+        counter("refused_connections", "Connections that were closed as proxy_protocol demands."),
         counter("evictions", "Idle connections that were closed to make room."),
         counter("aborts", "Connections that were closed at once."),
         Family(
