@@ -44,7 +44,7 @@ help:
 	@echo 'make dist      build the sdist, and the wheel from that sdist, without a network'
 	@echo 'make wheel     build, check and test a wheel for each Python here (ARGS=... goes to pytest)'
 	@echo 'make bench     measure everything beside its peers, 25 minutes; benchmarks/README.md has more:'
-	@echo '               bench-quick, bench-parser, bench-guard, bench-render (ARGS=...)'
+	@echo '               bench-quick, bench-parser, bench-pythons, bench-guard, bench-render (ARGS=...)'
 	@echo 'make bench-operations  restarts, mistakes, hung and killed processes, beside other servers'
 	@echo 'make clean     remove what was built; distclean: the environment and llhttp too'
 	@echo 'The environment is $(VENV)/ (VENV=...), made by the first suitable Python (PYTHON=...).'
@@ -120,37 +120,62 @@ docs: build $(VENV)/docs.stamp
 
 # The benchmarks have an environment of their own: their peers are many.
 BENCH_VENV ?= .venv-bench
-BENCH_PYTHON := $(BENCH_VENV)/bin/python
+# The one of the system first: distributions build it with PGO and LTO, and users have it.
+BENCH_PYTHON ?= /usr/bin/python3 $(PYTHON)
+# Where figures are compared between Pythons; each has an environment of its own.
+BENCH_PYTHONS ?= /usr/bin/python3 python3.11 python3.12 python3.13 python3.14
+BENCH_RUN := $(BENCH_VENV)/bin/python
 
-.PHONY: bench-environment
+.PHONY: bench-environment bench-environment-python bench-pythons
 bench-environment:
-	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) build $(BENCH_VENV)/bench.stamp
-	@$(BENCH_PYTHON) -m benchmarks.install
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) PYTHON='$(BENCH_PYTHON)' bench-environment-python
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) PYTHON='$(BENCH_PYTHON)' build $(BENCH_VENV)/bench.stamp
+	@$(BENCH_RUN) -m benchmarks.install
+
+# An environment stays while its Python works, which may be another one than what is asked for.
+bench-environment-python:
+	@python=$$($(FIND_PYTHON)) || exit 1; real='import os, sys; print(os.path.realpath(sys.executable))'; \
+	if test -e $(VENV) && test "$$($(BIN)/python -c "$$real" 2>&1)" != "$$("$$python" -c "$$real")"; then \
+		echo "$(VENV) is of another Python and is made again"; rm -rf $(VENV); \
+	fi
 
 bench: bench-environment
-	$(BENCH_PYTHON) -m benchmarks.bench_server $(ARGS)
-	$(BENCH_PYTHON) -m benchmarks.bench_parser
-	$(BENCH_PYTHON) -m benchmarks.render
+	$(BENCH_RUN) -m benchmarks.bench_server $(ARGS)
+	$(BENCH_RUN) -m benchmarks.bench_parser
+	$(BENCH_RUN) -m benchmarks.render
 
 # Less than two minutes; prints what it measured and leaves the published results alone.
 bench-quick: bench-environment
 	@rm -rf build/bench-quick
-	$(BENCH_PYTHON) -m benchmarks.bench_server --quick --output build/bench-quick $(ARGS)
-	$(BENCH_PYTHON) -m benchmarks.bench_parser --quick --output build/bench-quick
-	@$(BENCH_PYTHON) -m benchmarks.render --text --results build/bench-quick
+	$(BENCH_RUN) -m benchmarks.bench_server --quick --output build/bench-quick $(ARGS)
+	$(BENCH_RUN) -m benchmarks.bench_parser --quick --output build/bench-quick
+	@$(BENCH_RUN) -m benchmarks.render --text --results build/bench-quick
 
 bench-parser: bench-environment
-	$(BENCH_PYTHON) -m benchmarks.bench_parser --output build/bench-parser $(ARGS)
-	@$(BENCH_PYTHON) -m benchmarks.render --text --results build/bench-parser
+	$(BENCH_RUN) -m benchmarks.bench_parser --output build/bench-parser $(ARGS)
+	@$(BENCH_RUN) -m benchmarks.render --text --results build/bench-parser
+
+# The same small GET on every Python that is here: two minutes, and the environments.
+bench-pythons:
+	@for python in $(BENCH_PYTHONS); do \
+		"$$python" -c "$$DOCTOR" >/dev/null 2>&1 || { echo "$$python is left out"; continue; }; \
+		name=$$("$$python" -c 'import platform; print(platform.python_version())'); \
+		$(MAKE) --no-print-directory VENV=.venv-bench-$$name PYTHON="$$python" \
+			build .venv-bench-$$name/bench.stamp || continue; \
+		.venv-bench-$$name/bin/python -m benchmarks.bench_server --shapes small --rate 20000 \
+			--contenders ours-asyncio,ours-uvloop,limit-asyncio,limit-uvloop,tornado-uvloop,uvicorn \
+			--output benchmarks/results/pythons/$$name $(ARGS); \
+	done
+	@$(MAKE) --no-print-directory bench-render ARGS=
 
 bench-operations: bench-environment
-	$(BENCH_PYTHON) -m benchmarks.operations $(ARGS)
+	$(BENCH_RUN) -m benchmarks.operations $(ARGS)
 
 bench-render: bench-environment
-	$(BENCH_PYTHON) -m benchmarks.render $(ARGS)
+	$(BENCH_RUN) -m benchmarks.render $(ARGS)
 
-# Needs the extension and valgrind only. ARGS=write records new bounds.
-bench-guard: build
+# Needs valgrind. ARGS=write records new bounds.
+bench-guard: build $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 clean:

@@ -1,8 +1,8 @@
 """Clients that a load generator does not have; each prints what a server did as JSON.
 
-``upload PORT BYTES`` sends one large body, ``idle PORT COUNT`` opens connections, asks once
-on each and keeps them, ``echo PORT COUNT SECONDS`` opens WebSockets and has messages echoed on
-them, by turns. All end when their stdin does.
+``upload PORT BYTES`` sends one large body, ``download PORT BYTES`` receives one, ``idle PORT
+COUNT`` opens connections, asks once on each and keeps them, ``echo PORT COUNT SECONDS`` opens
+WebSockets and has messages echoed on them, by turns. All end when their stdin does.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from benchmarks.corpus import CORPUS, with_body
 from benchmarks.servers import HOST
 
-__all__ = ["echo", "hold_idle", "upload"]
+__all__ = ["download", "echo", "hold_idle", "upload"]
 
 _HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -40,7 +40,29 @@ def upload(port: int, size: int) -> dict[str, float]:
     return {"seconds": seconds}
 
 
-def hold_idle(port: int, count: int) -> tuple[dict[str, int], list[socket.socket]]:
+def download(port: int, size: int) -> dict[str, float]:
+    """Ask for one body of this size, receive it, and keep nothing of it."""
+    buffer = bytearray(1 << 18)
+    with socket.create_connection((HOST, port), timeout=60) as sock:
+        start = time.perf_counter()
+        sock.sendall(CORPUS["small"].data)
+        answer = sock.recv(65536)
+        head, _, received = answer.partition(b"\r\n\r\n")
+        if (
+            not head.startswith(b"HTTP/1.1 200")
+            or b"\r\ncontent-length: %d" % size not in head.lower()
+        ):
+            sys.exit(f"download was answered with {answer[:200]!r}")
+        missing = size - len(received)
+        while missing > 0 and (count := sock.recv_into(buffer)):
+            missing -= count
+        seconds = time.perf_counter() - start
+    if missing:
+        sys.exit(f"{missing} bytes of a download did not come")
+    return {"seconds": seconds}
+
+
+def hold_idle(port: int, count: int) -> tuple[dict[str, float], list[socket.socket]]:
     """Open connections, one after the other, with one answered request on each."""
     held = []
     for _ in range(count):
@@ -78,14 +100,15 @@ def echo(port: int, count: int, seconds: float) -> Iterator[dict[str, float]]:
 
 if __name__ == "__main__":
     _, verb, port_text, number_text, *more = sys.argv
+    port, number = int(port_text), int(number_text)
     keep: list[socket.socket] = []
     if verb == "echo":
-        for figures in echo(int(port_text), int(number_text), float(more[0])):
+        for figures in echo(port, number, float(more[0])):
             print(json.dumps(figures), flush=True)
         sys.exit()
-    if verb == "upload":
-        result: dict[str, float] = upload(int(port_text), int(number_text))
+    if verb == "idle":
+        result, keep = hold_idle(port, number)
     else:
-        result, keep = hold_idle(int(port_text), int(number_text))
+        result = {"upload": upload, "download": download}[verb](port, number)
     print(json.dumps(result), flush=True)
     sys.stdin.read()

@@ -92,12 +92,6 @@ _CONSTANT = ("attributes", "body", "processes")
 CONTENDERS = {
     "ours-asyncio": Contender("fasthttpserver, asyncio", "ours", "ours", lacks=()),
     "ours-uvloop": Contender("fasthttpserver, uvloop", "ours", "ours", _UVLOOP, lacks=()),
-    "ours-streamed": Contender(
-        "fasthttpserver, streamed, asyncio", "ours", "ours_streamed", lacks=("attributes",)
-    ),
-    "ours-streamed-uvloop": Contender(
-        "fasthttpserver, streamed, uvloop", "ours", "ours_streamed", _UVLOOP, lacks=("attributes",)
-    ),
     "limit-asyncio": Contender("limit, asyncio", "limit", "limit", lacks=_CONSTANT),
     "limit-uvloop": Contender("limit, uvloop", "limit", "limit", _UVLOOP, lacks=_CONSTANT),
     "tornado": Contender("tornado, asyncio", "peer", "tornado_http", (), "tornado", lacks=()),
@@ -171,6 +165,9 @@ CONTENDERS = {
     ),
     "socketify": Contender(
         "socketify", "peer", "socketify_app", (), "socketify", lacks=("attributes", "processes")
+    ),
+    "robyn": Contender(
+        "robyn", "peer", "robyn_app", (), "robyn", lacks=("attributes", "processes", "tls")
     ),
     "web-ours-asyncio": Contender(
         "tornado.web on fasthttpserver, asyncio", "ours", "tornado_web", _ON_OURS, "tornado"

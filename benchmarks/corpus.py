@@ -10,9 +10,7 @@ __all__ = [
     "CORPUS",
     "SEARCH_ATTRIBUTES",
     "Request",
-    "pipelined",
     "with_body",
-    "with_headers",
 ]
 
 
@@ -108,20 +106,9 @@ def _extra(count: int) -> list[tuple[str, str]]:
     return [(f"X-Trace-Field-{n:02}", f"value-of-a-usual-length-{n:02}") for n in range(count)]
 
 
-def with_headers(count: int) -> Request:
-    """Return a GET with so many header fields, Host among them."""
-    return _get(f"{count} headers", "/", [_HOST, *_extra(count - 1)])
-
-
 def with_body(size: int) -> Request:
     """Return a POST with a body of so many bytes."""
     return _post(f"body of {size} bytes", "application/octet-stream", b"b" * size)
-
-
-def pipelined(depth: int) -> Request:
-    """Return so many small GETs in one write."""
-    small = CORPUS["small"]
-    return Request(f"{depth} pipelined", small.data * depth, small.fields, count=depth)
 
 
 def _chunked(chunks: int) -> Request:
@@ -141,4 +128,5 @@ CORPUS = {
     "attributes": _get("search, 14 headers", _SEARCH, _BROWSER),
     "closing": _get("GET, Connection: close", "/", [_HOST, ("Connection", "close")]),
 }
-CORPUS["pipelined"] = pipelined(16)
+_SMALL = CORPUS["small"]
+CORPUS["pipelined"] = Request("16 pipelined", _SMALL.data * 16, _SMALL.fields, count=16)

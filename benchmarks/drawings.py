@@ -1,68 +1,122 @@
-"""The plots of one result file."""
+"""The plots of one result file, by matplotlib.
 
+They have a white ground of their own, so that they read the same on a light and a dark page, and
+the same results give the same bytes.
+"""
+
+import io
+import math
 from typing import Any
 
-from benchmarks import svg
-from benchmarks.corpus import CORPUS
-from benchmarks.parsers import MODES
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
 from benchmarks.results import median, ranked, spread
 
-__all__ = ["drawings"]
+__all__ = ["DRAWN", "drawings"]
 
 Result = dict[str, Any]
-# For each kind of shape: the figure, what to divide it by, what it is called.
-_BARS = {
-    "load": ("cpu_us", 1, "server's CPU, µs per request"),
-    "idle": ("kib_per_connection", 1, "KiB per connection"),
-    "upload": ("peak_kib", 1024, "peak memory above that of an idle server, MiB"),
+# What is drawn, with the figure, what it is called, and where it can be cut: a bar that
+# would make the others too small to see is as long as these many of the median.
+DRAWN = {
+    "small": ("paced_cpu_us", "server's CPU, µs per request, all asked at the same rate"),
+    "connect": ("cpu_us", "server's CPU, µs per connection, at saturation"),
+    "curve-body": ("cpu_us", "server's CPU, µs per request"),
+    "curve-connections": ("cpu_us", "server's CPU, µs per request"),
 }
-# The case that is drawn of the parser benchmark: what browsers send.
-_PARSER_CASE = "browser"
+_CUT = 4
+_COLOURS = {"ours": "#0a7d4f", "limit": "#8a8f98", "peer": "#4a78c8", "reference": "#b8862b"}
+_LINE_COLOURS = ("#5fc49a", "#0a7d4f", "#8a8f98", "#4a78c8", "#b8862b", "#7d4ab8")
+_STYLE = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "figure.facecolor": "white",
+    "font.size": 9,
+    # Text stays text, which is smaller and can be searched for.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fasthttpserver",
+}
 
 
 def drawings(name: str, result: Result) -> dict[str, str]:
-    """Return what there is to see of a result; nothing for what its table tells better."""
-    if result["kind"] == "parser":
-        title = f"Parsing a {CORPUS[_PARSER_CASE].title}"
-        drawn = {}
-        for mode in ("request", "headers"):
-            where = {"case": _PARSER_CASE, "mode": mode}
-            drawn[f"{name}-{mode}.svg"] = _bars(result, title, "ns", 1, f"ns, {MODES[mode]}", where)
-    elif result["axis"] is None and result["kind"] in _BARS:
-        drawn = {f"{name}.svg": _bars(result, result["title"], *_BARS[result["kind"]], {})}
-    elif result["axis"] is not None and name.startswith("curve"):
-        drawn = {f"{name}.svg": _curve(result)}
-    else:
-        drawn = {}
-    return {file: text for file, text in drawn.items() if text}
+    """Return the drawing of a result by its file's name; nothing for what a table tells better."""
+    if name not in DRAWN:
+        return {}
+    with mpl.rc_context(_STYLE):
+        figure = _curve(name, result) if result["axis"] is not None else _bars(name, result)
+        if figure is None:
+            return {}
+        text = io.StringIO()
+        # Without the date, which is in the drawing, and without the version of matplotlib.
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return {f"{name}.svg": text.getvalue()}
 
 
-def _bars(
-    result: Result, title: str, key: str, divisor: int, unit: str, where: dict[str, str]
-) -> str:
-    items = []
-    for name in ranked(result, key, **where):
-        low, high = spread(result, name, key, **where) or (0.0, 0.0)
-        middle = median(result, name, key, **where) or 0.0
-        contender = result["contenders"][name]
-        figures = (figure / divisor for figure in (middle, low, high))
-        items.append(svg.Bar(contender["title"], *figures, contender["kind"]))
-    return svg.bars(title, [unit, _origin(result, "line: least to largest")], items)
+def _bars(name: str, result: Result) -> Figure | None:
+    key, unit = DRAWN[name]
+    names = ranked(result, key)
+    if not names:
+        return None
+    figure, axes = _axes(result, 0.9 + 0.24 * len(names))
+    values = [median(result, each, key) or 0.0 for each in names]
+    longest = min(max(values), _CUT * values[len(values) // 2])
+    kinds = [result["contenders"][each]["kind"] for each in names]
+    axes.barh(
+        range(len(names)),
+        [min(value, longest) for value in values],
+        color=[_COLOURS[kind] for kind in kinds],
+    )
+    for place, (each, value) in enumerate(zip(names, values, strict=True)):
+        low, high = spread(result, each, key) or (value, value)
+        if value <= longest:
+            axes.plot([low, high], [place, place], color="black", linewidth=0.8)
+        more = " …" if value > longest else ""
+        end = max(value, high) if value <= longest else longest
+        axes.text(end, place, f"{more} {value:.1f}", va="center")
+    axes.set_yticks(range(len(names)), [result["contenders"][each]["title"] for each in names])
+    axes.invert_yaxis()
+    axes.set_xlim(0, longest * 1.15)
+    axes.set_xlabel(f"{unit}\n{_origin(result)}; line: least to largest")
+    axes.legend(
+        handles=[Patch(color=_COLOURS[kind], label=kind) for kind in dict.fromkeys(kinds)],
+        loc="lower right",
+        frameon=False,
+    )
+    return figure
 
 
-def _curve(result: Result) -> str:
-    items = []
-    for name, contender in result["contenders"].items():
-        xs = sorted({run["x"] for run in contender["runs"]})
-        points = [(x, median(result, name, "cpu_us", x=x) or 0.0) for x in xs]
+def _curve(name: str, result: Result) -> Figure | None:
+    key, unit = DRAWN[name]
+    figure, axes = _axes(result, 3.6)
+    ticks = sorted({run["x"] for each in result["contenders"].values() for run in each["runs"]})
+    for colour, each in zip(_LINE_COLOURS, result["contenders"], strict=False):
+        ys = [median(result, each, key, x=x) or 0.0 for x in ticks]
         # A difference of two runs can come out at nothing, which no logarithm has.
-        points = [point for point in points if point[1] > 0]
-        if points:
-            items.append(svg.Line(contender["title"], points))
-    about = ["server's CPU, µs per request", _origin(result, "both axes logarithmic")]
-    return svg.lines(result["title"], about, result["axis"], items)
+        shown = [y if y > 0 else math.nan for y in ys]
+        axes.plot(ticks, shown, marker="o", color=colour, label=result["contenders"][each]["title"])
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid(axis="y", color="#d7dade")
+    axes.set_xlabel(f"{result['axis']}\n{_origin(result)}; both axes are logarithmic")
+    axes.set_ylabel(unit)
+    axes.legend(frameon=False)
+    return figure
 
 
-def _origin(result: Result, remark: str) -> str:
+def _axes(result: Result, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.4, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(result["title"])
+    return figure, axes
+
+
+def _origin(result: Result) -> str:
     rounds = result["settings"]["rounds"]
-    return f"less is better; median of {rounds} rounds, {result['date']}; {remark}"
+    return f"less is better; median of {rounds} rounds, {result['date']}"

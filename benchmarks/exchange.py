@@ -1,4 +1,4 @@
-"""A connection of a server on a transport that sends nothing.
+"""Connections of a server on a transport that sends nothing.
 
 So the way of a request through our layers, and of the answer back, can be measured without
 the loop and the kernel, which take most of the time of a small request and differ from run
@@ -7,9 +7,18 @@ to run.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Sink", "limit_protocol", "our_protocol"]
+__all__ = [
+    "Served",
+    "Sink",
+    "asgi_door",
+    "callback",
+    "limit_protocol",
+    "tornado_door",
+    "wsgi_door",
+]
 
 
 class Sink(asyncio.Transport):
@@ -47,6 +56,9 @@ class Sink(asyncio.Transport):
     def is_reading(self) -> bool:
         return True
 
+    def write_eof(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -74,29 +86,111 @@ class _SinkLoop(asyncio.SelectorEventLoop):
         self.made = protocol, sink
         return sink
 
+    def turn(self) -> None:
+        """Run what is due, once, and wait for nothing."""
+        self.call_soon(_nothing)
+        # run_forever() does this after what it does for signals and generators each time.
+        self._run_once()  # type: ignore[attr-defined]
 
-def our_protocol(callback: Any, **options: Any) -> tuple[asyncio.Protocol, Sink]:
-    """Return the protocol of a connection to a server, and its transport.
+
+class Served:
+    """A server whose connections end in sinks.
 
     Args:
-        callback, options: Of the server.
+        make: Makes the server; runs in the loop.
     """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._loop = _SinkLoop()
+        asyncio.set_event_loop(self._loop)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._server = self._loop.run_until_complete(self._begin(make))
+        self._protocol, self._sink = self._accept()
+
+    async def _begin(self, make: Callable[[], Any]) -> Any:
+        server = make()
+        server.add_sockets([self._listener])
+        return server
+
+    def _accept(self) -> tuple[asyncio.Protocol, Sink]:
+        asyncio._set_running_loop(self._loop)
+        loop, loop.made = self._loop, None
+        with socket.socket() as client:
+            client.connect(self._listener.getsockname())
+            while loop.made is None:
+                loop.turn()
+        for _ in range(2):  # for what follows the making of the transport
+            loop.turn()
+        asyncio._set_running_loop(None)
+        return loop.made
+
+    def connection(self) -> tuple[asyncio.Protocol, Sink]:
+        """Return the protocol of a connection, and its transport."""
+        self._sink.keep = self  # type: ignore[attr-defined]  # both have to live as long
+        return self._protocol, self._sink
+
+    def exchange(self, data: bytes) -> None:
+        """Have a request answered on that connection, in as many turns of the loop as it takes."""
+        self._answer(self._protocol, self._sink, data)
+
+    def connect(self, data: bytes) -> None:
+        """Accept a connection, have its one request answered, and lose it."""
+        protocol, sink = self._accept()
+        self._answer(protocol, sink, data)
+        protocol.connection_lost(None)
+        sink.get_extra_info("socket").close()
+        self._sink.latest = sink.latest
+
+    def _answer(self, protocol: asyncio.Protocol, sink: Sink, data: bytes) -> None:
+        asyncio._set_running_loop(self._loop)
+        sink.latest = b""
+        protocol.data_received(data)
+        while not sink.latest:
+            self._loop.turn()
+        asyncio._set_running_loop(None)
+
+
+def _nothing() -> None:
+    pass
+
+
+def callback(name: str) -> Served:
+    """A server with a callback of apps/ours.py."""
+    from benchmarks.apps import ours
     from fasthttpserver.httpserver import HTTPServer
 
-    loop = _SinkLoop()
-    asyncio.set_event_loop(loop)
-    server = HTTPServer(callback, **options)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server.add_sockets([listener])
-        with socket.create_connection(listener.getsockname()):
-            while loop.made is None:
-                loop.run_until_complete(asyncio.sleep(0))
-            for _ in range(5):  # for what follows the making of the transport
-                loop.run_until_complete(asyncio.sleep(0))
-    # The server belongs to the loop, and both have to live as long as the protocol.
-    sink = loop.made[1]
-    sink.keep = (loop, server)  # type: ignore[attr-defined]
-    return loop.made
+    return Served(lambda: HTTPServer(getattr(ours, name)))
+
+
+def asgi_door() -> Served:
+    """A server with a raw ASGI application."""
+    from benchmarks.apps import asgi
+    from fasthttpserver.asgi import ASGIContainer
+    from fasthttpserver.httpserver import HTTPServer
+
+    return Served(lambda: HTTPServer(ASGIContainer(asgi.hello, lifespan="off")))
+
+
+def wsgi_door() -> Served:
+    """A server with a WSGI application that runs in the loop."""
+    from benchmarks.apps import wsgi
+    from fasthttpserver.httpserver import HTTPServer
+    from fasthttpserver.wsgi import WSGIContainer
+
+    return Served(lambda: HTTPServer(WSGIContainer(wsgi.hello, 0)))
+
+
+def tornado_door() -> Served:
+    """A server with a handler of tornado.web."""
+    import logging
+
+    from tornado.web import Application
+
+    from benchmarks.apps.tornado_web import Hello
+    from fasthttpserver.tornado import HTTPServer
+
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
+    return Served(lambda: HTTPServer(Application([("/.*", Hello)])))
 
 
 def limit_protocol() -> tuple[asyncio.Protocol, Sink]:

@@ -28,13 +28,19 @@ def main() -> int:
         if importlib.util.find_spec(package) is not None:
             continue
         print(f"installing {requirement}", flush=True)
-        command = [sys.executable, "-m", "pip", "install", "--quiet", requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = _pip("install", "--quiet", requirement)
         if done.returncode:
             reasons[package] = _reason(package, done.stdout + done.stderr)
             print(f"{package}: {reasons[package]}")
+    # Some peers pin an older one; on the loop all contenders are to be the same.
+    _pip("install", "--quiet", "--upgrade", "uvloop")
     PACKAGES_NOT_INSTALLED.write_text(json.dumps(reasons, indent=1))
     return 0
+
+
+def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _reason(package: str, output: str) -> str:

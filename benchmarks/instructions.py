@@ -1,4 +1,4 @@
-"""Counts the instructions that a parser takes for each request.
+"""Counts the instructions that a parser, or all of our layers, take for each request.
 
 Times differ from run to run, instruction counts hardly do. The parser runs under callgrind
 with fixed hash seeds. Each case runs with two numbers of requests; the difference of the

@@ -10,16 +10,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compiling import program
 from benchmarks.corpus import Request
 from benchmarks.root import ROOT
-from benchmarks.servers import HOST, Server, ServerFailed, pin
+from benchmarks.servers import HOST, Server, ServerFailed, TooSlow, pin
 
-__all__ = ["Load", "check_answer", "echo", "hold_idle", "upload", "wrk", "wrk_steady"]
+__all__ = [
+    "Load",
+    "check_answer",
+    "echo",
+    "hold_idle",
+    "paced",
+    "transfer",
+    "wrk",
+    "wrk_steady",
+]
+
+# Idle connections are looked at for so long.
+_IDLE_SECONDS = 3.0
+# Who is behind by more than this after so short a run was too slow all the time; less may be
+# a stall of the machine.
+_LATE = 0.1
 
 
 @dataclass(frozen=True)
@@ -131,7 +147,7 @@ def wrk(server: Server, load: Load, request: Request, seconds: float) -> dict[st
 
 
 def wrk_steady(server: Server, load: Load, request: Request, seconds: float) -> dict[str, Any]:
-    """As ``wrk``, but CPU per request without the making of the connections.
+    """As ``wrk``, but CPU and requests per second without the making of the connections.
 
     That is the difference of a short run and a longer one; making them is in both.
     """
@@ -141,15 +157,69 @@ def wrk_steady(server: Server, load: Load, request: Request, seconds: float) -> 
     requests = result["requests"] - short["requests"]
     if requests <= 0:
         raise ServerFailed("a longer run answered fewer requests than a short one")
+    before, all_of_it = (run["requests"] / run["requests_per_second"] for run in (short, result))
+    result["requests_per_second"] = requests / (all_of_it - before)
     result["cpu_us"] = (result["cpu_seconds"] - short["cpu_seconds"]) / requests * 1e6
     return result
 
 
-def upload(server: Server, load: Load, size: int) -> dict[str, Any]:
-    """Upload one body of this size and return the figures."""
+def paced(
+    server: Server, load: Load, request: Request, rate: float, warm_up: float, seconds: float
+) -> dict[str, Any]:
+    """Offer requests at a constant rate and return one run's figures.
+
+    Args:
+        server: The server to ask.
+        load: The connections to use, over TLS or not.
+        request: What is sent; has to be one request.
+        rate: Requests per second.
+        warm_up: Seconds that do not count.
+        seconds: Seconds that do.
+
+    Raises:
+        TooSlow: The server did not keep up.
+        ServerFailed: It closed a connection, or answered wrongly.
+    """
+    data = load.folder / "request"
+    data.write_bytes(request.data)
+    arguments = [server.port, load.connections, rate, warm_up, seconds, data]
+    with _talking([_pacer(load.tls), *arguments], load) as client:
+        _line(client)
+        cpu_before, ticks_before = server.cpu_seconds(), server.cpu_ticks()
+        said = _line(client)
+        cpu = server.cpu_seconds() - cpu_before
+        user, system = (
+            after - before for after, before in zip(server.cpu_ticks(), ticks_before, strict=True)
+        )
+    if said["requests"] < 0.99 * said["offered"] or said["seconds"] > seconds + _LATE:
+        raise TooSlow(f"answers {said['requests'] / said['seconds']:,.0f}")
+    cpu_us = cpu / said["requests"] * 1e6
+    return {
+        "cpu_us": cpu_us,
+        # Where no tick was seen there is nothing to divide.
+        "user_us": cpu_us * user / (user + system) if user + system else 0.0,
+        "system_us": cpu_us * system / (user + system) if user + system else 0.0,
+        **{key: said[key] for key in ("p50_us", "p99_us", "p999_us", "late_p99_us")},
+    }
+
+
+def _pacer(tls: bool) -> Path:
+    source = ROOT / "benchmarks" / "paced.c"
+    try:
+        if tls:
+            return program(source, "paced-tls", ["-DTLS"], ["-lssl", "-lcrypto"])
+        return program(source, "paced")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ServerFailed(
+            f"paced.c does not compile (TLS: Debian package libssl-dev): {error}"
+        ) from error
+
+
+def transfer(verb: str, server: Server, load: Load, size: int) -> dict[str, Any]:
+    """``upload`` or ``download`` one body of this size and return the figures."""
     before = server.resident_kib()
     cpu_before = server.cpu_seconds()
-    with _client(load, "upload", server.port, size) as client:
+    with _client(load, verb, server.port, size) as client:
         said = _line(client)
     return {
         "mib_per_second": size / 2**20 / said["seconds"],
@@ -159,22 +229,54 @@ def upload(server: Server, load: Load, size: int) -> dict[str, Any]:
     }
 
 
-def hold_idle(server: Server, load: Load) -> dict[str, Any]:
-    """Open connections that ask once and then are idle; return memory per connection."""
+def hold_idle(
+    server: Server, load: Load, request: Request, count: int, rate: float, seconds: float
+) -> dict[str, Any]:
+    """Open connections that ask once and then are idle.
+
+    Return what each takes of memory, what all of them take of a core, and what a request on
+    others costs, alone and beside them.
+
+    Args:
+        server: The server to ask.
+        load: Its connections are those that are active.
+        request: What is asked.
+        count: How many are idle.
+        rate: Requests per second on those that are active.
+        seconds: How long they are.
+    """
     # What the server allocates once, for its first clients, does not count.
     with _client(load, "idle", server.port, 100) as client:
         _line(client)
+    alone = _paced_if_it_can(server, load, request, rate, seconds)
     time.sleep(0.2)
     before = server.resident_kib()
-    with _client(load, "idle", server.port, load.connections) as client:
+    with _client(load, "idle", server.port, count) as client:
         said = _line(client)
         time.sleep(0.3)
         after = server.resident_kib()
+        cpu_before = server.cpu_seconds()
+        time.sleep(_IDLE_SECONDS)
+        idle_cpu = server.cpu_seconds() - cpu_before
+        beside = _paced_if_it_can(server, load, request, rate, seconds)
     return {
         "connections": said["connections"],
         "kib_per_connection": (after - before) / said["connections"],
         "resident_kib": after,
+        "idle_core_percent": idle_cpu / _IDLE_SECONDS * 100,
+        **{f"alone_{key}": value for key, value in alone.items()},
+        **beside,
     }
+
+
+def _paced_if_it_can(
+    server: Server, load: Load, request: Request, rate: float, seconds: float
+) -> dict[str, float]:
+    """Figures of ``paced``; none of a server that does not keep up."""
+    try:
+        return paced(server, load, request, rate, 0.3, seconds)
+    except TooSlow:
+        return {}
 
 
 def echo(server: Server, load: Load, seconds: float) -> dict[str, Any]:
@@ -196,12 +298,16 @@ def echo(server: Server, load: Load, seconds: float) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _client(load: Load, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+def _client(load: Load, *arguments: object) -> AbstractContextManager[subprocess.Popen[str]]:
     """Run benchmarks/clients.py; it ends when its stdin does."""
-    command = [sys.executable, "-m", "benchmarks.clients", *map(str, arguments)]
+    return _talking([sys.executable, "-m", "benchmarks.clients", *arguments], load)
+
+
+@contextmanager
+def _talking(command: list[object], load: Load) -> Iterator[subprocess.Popen[str]]:
+    """Run a client that says what it sees in lines, until the end of the with block."""
     process = subprocess.Popen(
-        command,
+        list(map(str, command)),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

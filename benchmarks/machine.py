@@ -18,11 +18,11 @@ from benchmarks.root import ROOT
 __all__ = [
     "PACKAGES_NOT_INSTALLED",
     "build_versions",
-    "built_with_pgo",
     "cpu_model",
     "describe",
     "has_cpu_flag",
     "now",
+    "python_build",
     "steal_seconds",
 ]
 
@@ -34,13 +34,20 @@ _PACKAGES = (
     "bjoern",
     "fastpysgi",
     "fasthttpserver-llhttp",
+    "flask",
+    "fastapi",
     "granian",
+    "gunicorn",
     "h11",
     "httptools",
+    "hypercorn",
+    "robyn",
     "socketify",
+    "starlette",
     "tornado",
     "uvicorn",
     "uvloop",
+    "waitress",
     "zttp",
 )
 _PROGRAMS = {
@@ -103,8 +110,8 @@ def build_versions() -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     versions = {
-        "Python": f"{platform.python_version()} ({platform.python_compiler()}"
-        f"{', PGO' if built_with_pgo() else ''})"
+        "Python": f"{platform.python_version()} ({platform.python_compiler()}, {python_build()})",
+        "Python's configure": _configured(),
     }
     for package in _PACKAGES:
         try:
@@ -120,9 +127,24 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def built_with_pgo() -> bool:
-    """Tell whether this Python was built with profile-guided optimisation."""
-    return "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+def python_build() -> str:
+    """Return how this Python was optimised: ``PGO``, ``PGO and LTO``, ``no PGO`` or whose it is.
+
+    Debian builds with both, as its change log says, and keeps that out of sysconfig, which
+    has the options of another build then.
+    """
+    if Path(sys.executable).resolve().parent == Path("/usr/bin"):
+        name = platform.freedesktop_os_release().get("ID", "system").capitalize()
+        return f"{name}'s build"
+    arguments = _configured()
+    parts = {"--enable-optimizations": "PGO", "--with-lto": "LTO"}
+    return " and ".join(part for flag, part in parts.items() if flag in arguments) or "no PGO"
+
+
+def _configured() -> str:
+    """The options that Python was configured with, without paths, which say nothing."""
+    arguments = re.findall(r"'([^']*)'", sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return " ".join(argument for argument in arguments if "/" not in argument) or "unknown"
 
 
 def _llhttp_version() -> str:

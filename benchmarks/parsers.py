@@ -6,7 +6,6 @@ long as its connection: one for all requests, except where it takes an answer to
 """
 
 import importlib.util
-import os
 import time
 import timeit
 from collections.abc import Callable
@@ -22,6 +21,7 @@ MODES = {
     "request": "to a request object",
     "headers": "to a request object, and every header read as a pair of str",
     "exchange": "request to answer through all layers, without loop and kernel",
+    "whole": "the same for other kinds of applications, with their turns of asyncio's loop",
 }
 
 
@@ -56,6 +56,11 @@ class Parser:
     code: Callable[[Request], Code] | None
     modes: tuple[str, ...] = ("request", "headers")
 
+    def measures(self, request: Request, mode: str) -> bool:
+        """Tell whether this request is measured in this mode."""
+        # Who waits for an answer to each piece wants whole requests.
+        return mode in self.modes and (mode != "whole" or request.reads == 1)
+
     def missing(self) -> str | None:
         """Say why this parser cannot run here; None if it can."""
         if self.package is not None and importlib.util.find_spec(self.package) is None:
@@ -86,7 +91,7 @@ def check(name: str, request: Request) -> None:
     names = _names(code, request)
     for _ in range(2):
         exec("\n".join(_statements(code, request, "headers")), names)
-    if "exchange" in parser.modes:
+    if "sink" in names:
         if not names["sink"].latest.startswith(b"HTTP/1.1 200"):
             raise ValueError(f"{name} answered {names['sink'].latest!r}")
         return
@@ -235,25 +240,15 @@ def _zttp(request: Request) -> Code:
 
 
 def _our_exchange(request: Request) -> Code:
-    from benchmarks.apps.ours import hello
-    from benchmarks.exchange import our_protocol
+    from benchmarks.exchange import callback
 
-    return _exchange(*our_protocol(hello))
+    return _exchange(*callback("hello").connection())
 
 
 def _our_respond(request: Request) -> Code:
-    from benchmarks.apps.ours import respond
-    from benchmarks.exchange import our_protocol
+    from benchmarks.exchange import callback
 
-    return _exchange(*our_protocol(respond))
-
-
-def _our_logged_exchange(request: Request) -> Code:
-    from benchmarks.apps.ours import hello
-    from benchmarks.exchange import our_protocol
-    from fasthttpserver.access import AccessLog
-
-    return _exchange(*our_protocol(hello, access_log=AccessLog("common", os.devnull)))
+    return _exchange(*callback("respond").connection())
 
 
 def _limit_exchange(request: Request) -> Code:
@@ -262,10 +257,33 @@ def _limit_exchange(request: Request) -> Code:
     return _exchange(*limit_protocol())
 
 
+def _in_turns(make: str, *arguments: str) -> Callable[[Request], Code]:
+    """What may take a few turns of the loop to be answered."""
+
+    def code(request: Request) -> Code:
+        from benchmarks import exchange
+
+        served = getattr(exchange, make)(*arguments)
+        names = {"exchange": served.exchange, "sink": served.connection()[1]}
+        return Code(names, "exchange({piece})", "pass", "0")
+
+    return code
+
+
+def _new_connection(request: Request) -> Code:
+    from benchmarks.exchange import callback
+
+    served = callback("hello")
+    names = {"connect": served.connect, "sink": served.connection()[1]}
+    return Code(names, "connect({piece})", "pass", "0")
+
+
 def _exchange(protocol: Any, sink: Any) -> Code:
     names = {"data_received": protocol.data_received, "sink": sink}
     return Code(names, "data_received({piece})", "pass", "0")
 
+
+_WHOLE = ("whole",)
 
 PARSERS = {
     "ours": Parser("fasthttpserver", "ours", None, _ours),
@@ -279,8 +297,18 @@ PARSERS = {
     "ours-respond": Parser(
         "fasthttpserver, request.respond", "ours", None, _our_respond, ("exchange",)
     ),
-    "ours-logged": Parser(
-        "fasthttpserver, access log", "ours", None, _our_logged_exchange, ("exchange",)
+    "ours-coroutine": Parser(
+        "fasthttpserver, async def", "ours", None, _in_turns("callback", "coroutine"), _WHOLE
+    ),
+    "ours-connect": Parser(
+        "fasthttpserver, a connection for each request", "ours", None, _new_connection, _WHOLE
+    ),
+    "ours-asgi": Parser("fasthttpserver, ASGI", "ours", None, _in_turns("asgi_door"), _WHOLE),
+    "ours-wsgi": Parser(
+        "fasthttpserver, WSGI in the loop", "ours", None, _in_turns("wsgi_door"), _WHOLE
+    ),
+    "ours-tornado": Parser(
+        "fasthttpserver, tornado.web", "ours", "tornado", _in_turns("tornado_door"), _WHOLE
     ),
     "limit-exchange": Parser(
         "limit, a constant for each read", "limit", None, _limit_exchange, ("exchange",)

@@ -1,4 +1,8 @@
-"""Makes ``docs/performance.md``, or text for a terminal, and plots from result files."""
+"""Makes pages, plots, or text for a terminal, from result files.
+
+The pages are docs/performance.md, and what stands between marks in README.md and
+benchmarks/README.md.
+"""
 
 import argparse
 import os
@@ -7,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.apps.options import HELLO
-from benchmarks.drawings import drawings
 from benchmarks.goals import GOALS, Results
 from benchmarks.parsers import MODES
 from benchmarks.results import RESULTS, load_results
 from benchmarks.root import ROOT
-from benchmarks.shapes import IDLE_CONNECTIONS, SHAPES, UPLOAD_SIZE
-from benchmarks.tables import parser_table, shape_table, table
+from benchmarks.shapes import IDLE_CONNECTIONS, IDLE_RATE, SHAPES, UPLOAD_SIZE
+from benchmarks.tables import parser_table, pythons_table, rate_table, shape_table, table
 
 __all__ = ["main"]
 
 PAGE = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"
+GOALS_PAGE = ROOT / "benchmarks" / "README.md"
 
 _HEAD = """\
 <!-- Made by `make bench` from benchmarks/results/*.json. Every number comes from there. -->
@@ -26,18 +30,32 @@ _HEAD = """\
 # Performance
 
 What one request costs, beside other servers and beside what the event loop costs by itself,
-all measured in one run of `make bench` on the machine [named below](#machine-and-versions).
-Compare figures within a table; between machines, and between runs, only ratios last.
+all measured in one run of `make bench` on {python}, on the machine
+[named below](#machine-and-versions). Compare figures within a table; between machines, and
+between runs, only ratios last.
+
+Most requests are measured twice. **At an equal rate** every server gets the same requests at the
+same times and has time to spare, as servers in use have; what is left to differ is what a
+request costs. **At saturation** each gets as many as it can take, which tells how many that
+is, but also lets a fast one read many requests in one turn of its loop.
+
 How to run it, and what is what: [benchmarks/README.md](../benchmarks/README.md).
 """
 
 _METHOD = """\
-- Each server is one process pinned to one core, the load generator is pinned to another:
-  wrk with one thread, {connections} connections unless the table says otherwise. Load goes
-  over the loopback interface.
+- Each server is one process pinned to one core, the load generator is pinned to another, with
+  {connections} connections unless the table says otherwise. Load goes over the loopback
+  interface.
+- The rate is half of what the slowest compared server can do. Who can do less than a twelfth
+  of what the fastest can is not compared, but where Tornado is what we compare with. Requests
+  are sent at equal distances by `benchmarks/paced.c`, whether there are answers or not; latency
+  counts from when a request was due. It never sleeps, so no server pays for waking it. User
+  and system time divide the measured CPU time as the kernel's ticks saw it.
+- Saturation is made by wrk with one thread.
 - Contenders take turns: each is started, checked for a right answer, warmed up and measured
   for {seconds} s (some shapes less), then the next. There are {rounds} rounds, forth
-  and back. Figures are medians over the rounds, in parentheses the least and the largest.
+  and back; one of idle connections, whose memory is the same each time. Figures are medians
+  over the rounds, in parentheses the least and the largest.
 - CPU is user and system time of the server's processes, from the operating system, by the
   number of requests. It is the figure to look at: how busy the machine is otherwise changes
   it less than the others. An asterisk after requests/s says that the generator's core was
@@ -49,8 +67,9 @@ _METHOD = """\
 - Bodies are received whole, and the answer is their size, which is checked. The limit and
   nginx answer a constant and drop the body.
 - Memory of an idle connection is the growth of resident memory by {idle:,} connections that
-  have had one answer each. Upload is one body of {upload} MiB; peak memory is what was
-  resident at most, less what was before.
+  have had one answer each; *of a core* is what all of them take then. The active ones are asked
+  for {idle_rate:,} requests/s, without any idle ones (*alone*) and *beside* them. Upload is one
+  body of {upload} MiB; peak memory is what was resident at most, less what was before.
 - In the curve over connections the making of the connections is left out: the figure is the
   difference of a longer and a shorter run.
 - Parsers get the same bytes in one process, taking turns, {parser_rounds} rounds; ns are of
@@ -59,33 +78,46 @@ _METHOD = """\
 """
 
 _SECTIONS = {
-    "Requests": ("small", "browser", "pipelined", "attributes"),
-    "Bodies": ("form", "json", "large", "upload"),
-    "Connections": ("connect", "tls", "idle", "processes"),
+    "Requests": (
+        "small",
+        "respond",
+        "browser",
+        "coroutine",
+        "attributes",
+        "logged",
+        "delegate",
+        "pipelined",
+    ),
+    "Bodies": ("form", "json", "large", "upload", "upload-streamed", "download"),
+    "Connections": ("tls", "connect", "idle", "processes"),
     "Applications of Tornado 6": tuple(name for name in SHAPES if name.startswith("web-")),
     "WSGI applications": tuple(name for name in SHAPES if name.startswith("wsgi-")),
     "Cost as work grows": tuple(name for name in SHAPES if name.startswith("curve")),
 }
 
 
-def page(results: Results, plots: str | None) -> str:
+def page(results: Results, pythons: list[dict[str, Any]], plots: str | None) -> str:
     """Return the page.
 
     Args:
         results: What it is made of.
+        pythons: The small GET on other Pythons, measured by ``make bench-pythons``.
         plots: The way from the page to the drawings; None for a terminal, which shows none
             and where the method is known.
     """
-    parts = ["## Goals\n", goals_table(results)]
+    parts = []
     for section, names in _SECTIONS.items():
         shapes = [_shape_section(name, results, plots) for name in names if name in results]
         if shapes:
             parts += [f"## {section}\n", *shapes]
     parts += _parser_sections(results, plots)
+    if pythons:
+        parts += ["## Other Pythons\n", _pythons(pythons)]
     if plots is None:
-        return "\n".join(parts)
+        return "\n".join([*parts, "## Goals\n", goals_table(results)])
     parts += ["## Not measured\n", _left_out(results), "## Method\n", _method(results)]
-    return "\n".join([_HEAD, *parts, "## Machine and versions\n", _machine(results)])
+    head = _HEAD.format(python=_python(results))
+    return "\n".join([head, *parts, "## Machine and versions\n", _machine(results)])
 
 
 def goals_table(results: Results) -> str:
@@ -106,6 +138,9 @@ def _shape_section(name: str, results: Results, plots: str | None) -> str:
     result = results[name]
     parts = [f"### {result['title']}\n"]
     parts += _images(name, result, plots)
+    if result["rate"] is not None:
+        parts += [f"At an equal rate, {result['rate']:,.0f} requests/s:\n", rate_table(result)]
+        parts.append("At saturation:\n")
     parts.append(shape_table(result))
     return "\n".join(parts)
 
@@ -113,6 +148,8 @@ def _shape_section(name: str, results: Results, plots: str | None) -> str:
 def _images(name: str, result: dict[str, Any], plots: str | None) -> list[str]:
     if plots is None:
         return []
+    from benchmarks.drawings import drawings  # a terminal needs no matplotlib
+
     # By reference, since docs/conf.py takes links out of docs/ for links to sources.
     return [
         f"![{result['title']}][{file}]\n\n[{file}]: {plots}/{file}\n"
@@ -124,7 +161,6 @@ def _parser_sections(results: Results, plots: str | None) -> list[str]:
     parts = []
     if "parser" in results:
         parts.append("## Parser\n")
-        parts += _images("parser", results["parser"], plots)
         for mode, words in MODES.items():
             parts += [f"### ns, {words}\n", parser_table(results["parser"], "ns", mode)]
     if "instructions" in results and results["instructions"]["contenders"]:
@@ -132,6 +168,14 @@ def _parser_sections(results: Results, plots: str | None) -> list[str]:
             parts.append(f"### Instructions, {words}\n")
             parts.append(parser_table(results["instructions"], "instructions", mode))
     return parts
+
+
+def _pythons(results: list[dict[str, Any]]) -> str:
+    rates = ", ".join(f"{rate:,.0f}" for rate in sorted({result["rate"] for result in results}))
+    return (
+        f"CPU µs of a small GET, {rates} of them a second; each column is a run of its own, with"
+        f" an environment of its own (`make bench-pythons`).\n\n{pythons_table(results)}"
+    )
 
 
 def _left_out(results: Results) -> str:
@@ -157,8 +201,14 @@ def _method(results: Results) -> str:
         parser_rounds=parser.get("rounds", "?"),
         hello=f"{len(HELLO)} bytes",
         idle=IDLE_CONNECTIONS,
+        idle_rate=IDLE_RATE,
         upload=UPLOAD_SIZE // 2**20,
     )
+
+
+def _python(results: Results) -> str:
+    """What ran everything; more than one if it changed between shapes."""
+    return ", ".join(sorted({result["versions"]["Python"] for result in results.values()}))
 
 
 def _machine(results: Results) -> str:
@@ -178,31 +228,46 @@ def _machine(results: Results) -> str:
     return table(["", ""], rows).replace("---:", "---")
 
 
-# What stands between them in README.md is made here.
-_README_MARKS = ("<!-- benchmark-table -->\n", "<!-- /benchmark-table -->\n")
+def fill(text: str, what: str, made: str) -> str:
+    """Return a page with what was made in its place, between its two marks.
+
+    Raises:
+        ValueError: The page has no such marks.
+    """
+    begin, end = f"<!-- {what} -->\n", f"<!-- /{what} -->\n"
+    head, found, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found and found_end):
+        raise ValueError(f"there is no {begin.strip()} with its end")
+    return f"{head}{begin}{made}{end}{tail}"
 
 
-def fill_readme(text: str, results: Results) -> str:
-    """Return README.md with the figures of the small GET in their place."""
-    begin, end = _README_MARKS
-    head, _, rest = text.partition(begin)
-    _, _, tail = rest.partition(end)
+def readme_figures(results: Results) -> str:
+    """Return what README.md shows: the small GET at an equal rate."""
     result = results["small"]
-    (file, *_) = drawings("small", result)
-    figures = (
+    return (
         f"One server process on one core, {result['settings']['connections']} connections, a small"
-        " GET; the limit is an asyncio protocol that answers without reading. All shapes, and the"
-        " machine: [docs/performance.md](docs/performance.md).\n\n"
-        f"![{result['title']}](benchmarks/results/{file})\n\n{shape_table(result)}"
+        f" GET, {result['rate']:,.0f} of them a second for each server; the limit is an asyncio"
+        " protocol that answers without reading. All shapes, saturation, and the machine:"
+        " [docs/performance.md](docs/performance.md).\n\n"
+        f"![{result['title']}](benchmarks/results/small.svg)\n\n{rate_table(result)}"
     )
-    return f"{head}{begin}{figures}{end}{tail}"
 
 
-def write_plots(results: Results, folder: Path) -> None:
-    """Write the drawings of all results."""
+def _write(results: Results, pythons: list[dict[str, Any]], folder: Path, page_path: Path) -> None:
+    """Write all pages, and the drawings into the folder of the results."""
+    from benchmarks.drawings import drawings  # a terminal needs no matplotlib
+
+    for path in folder.glob("*.svg"):
+        path.unlink()  # some shape may be drawn no longer
     for name, result in results.items():
         for file, text in drawings(name, result).items():
             (folder / file).write_text(text)
+    plots = Path(os.path.relpath(folder, page_path.parent)).as_posix()
+    page_path.write_text(page(results, pythons, plots))
+    GOALS_PAGE.write_text(fill(GOALS_PAGE.read_text(), "goals", goals_table(results)))
+    if "small" in results and results["small"]["rate"] is not None:
+        README.write_text(fill(README.read_text(), "benchmark-table", readme_figures(results)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,18 +278,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text", action="store_true", help="print the tables, write nothing")
     options = parser.parse_args(arguments)
     results = load_results(options.results)
+    pythons = [
+        each["small"]
+        for folder in sorted((options.results / "pythons").glob("*"))
+        if "small" in (each := load_results(folder))
+    ]
     if not results:
         print(f"no results in {options.results}: run make bench", file=sys.stderr)
         return 1
     if options.text:
-        print(page(results, None))
+        print(page(results, pythons, None))
         return 0
-    write_plots(results, options.results)
-    plots = Path(os.path.relpath(options.results, options.page.parent)).as_posix()
-    options.page.write_text(page(results, plots))
-    if "small" in results:
-        README.write_text(fill_readme(README.read_text(), results))
-    print(f"{options.page}, README.md; plots in {options.results}")
+    _write(results, pythons, options.results, options.page)
+    print(f"{options.page}, README.md, benchmarks/README.md; plots in {options.results}")
     return 0
 
 

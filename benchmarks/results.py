@@ -32,6 +32,11 @@ class ResultFile:
             "steal_seconds": 0.0,
             "contenders": {},
             "left_out": {},
+            # Requests per second that all are asked, who is not asked so often, and who did
+            # not keep up in some round.
+            "rate": None,
+            "too_slow": {},
+            "behind": {},
         }
 
     def is_done(self) -> bool:

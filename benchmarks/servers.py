@@ -11,7 +11,7 @@ from typing import Self
 
 from benchmarks.root import ROOT
 
-__all__ = ["HOST", "Server", "ServerFailed", "free_port", "pin"]
+__all__ = ["HOST", "Server", "ServerFailed", "TooSlow", "free_port", "pin"]
 
 HOST = "127.0.0.1"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -33,6 +33,10 @@ def pin(cpus: set[int]) -> None:
     os.sched_setaffinity(0, cpus)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class TooSlow(ServerFailed):
+    """A server answers, but fewer requests than it is offered."""
 
 
 class Server:
@@ -108,6 +112,15 @@ class Server:
         """Return user and system time of all its processes so far."""
         return sum(_cpu_seconds(pid) for pid in self._pids())
 
+    def cpu_ticks(self) -> tuple[int, int]:
+        """Return user and system time of all its processes so far, in ticks.
+
+        The kernel looks at each tick what the CPU does, so that these tell how the time is
+        divided, and ``cpu_seconds`` tells how long it is.
+        """
+        ticks = [_cpu_ticks(pid) for pid in self._pids()]
+        return sum(user for user, _ in ticks), sum(system for _, system in ticks)
+
     def resident_kib(self) -> int:
         """Return the resident memory of all its processes."""
         return sum(_memory_kib(pid, "smaps_rollup", "Rss") for pid in self._pids())
@@ -144,10 +157,17 @@ def _cpu_seconds(pid: int) -> float:
         ]
         if nanoseconds:
             return sum(nanoseconds) / 1e9
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0  # it has ended
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(_cpu_ticks(pid)) / _TICKS
+
+
+def _cpu_ticks(pid: int) -> tuple[int, int]:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0, 0  # it has ended
+    return int(fields[11]), int(fields[12])
 
 
 def _memory_kib(pid: int, file: str, name: str) -> int:

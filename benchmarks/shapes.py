@@ -3,18 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from benchmarks.apps.options import HELLO, JSON, LARGE
+from benchmarks.apps.options import DOWNLOAD_SIZE, HELLO, JSON, LARGE
 from benchmarks.contenders import CONTENDERS, Contender
-from benchmarks.corpus import (
-    CORPUS,
-    SEARCH_ATTRIBUTES,
-    Request,
-    pipelined,
-    with_body,
-    with_headers,
-)
+from benchmarks.corpus import CORPUS, SEARCH_ATTRIBUTES, Request, with_body
 
-__all__ = ["QUICK_CONTENDERS", "QUICK_SHAPES", "SHAPES", "Point", "Shape"]
+__all__ = ["IDLE_RATE", "QUICK_CONTENDERS", "QUICK_SHAPES", "SHAPES", "Point", "Shape"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +37,14 @@ class Shape:
         contenders: Names, in the order of tables.
         answer: What the servers do, see ``apps/options.py``.
         kind: ``load`` by wrk, ``steady`` (the same without the making of connections),
-            ``upload``, ``idle`` or ``echo`` (messages of WebSockets).
+            ``upload``, ``download``, ``idle`` or ``echo`` (messages of WebSockets).
         axis: What ``Point.x`` is, for curves.
         weight: Measured for this part of ``--seconds``.
         tls: Over TLS.
+        paced: At an equal rate first, and at saturation as well.
+        floor: For the rate only those count that can do this part of what the fastest can.
+        size: Bytes of an upload or a download, number of idle connections.
+        rounds: No more than these.
     """
 
     title: str
@@ -58,6 +55,10 @@ class Shape:
     axis: str | None = None
     weight: float = 1.0
     tls: bool = False
+    paced: bool = False
+    floor: float = 1 / 12
+    size: int = 0
+    rounds: int | None = None
 
     @property
     def needs_wrk(self) -> bool:
@@ -81,6 +82,7 @@ class Shape:
         bodies = {
             "attributes": SEARCH_ATTRIBUTES,
             "body": b"%d" % point.request.body_size,
+            "stream": b"%d" % point.request.body_size,
             "large": LARGE,
             "json": json.dumps(JSON).encode(),
         }
@@ -99,16 +101,18 @@ _WSGI = (
     "fastpysgi",
 )
 _ASGI_OURS = ("asgi-ours-asyncio", "asgi-ours-uvloop")
-_ASGI_PEERS = ("uvicorn", "uvicorn-zttp", "granian-asgi", "asgi-hypercorn", "asgi-fastpysgi")
-_ASGI = (*_ASGI_OURS, *_ASGI_PEERS)
-# The streamed ones answer uploads only.
-_ELSEWHERE = ("web-", "wsgi-", "asgi-", "ours-streamed")
-_ALL = tuple(name for name in CONTENDERS if not name.startswith(_ELSEWHERE))
+_ASGI = (
+    *_ASGI_OURS,
+    "uvicorn",
+    "uvicorn-zttp",
+    "granian-asgi",
+    "asgi-hypercorn",
+    "asgi-fastpysgi",
+)
+_OURS = ("ours-asyncio", "ours-uvloop")
+_LIMITS = ("limit-asyncio", "limit-uvloop")
 # One configuration of each server, the faster one.
-_SOME = (
-    "ours-asyncio",
-    "ours-uvloop",
-    "limit-uvloop",
+_PEERS = (
     "tornado-uvloop",
     "aiohttp-uvloop",
     "uvicorn",
@@ -116,88 +120,130 @@ _SOME = (
     "bjoern",
     "fastpysgi",
     "socketify",
-    "nginx",
-    "node",
 )
-_CALLBACK = ("ours-asyncio", "ours-uvloop", "tornado", "tornado-uvloop")
-_CURVES = ("ours-asyncio", "ours-uvloop", "limit-uvloop", "tornado-uvloop", "uvicorn")
+_REFERENCES = ("nginx", "node")
+_ALL = (*_OURS, *_LIMITS, *_PEERS, "robyn", *_REFERENCES)
+# Where the loop makes no difference to the limit that would be worth its minutes.
+_MOST = (*_OURS, "limit-uvloop", *_PEERS, *_REFERENCES)
+_CONNECTING = (*_OURS, *_LIMITS, *_PEERS, *_REFERENCES)
+_CALLBACK = (*_OURS, "tornado", "tornado-uvloop")
+# They have a handler that is a coroutine.
+_COROUTINE = (*_OURS, "aiohttp-uvloop", "uvicorn", "granian-rsgi", "robyn")
+_LOGGING = (*_OURS, "aiohttp-uvloop", "uvicorn", "granian-rsgi", "nginx")
+_STREAMING = (*_OURS, "tornado-uvloop", "aiohttp-uvloop", "uvicorn", "granian-rsgi", "node")
+_CURVES = ("ours-asyncio", "ours-uvloop", "limit-uvloop", "uvicorn")
 _FORKING = ("ours-asyncio", "ours-uvloop", "tornado-uvloop", "uvicorn", "granian-rsgi", "nginx")
 
 UPLOAD_SIZE = 100 * 2**20
-IDLE_CONNECTIONS = 5000
+IDLE_CONNECTIONS = 10_000
+# Of the active connections beside them: what the slowest can do, with room.
+IDLE_RATE = 2_000
 
 SHAPES = {
-    "small": Shape("Small GET", _one("small"), _ALL),
+    "small": Shape("Small GET", _one("small"), _ALL, paced=True),
     "respond": Shape(
-        "Small GET, answered by request.respond", _one("small"), _CALLBACK[:2], "respond"
+        "Small GET, answered by request.respond", _one("small"), _OURS, "respond", paced=True
     ),
-    "logged": Shape("Small GET, with an access log", _one("small"), _CALLBACK[:2], "logged"),
-    "browser": Shape("Browser GET with 14 headers", _one("browser"), _ALL),
-    "pipelined": Shape("16 pipelined small GETs", _one("pipelined"), _ALL),
+    "browser": Shape("Browser GET with 14 headers", _one("browser"), _ALL, paced=True),
+    "form": Shape("Form POST of 81 bytes", _one("form"), _MOST, "body", weight=0.7, paced=True),
+    "json": Shape("JSON POST of 1 KiB", _one("json"), _MOST, "body", weight=0.7, paced=True),
+    "tls": Shape(
+        "Small GET over TLS, kept alive",
+        _one("small"),
+        _CONNECTING,
+        kind="steady",
+        weight=0.7,
+        tls=True,
+        paced=True,
+    ),
+    "coroutine": Shape(
+        "Handler that is an async def", _one("small"), _COROUTINE, "coroutine", paced=True
+    ),
     "attributes": Shape(
         "Callback that reads path, arguments, 3 headers and a cookie",
         _one("attributes"),
         _CALLBACK,
         "attributes",
+        paced=True,
+        floor=0,
     ),
-    "form": Shape("Form POST of 81 bytes", _one("form"), _SOME, "body", weight=0.7),
-    "json": Shape("JSON POST of 1 KiB", _one("json"), _SOME, "body", weight=0.7),
-    "large": Shape("Response of 64 KiB", _one("small"), _SOME, "large", weight=0.7),
+    "logged": Shape(
+        "Small GET with the access log on", _one("small"), _LOGGING, "logged", paced=True
+    ),
+    "delegate": Shape(
+        "Delegate that frames its response by write_headers",
+        _one("small"),
+        _CALLBACK,
+        "delegate",
+        paced=True,
+        floor=0,
+    ),
+    "pipelined": Shape("16 pipelined small GETs", _one("pipelined"), _MOST, weight=0.6),
+    "large": Shape("Response of 64 KiB", _one("small"), _MOST, "large", weight=0.6),
     "connect": Shape(
-        "New connection for each request",
-        _one("closing"),
-        (*_SOME[:2], "limit-asyncio", *_SOME[2:]),
-        "closing",
-        weight=0.7,
+        "New connection for each request", _one("closing"), _CONNECTING, "closing", weight=0.7
     ),
-    "tls": Shape("Small GET over TLS, kept alive", _one("small"), _SOME, weight=0.7, tls=True),
+    "upload": Shape(
+        "Upload of 100 MiB",
+        (Point(0, with_body(UPLOAD_SIZE)),),
+        _MOST,
+        "body",
+        kind="upload",
+        size=UPLOAD_SIZE,
+    ),
+    "upload-streamed": Shape(
+        "Upload of 100 MiB, received in pieces of which none is kept",
+        (Point(0, with_body(UPLOAD_SIZE)),),
+        _STREAMING,
+        "stream",
+        kind="upload",
+        size=UPLOAD_SIZE,
+    ),
+    "download": Shape(
+        "Download of 100 MiB, sent in pieces of 64 KiB, each when the last one is out",
+        _one("small"),
+        _STREAMING,
+        "download",
+        kind="download",
+        size=DOWNLOAD_SIZE,
+    ),
+    "idle": Shape(
+        "10,000 idle connections, and 64 active ones beside them",
+        _one("small"),
+        _CONNECTING,
+        kind="idle",
+        size=IDLE_CONNECTIONS,
+        rounds=1,
+    ),
     "processes": Shape(
         "2 worker processes against 1",
         (Point(1, CORPUS["small"]), Point(2, CORPUS["small"], processes=2)),
         _FORKING,
         axis="worker processes",
-        weight=0.7,
+        weight=0.5,
     ),
-    "upload": Shape(
-        "Upload of 100 MiB",
-        (Point(0, with_body(UPLOAD_SIZE)),),
-        (*_SOME[:2], "ours-streamed", "ours-streamed-uvloop", *_SOME[2:]),
-        "body",
-        kind="upload",
-    ),
-    "idle": Shape(
-        "Memory of an idle connection",
-        (Point(0, CORPUS["small"], IDLE_CONNECTIONS),),
-        (*_SOME[:2], "limit-asyncio", *_SOME[2:]),
-        kind="idle",
-    ),
-    "web-hello": Shape("Hello of a tornado.web handler", _one("small"), _WEB),
-    "web-json": Shape("JSON of a tornado.web handler", _one("small"), _WEB, "json"),
+    "web-hello": Shape("Hello of a tornado.web handler", _one("small"), _WEB, paced=True, floor=0),
+    "web-json": Shape("JSON of a tornado.web handler", _one("small"), _WEB, "json", weight=0.5),
     "web-echo": Shape(
         "Echo of a tornado.websocket handler, for each message of 64 bytes",
         _one("small"),
         _WEB,
         "echo",
         kind="echo",
+        weight=0.7,
     ),
-    "wsgi-hello": Shape("Hello of a WSGI application", _one("small"), _WSGI),
-    "wsgi-flask": Shape("Hello of a Flask application", _one("small"), _WSGI, "flask"),
-    "asgi-hello": Shape("Hello of a raw ASGI application", _one("small"), _ASGI),
-    "asgi-starlette": Shape("Hello of Starlette", _one("small"), _ASGI, "starlette"),
-    "asgi-fastapi": Shape("Hello of FastAPI", _one("small"), _ASGI, "fastapi"),
+    "wsgi-hello": Shape("Hello of a WSGI application", _one("small"), _WSGI, paced=True),
+    "wsgi-flask": Shape("Hello of a Flask application", _one("small"), _WSGI, "flask", weight=0.5),
+    "asgi-hello": Shape("Hello of a raw ASGI application", _one("small"), _ASGI, paced=True),
+    "asgi-starlette": Shape("Hello of Starlette", _one("small"), _ASGI, "starlette", weight=0.5),
+    "asgi-fastapi": Shape("Hello of FastAPI", _one("small"), _ASGI, "fastapi", weight=0.5),
     "asgi-echo": Shape(
         "Echo of a WebSocket of ASGI, for each message of 64 bytes",
         _one("small"),
         (*_ASGI_OURS, "uvicorn", "granian-asgi"),
         "echo",
         kind="echo",
-    ),
-    "curve-headers": Shape(
-        "CPU per request against header fields",
-        tuple(Point(count, with_headers(count)) for count in (1, 10, 20, 40, 80)),
-        _CURVES,
-        axis="header fields",
-        weight=0.5,
+        weight=0.7,
     ),
     "curve-body": Shape(
         "CPU per request against size of the request's body",
@@ -213,14 +259,7 @@ SHAPES = {
         _CURVES,
         kind="steady",
         axis="connections",
-        weight=0.7,
-    ),
-    "curve-pipelining": Shape(
-        "CPU per request against pipelining depth",
-        tuple(Point(depth, pipelined(depth)) for depth in (1, 2, 4, 8, 16, 32, 64)),
-        _CURVES,
-        axis="requests in one write",
-        weight=0.4,
+        weight=0.5,
     ),
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.corpus import CORPUS
 from benchmarks.results import median, ranked, spread
 
-__all__ = ["parser_table", "shape_table", "table"]
+__all__ = ["parser_table", "pythons_table", "rate_table", "shape_table", "table"]
 
 Result = dict[str, Any]
 # Beyond this share of its core the load generator is what bounds requests per second.
@@ -20,17 +20,49 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def shape_table(result: Result) -> str:
     """Return the table of a shape of the server benchmark."""
-    if result["kind"] == "upload":
-        return _upload_table(result)
+    if result["kind"] in ("upload", "download"):
+        return _transfer_table(result)
     if result["kind"] == "idle":
-        rows = [
-            [_title(result, name), _with_spread(result, name, "kib_per_connection", 2)]
-            for name in ranked(result, "kib_per_connection")
-        ]
-        return table(["", "KiB per connection"], rows)
+        return _idle_table(result)
     if result["axis"] is not None:
         return _points_table(result)
     return _load_table(result)
+
+
+def rate_table(result: Result) -> str:
+    """Return the table of a shape at an equal rate, and who is not in it."""
+    rows = [
+        [
+            _title(result, name),
+            _with_spread(result, name, "paced_cpu_us", 2),
+            *(_number(median(result, name, f"paced_{key}_us"), 1) for key in ("user", "system")),
+            *(_milliseconds(result, name, f"paced_{key}_us") for key in ("p50", "p99", "p999")),
+        ]
+        for name in ranked(result, "paced_cpu_us")
+    ]
+    head = ["", "CPU µs/request", "user", "system", "p50 ms", "p99 ms", "p99.9 ms"]
+    missing = [
+        f"{result['contenders'][name]['title']} ({reason})"
+        for name, reason in {**result["behind"], **result["too_slow"]}.items()
+        if median(result, name, "paced_cpu_us") is None
+    ]
+    note = f"\nToo slow for this rate, in requests/s: {'; '.join(missing)}.\n" if missing else ""
+    return table(head, rows) + note
+
+
+def _idle_table(result: Result) -> str:
+    rows = [
+        [
+            _title(result, name),
+            _number(median(result, name, "kib_per_connection"), 2),
+            f"{median(result, name, 'idle_core_percent') or 0:.2f} %",
+            *(_number(median(result, name, key), 1) for key in ("alone_cpu_us", "cpu_us")),
+            *(_milliseconds(result, name, key) for key in ("alone_p999_us", "p999_us")),
+        ]
+        for name in ranked(result, "kib_per_connection")
+    ]
+    head = ["", "KiB per connection", "of a core", "alone: µs/request", "beside: µs/request"]
+    return table([*head, "alone: p99.9 ms", "beside: p99.9 ms"], rows)
 
 
 def _load_table(result: Result) -> str:
@@ -56,7 +88,7 @@ def _load_table(result: Result) -> str:
     return table(head, rows)
 
 
-def _upload_table(result: Result) -> str:
+def _transfer_table(result: Result) -> str:
     rows = [
         [
             _title(result, name),
@@ -90,10 +122,21 @@ def _points_table(result: Result) -> str:
     return table(head, rows)
 
 
+def pythons_table(results: list[Result]) -> str:
+    """Return CPU per request of one shape, at an equal rate, with a column for each Python."""
+    names = dict.fromkeys(name for result in results for name in result["contenders"])
+    rows = []
+    for name in names:
+        row = [next(_title(r, name) for r in results if name in r["contenders"])]
+        row += [_number(median(result, name, "paced_cpu_us"), 2) for result in results]
+        rows.append(row)
+    return table(["", *(result["versions"]["Python"] for result in results)], rows)
+
+
 def parser_table(result: Result, key: str, mode: str) -> str:
     """Return the table of one figure of the parser benchmark, cases as columns."""
     runs = [run for each in result["contenders"].values() for run in each["runs"]]
-    cases = list(dict.fromkeys(run["case"] for run in runs))
+    cases = list(dict.fromkeys(run["case"] for run in runs if run["mode"] == mode))
     rows = []
     for name in result["contenders"]:
         values = [median(result, name, key, case=case, mode=mode) for case in cases]

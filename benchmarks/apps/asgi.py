@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.apps.options import HELLO, LARGE
+from benchmarks.apps.options import DOWNLOAD_PIECES, DOWNLOAD_SIZE, HELLO, LARGE
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -19,7 +19,7 @@ async def hello(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     await _respond(send, HELLO)
 
 
-closing = hello
+closing = coroutine = logged = hello
 
 
 async def large(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -53,6 +53,24 @@ def __getattr__(name: str) -> Any:
 
         return application
     raise AttributeError(name)
+
+
+async def stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    size = 0
+    more = True
+    while more:
+        event = await receive()
+        size += len(event.get("body", b""))
+        more = event.get("more_body", False)
+    await _respond(send, b"%d" % size)
+
+
+async def download(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", b"%d" % DOWNLOAD_SIZE)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for _ in range(DOWNLOAD_PIECES):
+        await send({"type": "http.response.body", "body": LARGE, "more_body": True})
+    await send({"type": "http.response.body"})
 
 
 async def body(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -19,7 +19,8 @@ if __name__ == "__main__":
         loop=options.loop,
         backlog=4096,
         backpressure=16384,  # else as many connections as backlog
-        log_enabled=False,
+        log_enabled=options.answer == "logged",
+        log_access=options.answer == "logged",
         ssl_cert=Path(options.certificate) if options.certificate else None,
         ssl_key=Path(options.key) if options.key else None,
     ).serve()

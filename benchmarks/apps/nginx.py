@@ -14,7 +14,7 @@ worker_processes {processes};
 worker_rlimit_nofile 16384;
 events {{ worker_connections 8192; }}
 http {{
-    access_log off;
+    access_log {log};
     # Else nginx closes every thousandth request's connection, or an idle one too early.
     keepalive_requests 1000000000;
     keepalive_timeout 75s;
@@ -48,6 +48,7 @@ if __name__ == "__main__":
         answer = f"root {folder}; try_files /large =404;"
     configuration = CONFIGURATION.format(
         folder=folder,
+        log=f"{folder}/access.log" if options.answer == "logged" else "off",
         host=HOST,
         port=options.port,
         processes=options.processes,

@@ -1,6 +1,7 @@
 // Node's http.createServer, the reference for llhttp in a server.
 'use strict';
 
+const { once } = require('node:events');
 const fs = require('node:fs');
 const { parseArgs } = require('node:util');
 
@@ -14,6 +15,7 @@ const { values: options } = parseArgs({
 
 const HELLO = 'Hello, World!';
 const LARGE = Buffer.alloc(65536, 'x');
+const PIECES = 1600;
 
 const answers = {
   hello(request, response) {
@@ -26,6 +28,18 @@ const answers = {
     const chunks = [];
     request.on('data', (chunk) => chunks.push(chunk));
     request.on('end', () => response.end(String(Buffer.concat(chunks).length)));
+  },
+  stream(request, response) {
+    let size = 0;
+    request.on('data', (chunk) => { size += chunk.length; });
+    request.on('end', () => response.end(String(size)));
+  },
+  async download(request, response) {
+    response.writeHead(200, { 'Content-Length': PIECES * LARGE.length });
+    for (let n = 0; n < PIECES; n++) {
+      if (!response.write(LARGE)) await once(response, 'drain');
+    }
+    response.end();
   },
 };
 answers.closing = answers.hello;

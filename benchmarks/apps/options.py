@@ -8,6 +8,11 @@ What a server answers has a name, the same for all of them:
 * ``closing``: the same to a request with ``Connection: close``;
 * ``large``: 64 KiB;
 * ``body``: the number of bytes in the request's body, which was received whole;
+* ``stream``: the same, received in pieces of which none was kept;
+* ``download``: 100 MiB in pieces, the next one when the last one has gone out;
+* ``coroutine``: ``hello`` by an ``async def``, of servers that take plain functions as well;
+* ``delegate``: ``hello`` by Tornado's interface of delegates;
+* ``logged``: ``hello``, and a line of the access log to stderr, which is a file;
 * ``attributes``: what ``attributes_of`` makes of a request;
 * ``json``: a dictionary, as JSON;
 * ``flask``: ``hello`` of a Flask application;
@@ -22,11 +27,23 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["HELLO", "HOST", "JSON", "LARGE", "Options", "attributes_of", "parse_options"]
+__all__ = [
+    "DOWNLOAD_PIECES",
+    "DOWNLOAD_SIZE",
+    "HELLO",
+    "HOST",
+    "JSON",
+    "LARGE",
+    "Options",
+    "attributes_of",
+    "parse_options",
+]
 
 HOST = "127.0.0.1"
 HELLO = b"Hello, World!"
 LARGE = b"x" * 65536
+DOWNLOAD_PIECES = 1600  # each as LARGE
+DOWNLOAD_SIZE = DOWNLOAD_PIECES * len(LARGE)
 JSON = {"message": "Hello, World!"}
 
 

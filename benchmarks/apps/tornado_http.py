@@ -1,11 +1,29 @@
 """Tornado's HTTPServer with a callback, as its documentation shows it."""
 
+import asyncio
+from typing import Any
+
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    HTTPServerRequest,
+    ResponseStartLine,
+)
 from tornado.netutil import bind_sockets
 from tornado.process import fork_processes
 
-from benchmarks.apps.options import HELLO, HOST, LARGE, Options, attributes_of, parse_options
+from benchmarks.apps.options import (
+    DOWNLOAD_PIECES,
+    DOWNLOAD_SIZE,
+    HELLO,
+    HOST,
+    LARGE,
+    Options,
+    attributes_of,
+    parse_options,
+)
 
 
 def respond(request: HTTPServerRequest, message: bytes) -> None:
@@ -34,6 +52,65 @@ def body(request: HTTPServerRequest) -> None:
 
 def attributes(request: HTTPServerRequest) -> None:
     respond(request, attributes_of(request))
+
+
+class Message(HTTPMessageDelegate):
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def finish(self) -> None:
+        headers = HTTPHeaders({"Content-Length": str(len(HELLO))})
+        self.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers, HELLO)
+        self.connection.finish()
+
+
+class Delegate(HTTPServerConnectionDelegate):
+    message: type[HTTPMessageDelegate] = Message
+
+    def start_request(self, server_conn: object, request_conn: Any) -> Any:
+        return self.message(request_conn)
+
+    def on_close(self, server_conn: object) -> None: ...
+
+
+delegate = Delegate()
+
+
+class Counting(Message):
+    """Receives in pieces."""
+
+    size = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+
+    def finish(self) -> None:
+        message = b"%d" % self.size
+        headers = HTTPHeaders({"Content-Length": str(len(message))})
+        self.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers, message)
+        self.connection.finish()
+
+
+stream = Delegate()
+stream.message = Counting
+
+
+class Sending(Message):
+    """Sends in pieces."""
+
+    async def send(self) -> None:
+        headers = HTTPHeaders({"Content-Length": str(DOWNLOAD_SIZE)})
+        self.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers)
+        for _ in range(DOWNLOAD_PIECES):
+            await self.connection.write(LARGE)
+        self.connection.finish()
+
+    def finish(self) -> None:
+        self.task = asyncio.ensure_future(self.send())
+
+
+download = Delegate()
+download.message = Sending
 
 
 async def serve(options: Options, sockets: list) -> None:

@@ -16,9 +16,9 @@ if __name__ == "__main__":
         loop=options.loop,
         workers=options.processes,
         backlog=4096,
-        log_level="warning",
+        log_level="info" if options.answer == "logged" else "warning",
+        access_log=options.answer == "logged",
         # Without what a raw application has no use for.
-        access_log=False,
         proxy_headers=False,
         lifespan="off",
         ws="auto" if options.answer == "echo" else "none",
