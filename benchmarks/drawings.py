@@ -83,7 +83,7 @@ def _bars(name: str, result: Result) -> Figure | None:
     axes.set_xlabel(f"{unit}\n{_origin(result)}; line: least to largest")
     axes.legend(
         handles=[Patch(color=_COLOURS[kind], label=kind) for kind in dict.fromkeys(kinds)],
-        loc="lower right",
+        loc="upper right",  # the cheapest are there
         frameon=False,
     )
     return figure

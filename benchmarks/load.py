@@ -193,12 +193,10 @@ def paced(
         )
     if said["requests"] < 0.99 * said["offered"] or said["seconds"] > seconds + _LATE:
         raise TooSlow(f"answers {said['requests'] / said['seconds']:,.0f}")
-    cpu_us = cpu / said["requests"] * 1e6
     return {
-        "cpu_us": cpu_us,
-        # Where no tick was seen there is nothing to divide.
-        "user_us": cpu_us * user / (user + system) if user + system else 0.0,
-        "system_us": cpu_us * system / (user + system) if user + system else 0.0,
+        "cpu_us": cpu / said["requests"] * 1e6,
+        "user_ticks": user,
+        "system_ticks": system,
         **{key: said[key] for key in ("p50_us", "p99_us", "p999_us", "late_p99_us")},
     }
 

@@ -142,9 +142,9 @@ def python_build() -> str:
 
 
 def _configured() -> str:
-    """The options that Python was configured with, without paths, which say nothing."""
-    arguments = re.findall(r"'([^']*)'", sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return " ".join(argument for argument in arguments if "/" not in argument) or "unknown"
+    """The options that Python was configured with, but for paths and variables."""
+    arguments = re.findall(r"'(--[^'/]*)'", sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return " ".join(arguments) or "no options"
 
 
 def _llhttp_version() -> str:

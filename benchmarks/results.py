@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import machine
 
-__all__ = ["RESULTS", "ResultFile", "load_results", "median", "ranked", "spread"]
+__all__ = ["RESULTS", "ResultFile", "load_results", "median", "ranked", "spread", "total"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -94,6 +94,11 @@ def spread(result: dict[str, Any], name: str, key: str, **where: Any) -> tuple[f
     """The least and the largest of a contender's runs, as ``median``."""
     values = _values(result, name, key, where)
     return (min(values), max(values)) if values else None
+
+
+def total(result: dict[str, Any], name: str, key: str) -> float:
+    """The sum of a contender's runs."""
+    return sum(_values(result, name, key, {}))
 
 
 def ranked(result: dict[str, Any], key: str, **where: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.corpus import CORPUS
-from benchmarks.results import median, ranked, spread
+from benchmarks.results import median, ranked, spread, total
 
 __all__ = ["parser_table", "pythons_table", "rate_table", "shape_table", "table"]
 
@@ -35,7 +35,7 @@ def rate_table(result: Result) -> str:
         [
             _title(result, name),
             _with_spread(result, name, "paced_cpu_us", 2),
-            *(_number(median(result, name, f"paced_{key}_us"), 1) for key in ("user", "system")),
+            *_user_and_system(result, name),
             *(_milliseconds(result, name, f"paced_{key}_us") for key in ("p50", "p99", "p999")),
         ]
         for name in ranked(result, "paced_cpu_us")
@@ -48,6 +48,13 @@ def rate_table(result: Result) -> str:
     ]
     note = f"\nToo slow for this rate, in requests/s: {'; '.join(missing)}.\n" if missing else ""
     return table(head, rows) + note
+
+
+def _user_and_system(result: Result, name: str) -> list[str]:
+    """How the CPU time divides; by the ticks of all runs, of which one has few."""
+    ticks = [total(result, name, f"paced_{key}_ticks") for key in ("user", "system")]
+    cpu_us = median(result, name, "paced_cpu_us") or 0.0
+    return [_number(cpu_us * part / sum(ticks), 1) if sum(ticks) else "" for part in ticks]
 
 
 def _idle_table(result: Result) -> str:

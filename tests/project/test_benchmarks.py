@@ -54,8 +54,17 @@ def result(**contenders: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def run_at_rate(cpu_us: float) -> dict[str, float]:
-    keys = ("user_us", "system_us", "p50_us", "p99_us", "p999_us")
+    keys = ("user_ticks", "system_ticks", "p50_us", "p99_us", "p999_us")
     return {"paced_cpu_us": cpu_us, **{f"paced_{key}": 1000.0 for key in keys}}
+
+
+def test_user_and_system_time_divide_the_median_by_the_ticks_of_all_rounds() -> None:
+    ticks = [(3, 1), (0, 0), (3, 1)]
+    runs = [
+        {**run_at_rate(10), "paced_user_ticks": user, "paced_system_ticks": system}
+        for user, system in ticks
+    ]
+    assert rate_table(result(a=runs)).splitlines()[2].split(" | ")[2:4] == ["7.5", "2.5"]
 
 
 def test_a_table_at_a_rate_has_the_cheapest_first_with_medians_and_spread() -> None:
