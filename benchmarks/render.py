@@ -258,8 +258,9 @@ def _write(results: Results, pythons: list[dict[str, Any]], folder: Path, page_p
     """Write all pages, and the drawings into the folder of the results."""
     from benchmarks.drawings import drawings  # a terminal needs no matplotlib
 
-    for path in folder.glob("*.svg"):
-        path.unlink()  # some shape may be drawn no longer
+    for path in folder.glob("*.*"):
+        if path.suffix == ".svg" or path.stem not in results:
+            path.unlink()  # of what is drawn, or measured, no longer
     for name, result in results.items():
         for file, text in drawings(name, result).items():
             (folder / file).write_text(text)
@@ -277,7 +278,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/performance.md")
     parser.add_argument("--text", action="store_true", help="print the tables, write nothing")
     options = parser.parse_args(arguments)
-    results = load_results(options.results)
+    results = {
+        name: result
+        for name, result in load_results(options.results).items()
+        # What is measured no longer, or was in another form, is of an older run.
+        if (name in SHAPES or name in ("parser", "instructions")) and "rate" in result
+    }
     pythons = [
         each["small"]
         for folder in sorted((options.results / "pythons").glob("*"))

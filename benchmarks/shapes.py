@@ -269,7 +269,7 @@ QUICK_CONTENDERS = (
     "ours-uvloop",
     "limit-asyncio",
     "limit-uvloop",
-    "tornado",
+    "tornado-uvloop",
     "uvicorn",
     "bjoern",
     "fastpysgi",

@@ -15,6 +15,8 @@ class Hello(RequestHandler):
     def get(self) -> None:
         self.write(HELLO)
 
+    post = get
+
 
 class Json(RequestHandler):
     def get(self) -> None:
