@@ -163,7 +163,7 @@ bench-pythons:
 		$(MAKE) --no-print-directory VENV=.venv-bench-$$name PYTHON="$$python" \
 			build .venv-bench-$$name/bench.stamp || continue; \
 		.venv-bench-$$name/bin/python -m benchmarks.bench_server --shapes small --rate 20000 \
-			--contenders ours-asyncio,ours-uvloop,limit-asyncio,limit-uvloop,tornado-uvloop,uvicorn \
+			--contenders ours-asyncio,ours-uvloop,limit-asyncio,limit-uvloop,uvicorn \
 			--output benchmarks/results/pythons/$$name $(ARGS); \
 	done
 	@$(MAKE) --no-print-directory bench-render ARGS=

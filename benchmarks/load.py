@@ -184,13 +184,13 @@ def paced(
     data.write_bytes(request.data)
     arguments = [server.port, load.connections, rate, warm_up, seconds, data]
     with _talking([_pacer(load.tls), *arguments], load) as client:
+        pids = server.pids()
         _line(client)
-        cpu_before, ticks_before = server.cpu_seconds(), server.cpu_ticks()
+        cpu_before, ticks_before = server.cpu_seconds(pids), server.cpu_ticks(pids)
         said = _line(client)
-        cpu = server.cpu_seconds() - cpu_before
-        user, system = (
-            after - before for after, before in zip(server.cpu_ticks(), ticks_before, strict=True)
-        )
+        cpu = server.cpu_seconds(pids) - cpu_before
+        ticks = zip(server.cpu_ticks(pids), ticks_before, strict=True)
+        user, system = (after - before for after, before in ticks)
     if said["requests"] < 0.99 * said["offered"] or said["seconds"] > seconds + _LATE:
         raise TooSlow(f"answers {said['requests'] / said['seconds']:,.0f}")
     return {
