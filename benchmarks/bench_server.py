@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -182,13 +183,14 @@ def run_shape(bench: Bench, name: str, chosen: list[str], path: Path, resume: bo
             if reason != "not chosen":
                 print(f"{name}: {contender_name} is left out: {reason}")
     rounds = bench.rounds_of(shape)
+    failures: Counter[str] = Counter()
     if shape.paced:
-        _run_round(bench, name, names, file, f"0/{rounds}")
+        _run_round(bench, name, names, file, f"0/{rounds}", failures)
         _choose_rate(bench, shape, names, file)
     for turn in range(rounds):
         # Back and forth, so that a drift of the machine does not favour the first.
         order = names if turn % 2 == 0 else names[::-1]
-        _run_round(bench, name, order, file, f"{turn + 1}/{rounds}")
+        _run_round(bench, name, order, file, f"{turn + 1}/{rounds}", failures)
         file.write(complete=turn + 1 == rounds)
 
 
@@ -206,12 +208,22 @@ def _choose_rate(bench: Bench, shape: Shape, names: list[str], file: ResultFile)
     print(f"all are asked for {rate:,.0f} requests/s, but for {', '.join(slow) or 'none'}")
 
 
-def _run_round(bench: Bench, name: str, names: list[str], file: ResultFile, turn: str) -> None:
-    """Give each contender one turn; one that fails does not stop the others."""
+def _run_round(
+    bench: Bench,
+    name: str,
+    names: list[str],
+    file: ResultFile,
+    turn: str,
+    failures: Counter[str],
+) -> None:
+    """Give each contender one turn; one that fails does not stop the others.
+
+    One that has failed twice and never worked gets no more turns.
+    """
     shape = SHAPES[name]
     for contender_name in names:
-        if contender_name in file.data["left_out"] and not file.has_runs(contender_name):
-            continue  # it does not work; one that failed later gets its other turns
+        if failures[contender_name] > 1 and not file.has_runs(contender_name):
+            continue
         contender = CONTENDERS[contender_name]
         rate = None if contender_name in file.data["too_slow"] else file.data["rate"]
         described = {"title": contender.title, "kind": contender.kind}
@@ -224,6 +236,7 @@ def _run_round(bench: Bench, name: str, names: list[str], file: ResultFile, turn
             file.data["behind"][contender_name] = str(error)  # the next round may do better
             print(f"{label} {error}", flush=True)
         except (ServerFailed, OSError, ValueError, subprocess.SubprocessError) as error:
+            failures[contender_name] += 1
             file.leave_out(contender_name, f"round {turn}: {error}")
             print(f"{label} FAILED: {error}", flush=True)
 

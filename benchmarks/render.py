@@ -30,7 +30,7 @@ _HEAD = """\
 # Performance
 
 What one request costs, beside other servers and beside what the event loop costs by itself,
-all measured in one run of `make bench` on {python}, on the machine
+all measured in one run of `make bench`, on Python {python} and the machine
 [named below](#machine-and-versions). Compare figures within a table; between machines, and
 between runs, only ratios last.
 
@@ -77,7 +77,7 @@ _METHOD = """\
   is the difference of the counts by the difference of the numbers.
 """
 
-_SECTIONS = {
+SECTIONS = {
     "Requests": (
         "small",
         "respond",
@@ -92,6 +92,7 @@ _SECTIONS = {
     "Connections": ("tls", "connect", "idle", "processes"),
     "Applications of Tornado 6": tuple(name for name in SHAPES if name.startswith("web-")),
     "WSGI applications": tuple(name for name in SHAPES if name.startswith("wsgi-")),
+    "ASGI applications": tuple(name for name in SHAPES if name.startswith("asgi-")),
     "Cost as work grows": tuple(name for name in SHAPES if name.startswith("curve")),
 }
 
@@ -106,7 +107,7 @@ def page(results: Results, pythons: list[dict[str, Any]], plots: str | None) -> 
             and where the method is known.
     """
     parts = []
-    for section, names in _SECTIONS.items():
+    for section, names in SECTIONS.items():
         shapes = [_shape_section(name, results, plots) for name in names if name in results]
         if shapes:
             parts += [f"## {section}\n", *shapes]

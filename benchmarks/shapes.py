@@ -125,10 +125,12 @@ _REFERENCES = ("nginx", "node")
 _ALL = (*_OURS, *_LIMITS, *_PEERS, "robyn", *_REFERENCES)
 # Where the loop makes no difference to the limit that would be worth its minutes.
 _MOST = (*_OURS, "limit-uvloop", *_PEERS, *_REFERENCES)
-_CONNECTING = (*_OURS, *_LIMITS, *_PEERS, *_REFERENCES)
+# For what is about connections, it makes one.
+_CONNECTIONS = (*_OURS, *_LIMITS, *_PEERS, *_REFERENCES)
 _CALLBACK = (*_OURS, "tornado", "tornado-uvloop")
 # They have a handler that is a coroutine.
 _COROUTINE = (*_OURS, "aiohttp-uvloop", "uvicorn", "granian-rsgi", "robyn")
+_FRAMING = (*_OURS, "aiohttp-uvloop", "uvicorn", "granian-rsgi")
 _LOGGING = (*_OURS, "aiohttp-uvloop", "uvicorn", "granian-rsgi", "nginx")
 _STREAMING = (*_OURS, "tornado-uvloop", "aiohttp-uvloop", "uvicorn", "granian-rsgi", "node")
 _CURVES = ("ours-asyncio", "ours-uvloop", "limit-uvloop", "uvicorn")
@@ -142,7 +144,11 @@ IDLE_RATE = 2_000
 SHAPES = {
     "small": Shape("Small GET", _one("small"), _ALL, paced=True),
     "respond": Shape(
-        "Small GET, answered by request.respond", _one("small"), _OURS, "respond", paced=True
+        "Small GET whose response the server frames, ours by request.respond",
+        _one("small"),
+        _FRAMING,
+        "respond",
+        paced=True,
     ),
     "browser": Shape("Browser GET with 14 headers", _one("browser"), _ALL, paced=True),
     "form": Shape("Form POST of 81 bytes", _one("form"), _MOST, "body", weight=0.7, paced=True),
@@ -150,7 +156,7 @@ SHAPES = {
     "tls": Shape(
         "Small GET over TLS, kept alive",
         _one("small"),
-        _CONNECTING,
+        _CONNECTIONS,
         kind="steady",
         weight=0.7,
         tls=True,
@@ -181,7 +187,7 @@ SHAPES = {
     "pipelined": Shape("16 pipelined small GETs", _one("pipelined"), _MOST, weight=0.6),
     "large": Shape("Response of 64 KiB", _one("small"), _MOST, "large", weight=0.6),
     "connect": Shape(
-        "New connection for each request", _one("closing"), _CONNECTING, "closing", weight=0.7
+        "New connection for each request", _one("closing"), _CONNECTIONS, "closing", weight=0.7
     ),
     "upload": Shape(
         "Upload of 100 MiB",
@@ -210,7 +216,7 @@ SHAPES = {
     "idle": Shape(
         "10,000 idle connections, and 64 active ones beside them",
         _one("small"),
-        _CONNECTING,
+        _CONNECTIONS,
         kind="idle",
         size=IDLE_CONNECTIONS,
         rounds=1,

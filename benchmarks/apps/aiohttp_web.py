@@ -20,7 +20,7 @@ async def hello(request: web.BaseRequest) -> web.Response:
     return web.Response(body=HELLO)
 
 
-closing = coroutine = logged = hello
+closing = coroutine = logged = respond = hello
 
 
 async def large(request: web.BaseRequest) -> web.Response:

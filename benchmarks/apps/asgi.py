@@ -19,7 +19,7 @@ async def hello(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     await _respond(send, HELLO)
 
 
-closing = coroutine = logged = hello
+closing = coroutine = logged = respond = hello
 
 
 async def large(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ async def hello(scope: Any, protocol: Any) -> None:
     protocol.response_bytes(200, [], HELLO)
 
 
-closing = coroutine = logged = hello
+closing = coroutine = logged = respond = hello
 
 
 async def large(scope: Any, protocol: Any) -> None:

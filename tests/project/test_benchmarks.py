@@ -15,10 +15,14 @@ from helpers import Served, answer, get
 pytest.importorskip("benchmarks.rates", reason="the benchmarks are not here")
 
 from benchmarks.compiling import program
+from benchmarks.corpus import CORPUS
 from benchmarks.goals import GOALS
+from benchmarks.guard import COUNTED
+from benchmarks.parsers import PARSERS
 from benchmarks.rates import choose_rate
-from benchmarks.render import fill
+from benchmarks.render import SECTIONS, fill
 from benchmarks.root import ROOT
+from benchmarks.shapes import SHAPES
 from benchmarks.tables import rate_table
 from fasthttpserver.httpserver import HTTPRequest
 
@@ -101,6 +105,16 @@ def test_a_page_without_marks_is_not_filled(page: str) -> None:
 )
 def test_the_pages_have_their_marks(page: str, mark: str) -> None:
     assert "made" in fill((ROOT / page).read_text(encoding="utf-8"), mark, "made")
+
+
+def test_every_shape_has_its_place_on_the_page() -> None:
+    placed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(placed) == sorted(SHAPES)
+
+
+def test_the_guard_counts_what_can_be_counted() -> None:
+    for name, cases in COUNTED.items():
+        assert all(PARSERS[name].measures(CORPUS[case], mode) for case, mode in cases)
 
 
 def test_a_goal_without_figures_has_no_verdict() -> None:
