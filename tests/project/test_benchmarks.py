@@ -17,7 +17,7 @@ pytest.importorskip("benchmarks.rates", reason="the benchmarks are not here")
 from benchmarks.compiling import program
 from benchmarks.corpus import CORPUS
 from benchmarks.goals import GOALS
-from benchmarks.guard import COUNTED
+from benchmarks.guard import BOUNDS, COUNTED
 from benchmarks.parsers import PARSERS
 from benchmarks.rates import choose_rate
 from benchmarks.render import SECTIONS, fill
@@ -115,6 +115,12 @@ def test_every_shape_has_its_place_on_the_page() -> None:
 def test_the_guard_counts_what_can_be_counted() -> None:
     for name, cases in COUNTED.items():
         assert all(PARSERS[name].measures(CORPUS[case], mode) for case, mode in cases)
+
+
+def test_some_record_of_the_guard_bounds_everything_that_is_counted() -> None:
+    records = json.loads(BOUNDS.read_text(encoding="utf-8")).values()
+    most = max(len(record["bounds"]) for record in records)
+    assert most == sum(map(len, COUNTED.values()))
 
 
 def test_a_goal_without_figures_has_no_verdict() -> None:
