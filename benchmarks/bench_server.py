@@ -275,7 +275,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--contenders", type=_names, help="comma-separated; default: all")
     parser.add_argument("--without", type=_names, default=[], help="contenders, comma-separated")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--seconds", type=float, help="of one run; 0.8, or 0.4 with --quick")
+    parser.add_argument("--seconds", type=float, help="of one run; 0.7, or 0.4 with --quick")
     parser.add_argument("--rate", type=float, help="requests/s, in the place of half the slowest")
     parser.add_argument("--connections", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--server-cpu", type=int, default=cpus[0], help="core, %(default)s")
@@ -291,7 +291,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     left_out = {*options.without}
     if options.seconds is None:
-        options.seconds = 0.4 if options.quick else 0.8
+        options.seconds = 0.4 if options.quick else 0.7
     unknown = {*options.shapes} - {*SHAPES} | ({*options.contenders} | left_out) - {*CONTENDERS}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; --list prints the names")
