@@ -92,6 +92,7 @@ class Bench:
             "connections": self.load.connections,
             "server_cpu": self.server_cpu,
             "load_cpu": self.load_cpu,
+            "rate": self.rate,  # None: what the contenders decide
         }
 
 

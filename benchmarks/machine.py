@@ -156,8 +156,11 @@ def _llhttp_version() -> str:
 def _source_hash() -> str:
     """Hash what is measured, so that results of different sources are never mixed up."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "src" / "fasthttpserver").glob("*.py*")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    source = ROOT / "src" / "fasthttpserver"
+    for path in sorted(source.rglob("*.*")):
+        if path.suffix in (".py", ".pyx", ".pxd"):
+            name = path.relative_to(source).as_posix().encode()
+            digest.update(name + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -193,12 +193,12 @@ def _left_out(results: Results) -> str:
 
 
 def _method(results: Results) -> str:
-    server = next((r["settings"] for r in results.values() if "connections" in r["settings"]), {})
+    servers = [result for result in results.values() if "connections" in result["settings"]]
     parser = results.get("parser", {}).get("settings", {})
     return _METHOD.format(
-        connections=server.get("connections", "?"),
-        seconds=max((r["settings"].get("seconds", 0) for r in results.values()), default="?"),
-        rounds=server.get("rounds", "?"),
+        connections=max((r["settings"]["connections"] for r in servers), default="?"),
+        seconds=max((r["settings"]["seconds"] for r in servers), default="?"),
+        rounds=max((r["settings"].get("rounds", 0) for r in servers), default="?"),
         parser_rounds=parser.get("rounds", "?"),
         hello=f"{len(HELLO)} bytes",
         idle=IDLE_CONNECTIONS,
