@@ -18,14 +18,14 @@ from benchmarks.results import median, ranked, spread
 __all__ = ["DRAWN", "drawings"]
 
 Result = dict[str, Any]
-# What is drawn, with the figure, what it is called, and where it can be cut: a bar that
-# would make the others too small to see is as long as these many of the median.
+# What is drawn: the shape, its figure, and what stands below it.
 DRAWN = {
     "small": ("paced_cpu_us", "server's CPU, µs per request, all asked at the same rate"),
     "connect": ("cpu_us", "server's CPU, µs per connection, at saturation"),
     "curve-body": ("cpu_us", "server's CPU, µs per request"),
     "curve-connections": ("cpu_us", "server's CPU, µs per request"),
 }
+# A bar is no longer than so many of the median: else the others would be too small to see.
 _CUT = 4
 _COLOURS = {"ours": "#0a7d4f", "limit": "#8a8f98", "peer": "#4a78c8", "reference": "#b8862b"}
 _LINE_COLOURS = ("#5fc49a", "#0a7d4f", "#8a8f98", "#4a78c8", "#b8862b", "#7d4ab8")

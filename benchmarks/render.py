@@ -63,7 +63,8 @@ _METHOD = """\
 - The limit is an asyncio Protocol that answers a constant and parses nothing, on the same
   loop: what the loop and the kernel take by themselves.
 - Each contender answers in its natural form, with {hello} where nothing else is said. Access
-  logs are off; the rest is as installed, save where `benchmarks/apps/` gives a reason.
+  logs are off but where their cost is measured, when each writes its line to a file; the rest is as
+  installed, save where `benchmarks/apps/` gives a reason.
 - Bodies are received whole, and the answer is their size, which is checked. The limit and
   nginx answer a constant and drop the body.
 - Memory of an idle connection is the growth of resident memory by {idle:,} connections that
