@@ -154,12 +154,14 @@ def _nothing() -> None:
     pass
 
 
-def callback(name: str) -> Served:
-    """A server with a callback of apps/ours.py."""
+def callback(name: str, log: str | None = None) -> Served:
+    """A server with a callback of apps/ours.py, and an access log in the file `log`."""
     from benchmarks.apps import ours
+    from fasthttpserver.access import AccessLog
     from fasthttpserver.httpserver import HTTPServer
 
-    return Served(lambda: HTTPServer(getattr(ours, name)))
+    access_log = None if log is None else AccessLog("common", log)
+    return Served(lambda: HTTPServer(getattr(ours, name), access_log=access_log))
 
 
 def asgi_door() -> Served:

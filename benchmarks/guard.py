@@ -25,6 +25,7 @@ COUNTED: dict[str, list[instructions.Case]] = {
     "ours": [(case, mode) for mode in ("request", "headers") for case in _PARSED],
     "ours-exchange": [(case, "exchange") for case in (*_PARSED, "form", "pipelined")],
     "ours-respond": [(case, "exchange") for case in _PARSED],
+    "ours-logged": [("small", "exchange")],
     "ours-coroutine": [("small", "whole")],
     "ours-connect": [("closing", "whole")],
     "ours-asgi": [("small", "whole")],

@@ -6,6 +6,7 @@ long as its connection: one for all requests, except where it takes an answer to
 """
 
 import importlib.util
+import os
 import time
 import timeit
 from collections.abc import Callable
@@ -251,6 +252,12 @@ def _our_respond(request: Request) -> Code:
     return _exchange(*callback("respond").connection())
 
 
+def _our_logged_exchange(request: Request) -> Code:
+    from benchmarks.exchange import callback
+
+    return _exchange(*callback("hello", os.devnull).connection())
+
+
 def _limit_exchange(request: Request) -> Code:
     from benchmarks.exchange import limit_protocol
 
@@ -296,6 +303,9 @@ PARSERS = {
     "ours-exchange": Parser("fasthttpserver", "ours", None, _our_exchange, ("exchange",)),
     "ours-respond": Parser(
         "fasthttpserver, request.respond", "ours", None, _our_respond, ("exchange",)
+    ),
+    "ours-logged": Parser(
+        "fasthttpserver, access log", "ours", None, _our_logged_exchange, ("exchange",)
     ),
     "ours-coroutine": Parser(
         "fasthttpserver, async def", "ours", None, _in_turns("callback", "coroutine"), _WHOLE

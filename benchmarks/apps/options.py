@@ -4,7 +4,6 @@ What a server answers has a name, the same for all of them:
 
 * ``hello``: 13 bytes, the request is not looked at;
 * ``respond``: the same by ``request.respond``, with Date and Content-Type;
-* ``logged``: the same, with an access log;
 * ``closing``: the same to a request with ``Connection: close``;
 * ``large``: 64 KiB;
 * ``body``: the number of bytes in the request's body, which was received whole;

@@ -1,6 +1,5 @@
 """fasthttpserver: a callback writes the response as it goes on the wire."""
 
-import logging
 import os
 from typing import Any
 
@@ -103,7 +102,6 @@ delegate = Delegate()
 if __name__ == "__main__":
     options = parse_options()
     os.environ["FASTHTTPSERVER_LOOP"] = options.loop
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     server = HTTPServer(
         globals()[options.answer],
         ssl_options=options.tls_context,
