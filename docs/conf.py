@@ -32,7 +32,8 @@ napoleon_numpy_docstring = False
 # Nobody needs the network to build: other projects' names are not looked up. What is left out
 # here is names of the standard library, type variables and, by their underscore, our own insides.
 nitpick_ignore_regex = [
-    ("py:.*", r"(asyncio|collections|datetime|http|os|socket|ssl|time|typing|types|ipaddress)\..*"),
+    ("py:.*", r"(asyncio|collections|datetime|http|ipaddress|logging|os|socket|ssl)\..*"),
+    ("py:.*", r"(time|types|typing)\..*"),
     ("py:.*", r"(.*\.)?_\w+(\..*)?"),
     ("py:(class|obj|exc)", r"[A-Z]|AbstractEventLoop|Any|Awaitable|Callable|Generic|Morsel|Self"),
     ("py:(class|exc)", r"[a-z]+|[A-Z]\w+Error|Exception|FrameType|TimerHandle|optional"),

@@ -483,8 +483,8 @@ def log_line(
 
     Args:
         parts: Text, what goes after it, text, and so on: a letter of ``htrmHsBbfaTMDL`` as in
-            gunicorn's formats, or ``i`` for the target; or a function of the request and the
-            response, which is not called without a request.
+            gunicorn's formats, ``i`` for the target or ``v`` for the host; or a function of the
+            request and the response, which is not called without a request.
         as_json: Values are JSON, and what is missing is ``null``; otherwise it is ``-``.
         request: What was asked.
         remote_ip, status, size, duration: As in ``AccessRecord``.

@@ -1806,6 +1806,8 @@ cdef int _put_atom(
         return _put_text(line, request.uri, as_json)
     if letter == b"H":
         return _put_text(line, request.version, as_json)
+    if letter == b"v":
+        return _put_text(line, request.authority or None, as_json)
     if letter == b"f":
         return _put_text(line, request._find_field(b"referer"), as_json)
     return _put_text(line, request._find_field(b"user-agent"), as_json)

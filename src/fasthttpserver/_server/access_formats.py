@@ -121,7 +121,7 @@ _JSON: dict[str, Atom] = {
     "method": b"m",
     "uri": b"i",
     "version": b"H",
-    "host": _attribute("host"),
+    "host": b"v",
     "status": b"s",
     "size": b"B",
     "duration": b"L",

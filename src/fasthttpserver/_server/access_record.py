@@ -83,8 +83,8 @@ class AccessRecord:
 
     @property
     def host(self) -> str | None:
-        """The requested host."""
-        return None if self.request is None else self.request.host
+        """The requested host with its port, if any: the target's authority, else Host."""
+        return None if self.request is None else self.request.authority or None
 
     @property
     def referer(self) -> str | None:
