@@ -51,6 +51,7 @@ class RequestMessage:
     connection: Any
     """What was given to ``next_request``: whoever sends the response. None without."""
     _corked: Any
+    _framed: bool
 
     def __init__(
         self, method: str, uri: str, version: str = "HTTP/1.0", body: bytes = b""
@@ -124,6 +125,9 @@ class RequestMessage:
 
     def finish(self) -> None:
         """End the response. What was written is all of it."""
+
+    def _finish_framed(self, response: bytes | None) -> None:
+        """Cork a whole response that the server has framed, and end it; None: it was sent."""
 
 @final
 class RequestParser(Generic[_M]):

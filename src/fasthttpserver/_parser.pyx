@@ -423,6 +423,7 @@ cdef class RequestMessage:
     # connection is told of each write. See HTTPConnection.data_received.
     cdef public object _corked
     cdef double _finished_at        # in seconds since the epoch; 0.0 until then
+    cdef public bint _framed        # whether the server frames the response
 
     def __init__(self, method, uri, version="HTTP/1.0", body=b""):
         self.method = method
@@ -561,6 +562,11 @@ cdef class RequestMessage:
             self._finished_at = _time()
         else:
             self._finish_otherwise()
+
+    def _finish_framed(self, response):
+        self._corked = response
+        self._finished_at = _time()
+        self._framed = True
 
     def __repr__(self):
         method, uri = (  # not much of either: it gets into logs

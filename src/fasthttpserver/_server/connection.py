@@ -723,12 +723,11 @@ class HTTPConnection(asyncio.Protocol):
         if request is not None and self._fast and not request._corked and self._late is None:
             data = frame_response(request, start_line[1], start_line[2], headers, body)
             if data is not None:
-                request._framed = True
-                request._finish_time = time()
                 if request._corked is None:
+                    request._finish_framed(None)
                     self._end_late(data, request, start_line[1])
                 else:
-                    request._corked = data
+                    request._finish_framed(data)
                 return True
         if request is None or request._corked is not NOTHING_YET:
             response = self.leave_fast_path()
@@ -756,9 +755,7 @@ class HTTPConnection(asyncio.Protocol):
         # A close that only the response tells of is found by the check of it, if there is one.
         told = framing.keep_alive == request.keep_alive or self._settings.check_responses
         if told and not framing.switches and request._corked is NOTHING_YET:
-            request._corked = data + end
-            request._framed = True
-            request._finish_time = time()
+            request._finish_framed(data + end)
         else:
             response = self.leave_fast_path()
             assert response is not None

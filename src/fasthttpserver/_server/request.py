@@ -116,7 +116,6 @@ class HTTPRequest(RequestMessage):
     """
 
     is_unpacked = False
-    _framed = False  # whether the connection frames the response, see write_headers()
 
     __slots__ = ("__dict__", "__weakref__")
 
@@ -351,9 +350,7 @@ class HTTPRequest(RequestMessage):
             head = prepared_head(status, content_type, now // 1)
             response = head and frame_prepared(self, head, fields, body)
             if response:
-                self._corked = response
-                self._finish_time = now
-                self._framed = True
+                self._finish_framed(response)
                 return
         if status in BODILESS:
             body, content_type = b"", None
