@@ -241,8 +241,8 @@ def sample(action: argparse.Action) -> tuple[str, Any]:
         return word, word
     if isinstance(action.type, Number) or action.type in (int, float):
         return "7", 7
-    for word in "640", "host=path", "127.0.0.1:9000":
-        with contextlib.suppress(ValueError):
+    for word in "640", "host=path", "127.0.0.1:9000", "%(h)s":
+        with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
             if callable(action.type):
                 action.type(word)
             return word, word

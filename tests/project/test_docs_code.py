@@ -30,6 +30,8 @@ import pytest
 from helpers import Process, connect_when_up, free_port, get
 from hypothesis import Phase, settings
 
+from fasthttpserver.log import access_log, app_log, gen_log
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -167,8 +169,17 @@ def few_examples() -> Iterator[None]:
     settings.load_profile(before)
 
 
+@pytest.fixture
+def same_filters() -> Iterator[None]:
+    """A block may add a filter to a logger."""
+    before = {logger: logger.filters[:] for logger in (access_log, app_log, gen_log)}
+    yield
+    for logger, filters in before.items():
+        logger.filters[:] = filters
+
+
 @pytest.mark.parametrize("block", RUN_HERE, ids=lambda block: block.id)
-@pytest.mark.usefixtures("logs", "nothing_left", "few_examples")
+@pytest.mark.usefixtures("logs", "nothing_left", "few_examples", "same_filters")
 def test_block_runs(
     block: Block, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

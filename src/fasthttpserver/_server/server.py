@@ -380,13 +380,13 @@ class HTTPServer(TCPServer):
         return True
 
     def _connect_failed(self, connection: socket.socket, address: Any, error: OSError) -> None:
+        super()._connect_failed(connection, address, error)
         if self.ssl_options is not None:
             self._settings.counters.add("tls_handshake_failures")
-        super()._connect_failed(connection, address, error)
 
     def _refuse(self, connection: socket.socket, why: str) -> None:
-        self._settings.counters.add("refused_connections")
         super()._refuse(connection, why)
+        self._settings.counters.add("refused_connections")
 
     def _turn_away(self, connection: HTTPConnection, most: int) -> None:
         connection.refuse_service("Too many connections")
