@@ -300,12 +300,12 @@ class TestBindUnixSocket:
         def spy(name: str) -> None:
             change = getattr(os, name)
 
-            def try_first(path: Any, *arguments: int) -> None:
+            def try_first(path: Any, *arguments: int, **more: Any) -> None:
                 with socket.socket(socket.AF_UNIX) as client:
                     with pytest.raises(ConnectionRefusedError):
                         client.connect(path)
                 tried.append(name)
-                change(path, *arguments)
+                change(path, *arguments, **more)
 
             monkeypatch.setattr(os, name, try_first)
 
