@@ -1,4 +1,4 @@
-"""The tests that ``docs/threat-model.md`` names, and the vectors, are there."""
+"""The tests that the threat model and the page on standards name, and the vectors, are there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ import pytest
 from vectors import load
 
 TESTS = Path(__file__).resolve().parents[1]
-TEXT = (TESTS.parent / "docs" / "threat-model.md").read_text(encoding="utf-8")
-NAMES = sorted(set(re.findall(r"`(test_\w+\.py)::(\w+)`", TEXT)))
-TABLE = [line for line in TEXT.split("## Attacks")[1].splitlines() if line.startswith("| ")]
-ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE]
+DOCS = TESTS.parent / "docs"
+THREATS = (DOCS / "threat-model.md").read_text(encoding="utf-8").split("## Attacks")[1]
+STANDARDS = (DOCS / "standards.md").read_text(encoding="utf-8").split("## Http11Probe")[0]
+NAMES = sorted(set(re.findall(r"`(test_\w+\.py)::(\w+)`", THREATS + STANDARDS)))
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables but for their heads and rulers."""
+    lines = text.splitlines()
+    found = [
+        line for line, after in zip(lines, [*lines[1:], ""], strict=True) if not after[:4] == "|---"
+    ]
+    cells = [line.strip("|").split("|") for line in found if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in cells]
 
 
 @pytest.mark.parametrize("file, name", NAMES)
@@ -23,16 +33,28 @@ def test_named_test_exists(file: str, name: str) -> None:
 
 
 def test_every_attack_has_a_test() -> None:
-    head, *rows = ROWS
-    assert head[-1] == "tests" and len(rows) > 20
-    for row in rows:
-        assert len(row) == len(head), row
+    attacks = rows(THREATS)
+    assert len(attacks) > 20
+    for row in attacks:
+        assert len(row) == 4, row
         assert "::test_" in row[-1], row
+
+
+def test_every_rule_of_a_standard_is_shown() -> None:
+    rules = rows(STANDARDS)
+    assert len(rules) > 30
+    for row in rules:
+        assert len(row) == 3, row
+        assert "::test_" in row[-1] or vectors_in(row[-1]), row
+
+
+def vectors_in(cell: str) -> set[str]:
+    return set(re.findall(r"\b[A-Z]{2}\b", cell))
 
 
 def test_named_vectors_exist() -> None:
     kinds = {re.match("[A-Z]+", vector.id)[0] for vector in load()}  # type: ignore[index]
-    named = {kind for row in ROWS[1:] for kind in re.findall(r"\b[A-Z]{2}\b", row[2])}
-    assert named <= kinds
+    attacks = {kind for row in rows(THREATS) for kind in vectors_in(row[2])}
+    assert attacks | {kind for row in rows(STANDARDS) for kind in vectors_in(row[2])} <= kinds
     # And none is without a reason; TO compares with Tornado.
-    assert kinds - named <= {"TO"}
+    assert kinds - attacks <= {"TO"}

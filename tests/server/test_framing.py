@@ -651,6 +651,36 @@ def test_connect_that_fails_is_an_answer_like_any_other(wire: Callable[..., Wire
     )
 
 
+def raw(request: HTTPRequest) -> None:
+    request.write(b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n")
+    request.finish()
+
+
+@pytest.mark.parametrize("fields", [b"", b"Connection: keep-alive\r\n"])
+@pytest.mark.parametrize(
+    "reject",
+    [raw, lambda request: respond(request, code=405), lambda request: request.respond(405)],
+)
+def test_nothing_behind_a_rejected_connect_is_processed(
+    wire: Callable[..., Wire], reject: Callable[[HTTPRequest], None], fields: bytes
+) -> None:
+    # RFC 9931 section 8: the client may have sent the first bytes of its tunnel already, and
+    # they may be anybody's.
+    requests: list[HTTPRequest] = []
+
+    def callback(request: HTTPRequest) -> None:
+        requests.append(request)
+        reject(request)
+
+    connection = wire(callback)
+    connection.send(CONNECT.removesuffix(b"\r\n") + fields + b"\r\n" + get("/tunneled"))
+    assert connection.sent().startswith(b"HTTP/1.1 405 ")
+    assert connection.ended
+    connection.send(get("/later"))
+    assert [request.method for request in requests] == ["CONNECT"]
+    assert connection.sent() == b""
+
+
 # --- The connection after it -------------------------------------------------------------
 
 

@@ -246,6 +246,13 @@ def test_other_bodies_are_no_forms(received: Received) -> None:
     assert received(post(b"a=b")).arguments == {}
 
 
+def test_query_has_a_body_that_is_no_form(received: Received) -> None:
+    # RFC 10008: its body is a query in a language of which Content-Type tells, a form or not.
+    request = received(post(b"a=b", FORM, method="QUERY", uri="/?c=d"))
+    assert (request.method, request.body) == ("QUERY", b"a=b")
+    assert request.arguments == {"c": [b"d"]}
+
+
 def test_uploads(received: Received) -> None:
     body = (
         b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n"
