@@ -76,6 +76,18 @@ def test_metrics() -> None:
             assert b"\nfasthttpserver_requests_total 1\n" in client.ask(get("/metrics"))
 
 
+@nothing_left
+def test_what_works_beside_it() -> None:
+    pytest.importorskip("tornado", reason="tornado is not installed")
+    source, port, behind = program("migrating", "beside"), free_port(), free_port()
+    with Process(["-W", "error", "-c", source, f"--port={port}", f"--behind={behind}"]):
+        with connect_when_up(port) as client:
+            client.send(get("/path"))
+            response = client.read_response()
+            assert (response.status, response.body) == (200, b"WSGI has /path\n")
+            assert int(response.fields["x-ticks"]) > 0
+
+
 # --- The tutorial -----------------------------------------------------------------------
 
 
