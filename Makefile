@@ -114,9 +114,10 @@ wheel: $(VENV)/wheel.stamp
 	$(BIN)/python .ci/wheel.py --out dist dist/*.tar.gz -- $(ARGS)
 
 # -n: a reference that leads nowhere is a warning. -a -E: no page left from an earlier run.
+# html: its pages link to each other as files, too, without a server.
 docs: build $(VENV)/docs.stamp
-	$(BIN)/python -m sphinx -b dirhtml -n -W --keep-going -a -E -q -d build/doctrees docs build/docs
-	@echo 'build/docs/index.html'
+	$(BIN)/python -m sphinx -b html -n -W --keep-going -a -E -q -d build/doctrees docs build/docs
+	@echo 'file://$(abspath build/docs/index.html)'
 
 # The benchmarks have an environment of their own: their peers are many.
 BENCH_VENV ?= .venv-bench

@@ -1,4 +1,4 @@
-"""The tests that the threat model and the page on standards name, and the vectors, are there."""
+"""What pages of the documentation name is there: tests, vectors, other pages."""
 
 from __future__ import annotations
 
@@ -58,3 +58,11 @@ def test_named_vectors_exist() -> None:
     assert attacks | {kind for row in rows(STANDARDS) for kind in vectors_in(row[2])} <= kinds
     # And none is without a reason; TO compares with Tornado.
     assert kinds - attacks <= {"TO"}
+
+
+@pytest.mark.parametrize("folder", [DOCS, DOCS / "howto"], ids=["docs", "howto"])
+def test_each_page_is_named_once_in_a_sentence(folder: Path) -> None:
+    index = folder / "index.md"
+    text = re.sub("```.*?```", "", index.read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = re.findall(r"\[[^\]]+\]\(([\w-]+\.md)\)", text.split("\n## ", 1)[1])
+    assert sorted(named) == sorted(path.name for path in folder.glob("*.md") if path != index)
