@@ -8,6 +8,10 @@ import types
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
 project = "fasthttpserver"
 version = release = importlib.metadata.version("fasthttpserver-llhttp")
 author = copyright = "the fasthttpserver authors"
@@ -40,7 +44,7 @@ nitpick_ignore_regex = [
     ("py:class", r"hypothesis\..*|list\[tuple\[str|Fields"),
     ("py:class", r"(IPv[46](Address|Network)|Iterable|Iterator|Mapping|Sequence|HasFileno)"),
     ("py:class", "RequestCallback|WSGIApplication"),  # in signatures they have no module
-    ("py:class", "Tally"),  # of our own insides too
+    ("py:class", "Access|Parts|Tally"),  # of our own insides too
 ]
 
 
@@ -68,12 +72,43 @@ _see_stub("fasthttpserver._parser", "fasthttpserver.parser")
 def setup(app):
     app.connect("source-read", _unlink)
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", _show_public_types, priority=600)
+    app.connect("autodoc-process-signature", _show_public_names)
 
 
 def _unlink(app, docname, source):
     """Show links to files outside of docs/, which work in the repository, as names."""
     if "/" not in docname:
         source[0] = re.sub(r"\[`?([^\]`]+)`?\]\(\.\./[^)]+\)", r"`\1`", source[0])
+
+
+PRIVATE_MODULE = r"~?fasthttpserver(\.\w+)*\._\w+(\.\w+)*\.(?=[A-Z])"
+
+
+def _show_public_types(app, what, name, obj, options, lines):
+    """Show types that napoleon found in annotations as their users call them."""
+    lines[:] = [re.sub(PRIVATE_MODULE, "", line) for line in lines]
+
+
+def _show_public_names(app, what, name, obj, options, signature, returns):
+    """Show private constants by their values, and types as their users call them."""
+    constants = vars(sys.modules[obj.__module__]) if hasattr(obj, "__module__") else {}
+
+    def value(match):
+        constant = constants.get(match[0])
+        return f"{constant:_}" if isinstance(constant, int) else "..."
+
+    def public(text):
+        if not text:
+            return None
+        text = re.sub(r"\b_[A-Z_]{2,}\b", value, text).replace("<factory>", "[]")
+        text = re.sub(r"\b_M\b", "RequestMessage", text)
+        text = re.sub(PRIVATE_MODULE, "", text)
+        if re.search(r"(?<![\w.~])_[A-Za-z]", text):
+            logger.warning("a private name in the signature of %s: %s", name, text)
+        return text
+
+    return public(signature), public(returns)
 
 
 def _keep_colon(app, what, name, obj, options, lines):

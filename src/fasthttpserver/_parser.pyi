@@ -147,13 +147,13 @@ class RequestParser(Generic[_M]):
         require_host: Refuse an HTTP/1.1 request without Host (400).
         message_class: The subclass of ``RequestMessage`` to make; neither its ``__new__``
             nor its ``__init__`` is called.
-        tally: Counts what comes, for all parsers that have it; None for one of its own.
 
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: A limit is out of range.
     """
 
+    # `tally` is the server's: it counts what comes, for all parsers that have it.
     @overload
     def __init__(
         self: RequestParser[RequestMessage],
@@ -184,7 +184,7 @@ class RequestParser(Generic[_M]):
         """Whether something of a further request has come, or can come no more."""
 
     def new(self) -> RequestParser[_M]:
-        """Return an unused parser with the same limits, ``message_class`` and ``tally``.
+        """Return an unused parser that was given the same arguments.
 
         For the next connection of a server: what the constructor has checked is not checked
         again. What this parser has read makes no difference.
