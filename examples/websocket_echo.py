@@ -1,59 +1,57 @@
-"""A WebSocket echo (RFC 6455), written by hand on the stream that it detaches.
+"""A WebSocket echo (RFC 6455): the frames are those of the package `websockets`, the bytes ours.
 
-Run `python examples/websocket_echo.py` (PORT=... for another port), then try
-`pip install websockets` and `websockets ws://127.0.0.1:8888/`.
+Run `pip install websockets` and `python examples/websocket_echo.py` (PORT=... for another port),
+then try `websockets ws://127.0.0.1:8888/`.
 """
 
-import base64
 import contextlib
-import hashlib
 import os
-import struct
+
+from websockets.datastructures import Headers
+from websockets.frames import Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from fasthttpserver.httpserver import HTTPServer
 from fasthttpserver.ioloop import IOLoop
 from fasthttpserver.netutil import bind_sockets
 
-HEAD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-FIN, CLOSE, PING, PONG = 128, 8, 9, 10
-MAX_SIZE = 1_000_000
-
 
 async def handle_request(request):
-    key = request.headers.get("Sec-WebSocket-Key", "").encode("latin-1")
-    digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    if request.method != "GET":
+        request.respond(405, "Try GET\n", {"Allow": "GET"})
+        return
+    if not request.upgrade:
+        fields = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        request.respond(426, "This is a WebSocket\n", fields)
+        return
+    # OPEN: the request has been read already.
+    protocol = ServerProtocol(state=State.OPEN, max_size=1_000_000)
+    response = protocol.accept(Request(request.uri, Headers(request.headers.get_all())))
+    if response.status_code != 101:  # no key, another version
+        request.respond(response.status_code, response.body.decode())
+        return
     stream = request.connection.detach()  # HTTP ends here
-    stream.write(HEAD + b"Sec-WebSocket-Accept: %b\r\n\r\n" % base64.b64encode(digest))
-    first = 0
-    while first & 15 != CLOSE:  # or until a read raises StreamClosedError: the client left
-        first, data = await read_frame(stream)
-        if first & 15 == PING:
-            await write_frame(stream, FIN | PONG, data)
-        elif first & 15 != PONG:  # messages as they come, in fragments or not, and CLOSE
-            await write_frame(stream, first, data)
-    stream.close()
+    stream.write(response.serialize())
+    with contextlib.closing(stream):
+        await echo(stream, protocol)
 
 
-async def read_frame(stream):
-    first, size = await stream.read_bytes(2)
-    is_masked, size = size & 128, size & 127
-    if size > 125:
-        size = int.from_bytes(await stream.read_bytes(2 if size == 126 else 8), "big")
-    if size > MAX_SIZE or not is_masked:
-        return FIN | CLOSE, (1009 if is_masked else 1002).to_bytes(2, "big")
-    mask, data = await stream.read_bytes(4), await stream.read_bytes(size)
-    return first, bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
-
-
-async def write_frame(stream, first, data):
-    size = len(data)
-    if size < 126:
-        head = struct.pack(">BB", first, size)
-    elif size < 65536:
-        head = struct.pack(">BBH", first, 126, size)
-    else:
-        head = struct.pack(">BBQ", first, 127, size)
-    await stream.write(head + data)
+async def echo(stream, protocol):
+    while True:  # or until a read raises StreamClosedError: the client left
+        protocol.receive_data(await stream.read_bytes(65536, partial=True))
+        for frame in protocol.events_received():  # pings are answered by the protocol
+            if frame.opcode is Opcode.TEXT:
+                protocol.send_text(frame.data, frame.fin)
+            elif frame.opcode is Opcode.BINARY:
+                protocol.send_binary(frame.data, frame.fin)
+            elif frame.opcode is Opcode.CONT:
+                protocol.send_continuation(frame.data, frame.fin)
+        for data in protocol.data_to_send():
+            if not data:  # the WebSocket is closed
+                return
+            await stream.write(data)
 
 
 if __name__ == "__main__":

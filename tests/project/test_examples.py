@@ -421,16 +421,41 @@ def test_websocket_echo_refuses_what_is_too_big(run_until_ctrl_c: Callable[..., 
         assert websocket.close_code in (1006, 1009)  # 1006: by RST, as much was not read
 
 
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+ASKS = ("Upgrade: websocket", "Connection: Upgrade")
+
+
 def test_websocket_echo_refuses_a_frame_without_mask(
     run_until_ctrl_c: Callable[..., Example],
 ) -> None:
+    pytest.importorskip("websockets")
     example = run_until_ctrl_c("websocket_echo")
     with example.connect() as client:
-        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-        client.send(get("/", "Upgrade: websocket", "Connection: Upgrade", key) + b"\x81\x02hi")
+        client.send(get("/", *ASKS, KEY, "Sec-WebSocket-Version: 13") + b"\x81\x02hi")
         head = client.read_until(b"\r\n\r\n")
         assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head  # RFC 6455's
-        assert client.read(4) == b"\x88\x02\x03\xea"
+        opcode, size = client.read(2)
+        assert (opcode, client.read(size)[:2]) == (0x88, (1002).to_bytes(2, "big"))
+
+
+def test_websocket_echo_refuses_what_asks_for_none(
+    run_until_ctrl_c: Callable[..., Example],
+) -> None:
+    pytest.importorskip("websockets")
+    example = run_until_ctrl_c("websocket_echo")
+    with example.connect() as client:
+        for request, status, name, value in [
+            (post(b"", *ASKS, KEY), 405, "allow", "GET"),
+            (get(), 426, "upgrade", "websocket"),
+            (get("/", *ASKS, "Sec-WebSocket-Version: 13"), 400, "content-type", None),
+            (get("/", *ASKS, KEY, "Sec-WebSocket-Version: 99"), 400, "content-type", None),
+            (get("/", *ASKS, KEY, version="HTTP/1.0"), 426, "connection", "Upgrade"),
+        ]:
+            client.send(request)
+            response = client.read_response()
+            assert response.status == status
+            assert value in (None, response.fields[name])
+        assert client.read_to_end() == b""
 
 
 def test_tornado_app(run_until_ctrl_c: Callable[..., Example]) -> None:
