@@ -22,6 +22,8 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"fasthttpserver {version}"
 highlight_language = "none"  # a block says what it is, or is not coloured
 
