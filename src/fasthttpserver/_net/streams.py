@@ -93,7 +93,7 @@ class IOStream(asyncio.Protocol):
     ) -> None:
         self.loop = loop
         self.address = address
-        self.io_loop = loop if io_loop is None else io_loop
+        self.io_loop: Any = loop if io_loop is None else io_loop  # who passes it knows what it is
         self.max_buffer_size = max_buffer_size
         self._connected: Callable[[Any], None] | None = connected
         self._transport: Any = None

@@ -170,6 +170,7 @@ class ASGIContainer(HTTPServerConnectionDelegate):
     ) -> None:
         connection: HTTPConnection = request.connection
         try:
+            # Of this door only: the class says nothing of it.
             about: ConnectionScope = connection.asgi_scope  # type: ignore[attr-defined]
         except AttributeError:
             about = ConnectionScope(connection, self._root_path)

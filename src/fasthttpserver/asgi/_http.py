@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from http.client import responses
 from time import time
 
-from fasthttpserver.asgi._types import Message
+from fasthttpserver.asgi._types import Event, Message
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.httpserver import HTTPConnection, HTTPRequest
 from fasthttpserver.httputil import HTTPMessageDelegate, date_value
@@ -83,7 +83,7 @@ class HTTPExchange(HTTPMessageDelegate):
         if self._event is not None:
             self._event.set()
 
-    async def receive(self) -> Message:
+    async def receive(self) -> Event:
         """Return a piece of the body; after its end, and that of the response, the disconnect."""
         while self._state is not _NOTHING:
             # Also after the disconnect: a client may send all and then say that this was all.

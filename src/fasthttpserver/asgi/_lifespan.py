@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NoReturn
 
-from fasthttpserver.asgi._types import Application, Message
+from fasthttpserver.asgi._types import Application, Event, Message
 from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["Lifespan", "LifespanError"]
@@ -31,7 +31,7 @@ class Lifespan:
         self._application = application
         self._required = required
         self._state = state
-        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._answer: asyncio.Future[str | None] | None = None  # the application's, or why not
         self._task: asyncio.Task[None] | None = None
         self._phase = "startup"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Application", "Exchange", "Message", "Receive", "Scope", "Send"]
+__all__ = ["Application", "Event", "Exchange", "Message", "Receive", "Scope", "Send"]
 
 Scope: TypeAlias = dict[str, Any]
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Event: TypeAlias = dict[str, Any]  # what receive() returns
+Message: TypeAlias = MutableMapping[str, Any]  # what send() takes, as frameworks declare it
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
@@ -17,7 +18,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 class Exchange(Protocol):
     """What an application is called with, and what becomes of its outcome."""
 
-    async def receive(self) -> Message:
+    async def receive(self) -> Event:
         """Return what has happened, once something has."""
         ...
 

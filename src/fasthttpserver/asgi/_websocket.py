@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 
 from fasthttpserver.asgi._http import HTTPExchange
 from fasthttpserver.asgi._options import WebSocketOptions
-from fasthttpserver.asgi._types import Message
+from fasthttpserver.asgi._types import Event, Message
 from fasthttpserver.errors import StreamClosedError
 from fasthttpserver.httpserver import HTTPConnection, HTTPRequest
 from fasthttpserver.iostream import IOStream
@@ -73,12 +73,12 @@ class WebSocketExchange:
         self._state = _CONNECT
         self._stream: IOStream | None = None  # from the handshake on
         self._denial: HTTPExchange | None = None  # an ordinary response in its place
-        self._messages: deque[Message] = deque()  # for the application
+        self._messages: deque[Event] = deque()  # for the application
         self._floods = False  # the client takes no answers to its pings
         self._paused = False  # for one of these
         self._part = bytearray()  # of a message that is not whole; a list of parts has no bound
         self._is_text = False
-        self._disconnect: Message | None = None  # it is over
+        self._disconnect: Event | None = None  # it is over
         self._event: asyncio.Event | None = None
         self._ping: asyncio.TimerHandle | None = None
         self._end: asyncio.TimerHandle | None = None
@@ -102,7 +102,7 @@ class WebSocketExchange:
 
     # --- What the application does ----------------------------------------------------------
 
-    async def receive(self) -> Message:
+    async def receive(self) -> Event:
         """Return the connect, then the messages of the client, then the disconnect."""
         if self._state is _CONNECT:
             self._state = _ACCEPT
@@ -263,7 +263,7 @@ class WebSocketExchange:
         else:
             self._put({"type": "websocket.receive", "text": text})
 
-    def _put(self, message: Message) -> None:
+    def _put(self, message: Event) -> None:
         self._messages.append(message)
         if self._event is not None:
             self._event.set()
@@ -385,5 +385,5 @@ class WebSocketExchange:
             self._over(1012, "")
 
 
-def _disconnected(code: int, reason: str) -> Message:
+def _disconnected(code: int, reason: str) -> Event:
     return {"type": "websocket.disconnect", "code": code, "reason": reason}

@@ -70,7 +70,7 @@ class Response:
         self._app = app
         self._request = request
         self._environ = environ
-        self._connection: Any = request.connection
+        self._connection = request.connection
         self._start_line: ResponseStartLine | None = None
         self._headers: list[tuple[str, str]] = []
         self._length = -1  # what Content-Length says
@@ -182,12 +182,12 @@ class Response:
             raise RuntimeError("write() after the end of the response")
         connection = self._connection
         if self._sent:
-            return connection.write(chunk)  # type: ignore[no-any-return]
+            return connection.write(chunk)
         if 0 <= self._length < len(chunk):
             raise HTTPOutputError("more than Content-Length says")  # before the head says so
         flushed = connection.write_headers(self._start(), self._headers, chunk)
         self._sent = True
-        return flushed  # type: ignore[no-any-return]
+        return flushed
 
     def _finish(self) -> None:
         """End a response that was sent in pieces."""
