@@ -201,6 +201,7 @@ def _choose_rate(bench: Bench, shape: Shape, names: list[str], file: ResultFile)
     capacities = {name: value for name, value in known.items() if value is not None}
     if not capacities:
         return
+    rate: float
     rate, slow = choose_rate(capacities, shape.floor)
     if bench.rate is not None:
         rate, slow = bench.rate, [n for n, most in capacities.items() if most < bench.rate]

@@ -64,7 +64,7 @@ def download(port: int, size: int) -> dict[str, float]:
 
 def hold_idle(port: int, count: int) -> tuple[dict[str, float], list[socket.socket]]:
     """Open connections, one after the other, with one answered request on each."""
-    held = []
+    held: list[socket.socket] = []
     for _ in range(count):
         sock = socket.create_connection((HOST, port), timeout=15)
         sock.sendall(CORPUS["small"].data)

@@ -59,9 +59,9 @@ class Contender:
         if self.program is not None and shutil.which(self.program) is None:
             package = DEBIAN_PACKAGES[self.program]
             return f"{self.program} is not installed (Debian package {package})"
-        for package in (self.package, "uvloop" if "uvloop" in self.options else None):
-            if package is not None and importlib.util.find_spec(package) is None:
-                return why_not_installed(package)
+        for needed in (self.package, "uvloop" if "uvloop" in self.options else None):
+            if needed is not None and importlib.util.find_spec(needed) is None:
+                return why_not_installed(needed)
         return None
 
     def command(self, arguments: dict[str, object]) -> list[str]:
@@ -75,7 +75,7 @@ class Contender:
 
 def why_not_installed(package: str) -> str:
     """Say what kept a package from being installed here."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     if PACKAGES_NOT_INSTALLED.exists():
         reasons = json.loads(PACKAGES_NOT_INSTALLED.read_text())
     return reasons.get(package, f"the package {package} is not installed")

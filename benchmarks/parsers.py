@@ -136,6 +136,11 @@ def _httptools(request: Request) -> Code:
 
     class Request:
         __slots__ = ("body", "headers", "method", "url", "version")
+        body: bytes
+        headers: list[tuple[bytes, bytes]]
+        method: bytes
+        url: bytes
+        version: str
 
     class Protocol:
         """The least that makes a request object of the callbacks."""

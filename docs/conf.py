@@ -7,6 +7,7 @@ import sys
 import types
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 from sphinx.util import logging
 
@@ -50,13 +51,13 @@ nitpick_ignore_regex = [
 ]
 
 
-def _see_stub(name, facade):
+def _see_stub(name: str, facade: str) -> None:
     """Let autodoc take a compiled module for its stub, which has signatures and docstrings.
 
     `facade` is the module that passes its names on.
     """
     compiled = importlib.import_module(name)
-    path = Path(compiled.__file__).with_name(name.rpartition(".")[2] + ".pyi")
+    path = Path(str(compiled.__file__)).with_name(name.rpartition(".")[2] + ".pyi")
     stub = types.ModuleType(name)
     loader = SourceFileLoader(name, str(path))
     stub.__dict__.update(vars(compiled), __file__=str(path), __loader__=loader)
@@ -71,14 +72,14 @@ def _see_stub(name, facade):
 _see_stub("fasthttpserver._parser", "fasthttpserver.parser")
 
 
-def setup(app):
+def setup(app: Any) -> None:
     app.connect("source-read", _unlink)
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _show_public_types, priority=600)
     app.connect("autodoc-process-signature", _show_public_names)
 
 
-def _unlink(app, docname, source):
+def _unlink(app: Any, docname: str, source: list[str]) -> None:
     """Show links to files outside of docs/, which work in the repository, as names."""
     if "/" not in docname:
         source[0] = re.sub(r"\[`?([^\]`]+)`?\]\(\.\./[^)]+\)", r"`\1`", source[0])
@@ -87,20 +88,30 @@ def _unlink(app, docname, source):
 PRIVATE_MODULE = r"~?fasthttpserver(\.\w+)*\._\w+(\.\w+)*\.(?=[A-Z])"
 
 
-def _show_public_types(app, what, name, obj, options, lines):
+def _show_public_types(
+    app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]
+) -> None:
     """Show types that napoleon found in annotations as their users call them."""
     lines[:] = [re.sub(PRIVATE_MODULE, "", line) for line in lines]
 
 
-def _show_public_names(app, what, name, obj, options, signature, returns):
+def _show_public_names(
+    app: Any,
+    what: str,
+    name: str,
+    obj: object,
+    options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
     """Show private constants by their values, and types as their users call them."""
     constants = vars(sys.modules[obj.__module__]) if hasattr(obj, "__module__") else {}
 
-    def value(match):
+    def value(match: re.Match[str]) -> str:
         constant = constants.get(match[0])
         return f"{constant:_}" if isinstance(constant, int) else "..."
 
-    def public(text):
+    def public(text: str | None) -> str | None:
         if not text:
             return None
         text = re.sub(r"\b_[A-Z_]{2,}\b", value, text).replace("<factory>", "[]")
@@ -113,7 +124,9 @@ def _show_public_names(app, what, name, obj, options, signature, returns):
     return public(signature), public(returns)
 
 
-def _keep_colon(app, what, name, obj, options, lines):
+def _keep_colon(
+    app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]
+) -> None:
     """Keep napoleon from taking what stands before an attribute's first colon for its type."""
     if what in ("attribute", "property") and lines:
         parts = lines[0].split("``")  # each second one is code
@@ -121,7 +134,7 @@ def _keep_colon(app, what, name, obj, options, lines):
         lines[0] = "``".join(parts)
 
 
-def _document_inherited():
+def _document_inherited() -> None:
     """Give HTTPRequest what it has from its base class as the stub has it, with docstrings."""
     stub = sys.modules["fasthttpserver._parser"]
     request = importlib.import_module("fasthttpserver.httpserver").HTTPRequest

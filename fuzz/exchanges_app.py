@@ -29,7 +29,7 @@ from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 HOST = "127.0.0.1"
 # Short, so that a pause of a client is longer than what may end a connection by mistake; and
 # none shorter than the longest pause where it may end one rightly.
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "idle_connection_timeout": 5.0,
     "write_timeout": 3.0,
     "linger_silence": 0.5,
@@ -334,7 +334,7 @@ def main() -> None:
 async def serve(application: Application, send_buffer: int, files: list[str]) -> dict[str, Any]:
     """Serve until a line comes; drain, and tell what is left."""
     tls = dict(zip(("certfile", "keyfile"), files, strict=True)) if files else None
-    server = HTTPServer(application, ssl_options=tls, **LIMITS)  # type: ignore[arg-type]
+    server = HTTPServer(application, ssl_options=tls, **LIMITS)
     listener = socket.create_server((HOST, 0), backlog=1024)
     listener.setblocking(False)
     if send_buffer:  # what it accepts has it too

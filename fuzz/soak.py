@@ -30,7 +30,7 @@ from vectors import load
 
 HOST = "127.0.0.1"
 # A slow client is to get its 408 within the run, many times.
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "header_timeout": 2.0,
     "body_stall_timeout": 2.0,
     "write_timeout": 2.0,

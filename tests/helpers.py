@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -188,7 +188,7 @@ class Client:
             family = socket.AF_UNIX
         else:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.socket = socket.socket(family)
+        self.socket: socket.socket = socket.socket(family)
         self.socket.settimeout(TIMEOUT)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -211,6 +211,14 @@ class Client:
     def address(self) -> Any:
         """This end's own address."""
         return self.socket.getsockname()
+
+    @property
+    def tls_version(self) -> str:
+        """What was agreed on."""
+        assert isinstance(self.socket, ssl.SSLSocket)
+        version = self.socket.version()
+        assert version is not None
+        return version
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -444,6 +452,8 @@ class Process:
     Args:
         arguments: Of the interpreter.
         cwd: Where it starts.
+        pass_fds: Descriptors that it inherits.
+        env: Beside the environment of the tests, or instead of what is there.
     """
 
     def __init__(
@@ -451,7 +461,7 @@ class Process:
         arguments: Sequence[str],
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
-        **env: str,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         # The package that is tested, wherever it is imported from.
         source = str(Path(fasthttpserver.__file__).parents[1])
@@ -462,7 +472,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd,
-            env=os.environ | {"PYTHONPATH": source, "PYTHONUNBUFFERED": "1"} | env,
+            env=os.environ | {"PYTHONPATH": source, "PYTHONUNBUFFERED": "1"} | dict(env or {}),
             start_new_session=True,
             pass_fds=pass_fds,
         )

@@ -86,7 +86,7 @@ class Served(LoopThread):
     def websocket(self, path: str = "/", **options: Any) -> websockets.ClientConnection:
         """Connect a client of a library that knows nothing of Tornado or us."""
         host, port = self.address
-        return self._clients.enter_context(
+        connection: websockets.ClientConnection = self._clients.enter_context(
             websockets.connect(
                 f"ws://{host}:{port}{path}",
                 proxy=None,
@@ -95,6 +95,7 @@ class Served(LoopThread):
                 **options,
             )
         )
+        return connection
 
 
 Serve = Callable[..., Served]
@@ -194,7 +195,8 @@ def test_any_cut_of_a_request_gives_the_same_answers(serve: Serve, size: int) ->
 
 def test_what_applications_read_of_a_request_is_there(serve: Serve) -> None:
     def tell(handler: RequestHandler) -> str:
-        request, connection = handler.request, handler.request.connection
+        request = handler.request
+        connection: Any = request.connection  # Tornado's type of it is only what it writes to
         stream = connection.stream
         connection.set_close_callback(lambda: None)
         connection.set_body_timeout(60)
@@ -364,7 +366,8 @@ def test_a_streaming_handler_gets_pieces_one_after_the_other(serve: Serve) -> No
     @tornado.web.stream_request_body
     class Upload(RequestHandler):
         async def prepare(self) -> None:
-            self.request.connection.set_max_body_size(1 << 30)
+            connection: Any = self.request.connection
+            connection.set_max_body_size(1 << 30)
             self.sizes: list[int] = []
             self.busy = False
             await asyncio.sleep(0)
@@ -484,8 +487,11 @@ def test_wsgi_and_fallback_handlers_are_served(serve: Serve) -> None:
         return [environ["REQUEST_METHOD"].encode(), environ["wsgi.input"].read()]
 
     container = tornado.wsgi.WSGIContainer(wsgi)
-    fallback = [("/t", Hello), ("/.*", tornado.web.FallbackHandler, {"fallback": container})]
-    for application in container, Application(fallback):
+    rules: list[Any] = [
+        ("/t", Hello),
+        ("/.*", tornado.web.FallbackHandler, {"fallback": container}),
+    ]
+    for application in container, Application(rules):
         client = serve(application).connect()
         assert client.ask(post(b"body")) == b"POSTbody"
     assert client.ask(get("/t")) == b"Hello"
@@ -520,14 +526,15 @@ def test_a_handler_may_detach_the_stream(serve: Serve) -> None:
             stream: Any = self.detach()
             await stream.write(b"go\n")
             await stream.write(await stream.read_until(b"\n") + await stream.read_bytes(3))
-            for read in (
+            attempts: list[Callable[[], Awaitable[object]]] = [
                 lambda: stream.read_bytes(1),
                 lambda: stream.read_until(b"x"),
                 lambda: stream.read_until_regex(b"x"),
                 lambda: stream.write(b"x"),
-            ):
+            ]
+            for attempt in attempts:
                 try:
-                    await read()
+                    await attempt()
                 except tornado.iostream.StreamClosedError as error:
                     raised.append(error)
             done.set()
@@ -859,7 +866,8 @@ def test_sockets_are_found_where_programs_look_for_them(
 
 def test_a_unix_socket_has_no_address(serve: Serve, tmp_path: Path) -> None:
     def tell(handler: RequestHandler) -> str:
-        return f"{handler.request.remote_ip} {handler.request.connection.context}"
+        connection: Any = handler.request.connection
+        return f"{handler.request.remote_ip} {connection.context}"
 
     served = serve(answering(tell))
     path = str(tmp_path / "socket")

@@ -86,15 +86,15 @@ def test_quart(serve: Serve) -> None:
     quart = pytest.importorskip("quart", reason=MISSING.format("quart"))
     app = quart.Quart(__name__)
 
-    @app.get("/hello/<name>")  # type: ignore[untyped-decorator]
+    @app.get("/hello/<name>")
     async def hello(name: str) -> str:
         return f"Hello, {name}!"
 
-    @app.post("/upload")  # type: ignore[untyped-decorator]
+    @app.post("/upload")
     async def upload() -> str:
         return str(len(await quart.request.get_data()))
 
-    @app.get("/stream")  # type: ignore[untyped-decorator]
+    @app.get("/stream")
     async def stream() -> Any:
         async def pieces() -> Any:
             for number in range(3):
@@ -102,7 +102,7 @@ def test_quart(serve: Serve) -> None:
 
         return pieces(), 200
 
-    @app.websocket("/echo")  # type: ignore[untyped-decorator]
+    @app.websocket("/echo")
     async def echo() -> None:
         while True:
             await quart.websocket.send(await quart.websocket.receive())

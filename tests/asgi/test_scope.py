@@ -159,7 +159,7 @@ def test_tls(serve: Serve, tmp_path: Path, identity: str | None) -> None:
     scope = recorder.scopes[0]
     assert scope["scheme"] == "https"
     tls = scope["extensions"]["tls"]
-    assert tls["tls_version"] == {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}[client.socket.version()]  # type: ignore[attr-defined]
+    assert tls["tls_version"] == {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}[client.tls_version]
     assert 0 < tls["cipher_suite"] < 0x10000
     assert tls["server_cert"] is None and tls["client_cert_error"] is None
     if identity is None:

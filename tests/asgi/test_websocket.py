@@ -60,7 +60,7 @@ def talking(
     host, port = server.address
     threads = threading.active_count()
     with connect(f"ws://{host}:{port}{path}", proxy=None, **more) as client:
-        yield client  # type: ignore[misc]
+        yield client
     # Both sides take a moment to end.
     eventually(lambda: threading.active_count() == threads)
     eventually(lambda: server.call(lambda: len(asyncio.all_tasks()) == 1))

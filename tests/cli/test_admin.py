@@ -138,7 +138,7 @@ def test_workers_that_do_not_start_again_are_not_ready(start: Start) -> None:
 def test_numbers_of_all_workers_add_up_over_restarts(start: Start) -> None:
     program = start("--processes=2").serve()
     eventually(lambda: program.metrics()["workers accepting"] == 2)
-    workers = set()
+    workers: set[int] = set()
     asked = 0
     while asked < 20 or len(workers) < 2:
         workers.add(program.worker())

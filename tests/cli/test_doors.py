@@ -55,7 +55,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def start(*arguments: str, **env: str) -> Process:
             command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, **env))
+            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
 
         yield start
 

@@ -56,7 +56,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def start(*arguments: str, **env: str) -> Process:
             # Warnings about what is left open, too.
             command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, **env))
+            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
 
         yield start
 

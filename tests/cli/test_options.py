@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from helpers import Certificates, Client, Process, get
 
-from fasthttpserver import __main__
+import fasthttpserver
 from fasthttpserver import limits as _limits
 from fasthttpserver._cli.application import Application
 from fasthttpserver._cli.listening import listen
@@ -38,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def start(*arguments: str, **env: str) -> Process:
             command = ["-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, **env))
+            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
 
         yield start
 
@@ -226,7 +226,7 @@ def test_limit_is_passed_on(start: Start) -> None:
 
 def test_banner_says_loop_workers_and_version(start: Start) -> None:
     line = start("--port", "0", "--loop", "asyncio").line()
-    assert f"(asyncio, 1 worker, fasthttpserver {__main__.__version__})" in line
+    assert f"(asyncio, 1 worker, fasthttpserver {fasthttpserver.__version__})" in line
     assert "\x1b" not in line  # this is no terminal
 
 

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from helpers import TIMEOUT, Certificates, Client, Process, eventually, get, post
@@ -102,7 +102,7 @@ class Program(Process):
             if match := re.search(pattern, line):
                 return match
 
-    def serve(self) -> Program:
+    def serve(self) -> Self:
         """Wait until the first worker accepts."""
         match = self.expect(r"Serving on https?://127\.0\.0\.1:(\d+)/")
         self.address = ("127.0.0.1", int(match[1]))

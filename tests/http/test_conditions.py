@@ -36,7 +36,7 @@ IF_RANGES = {None: None, "strong": '"a"', "weak": 'W/"a"', "other": '"b"'} | {
 }
 
 # What each state of a field makes of its condition; None: it is as if it was not there.
-STRONG_MATCH = {"*": True, "strong": True, "list": True, "weak": False}
+STRONG_MATCH: dict[str, bool | None] = {"*": True, "strong": True, "list": True, "weak": False}
 STRONG_MATCH |= {"other": False, "malformed": False}
 WEAK_MATCH = STRONG_MATCH | {"weak": True}
 UNMODIFIED = {"before": False, "same": True, "after": True, "malformed": None}

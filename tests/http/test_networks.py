@@ -70,7 +70,7 @@ def test_networks_agree_with_the_standard_library(
     networks: list[ipaddress.IPv4Network], address: ipaddress.IPv4Address
 ) -> None:
     # An IPv4 address in the form of IPv6 counts as the IPv4 address: tested on its own.
-    mapped = ipaddress.ip_network("::ffff:0:0/96")
+    mapped: Any = ipaddress.ip_network("::ffff:0:0/96")
     assume(address not in mapped)
     assume(all(network.version == 4 or not network.subnet_of(mapped) for network in networks))
     expected = any(address in network for network in networks)

@@ -55,7 +55,7 @@ V6 = inet("2001:db8::9", 50_000)
 TLV = b"\x04\x00\x03abc" + b"\xea\x01\x00" + bytes(256)
 
 # Headers, and the client's address.
-GOOD = {
+GOOD: dict[str, tuple[bytes, Any]] = {
     "v1 TCP4": (b"PROXY TCP4 203.0.113.9 192.0.2.80 50000 443\r\n", ("203.0.113.9", 50_000)),
     "v1 least": (b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", ("0.0.0.0", 0)),
     "v1 TCP6": (

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -46,10 +47,10 @@ def test_worker_that_is_well_ahead_of_another_lets_it_go_first(
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(_sharing.time, "monotonic", lambda: now[0])
-    yield now
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
 
 
 def test_worker_that_looks_no_more_gets_less_and_less_time(clock: list[float]) -> None:
@@ -172,12 +173,13 @@ def workers() -> Iterator[Process]:
 def test_none_of_two_workers_gets_less_than_its_part_also_after_a_restart(
     workers: Process,
 ) -> None:
-    before = set()
+    before, ports = set(), set()
     for _ in range(2):
         match = re.fullmatch(r"(\d+) on :(\d+)/\n", workers.line())
         assert match
         before.add(int(match[1]))
-    port = int(match[2])
+        ports.add(int(match[2]))
+    (port,) = ports
     for _ in range(3):  # those that are gone do not count
         assert set(crowd(port)) == before
     workers.send_signal(signal.SIGHUP)

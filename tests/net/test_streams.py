@@ -195,8 +195,8 @@ def test_callback_of_a_write_takes_the_place_of_an_earlier_one(narrow: Ends) -> 
 
 def test_buffers_that_the_caller_may_change_are_copied(ends: Ends) -> None:
     data = bytearray(b"abc")
-    ends.stream.write(data)
-    ends.stream.write(memoryview(data)[1:])
+    ends.stream.write(data)  # type: ignore[call-overload]
+    ends.stream.write(memoryview(data)[1:])  # type: ignore[call-overload]
     data[:] = b"xyz"
     ends.turn()
     assert ends.transport.taken == b"abcbc"

@@ -26,7 +26,7 @@ class Greeter(TCPServer):
         super().__init__(*args, **kwargs)
         self.streams: list[tuple[IOStream, Any]] = []
 
-    def handle_stream(self, stream: IOStream, address: Any) -> None:
+    def handle_stream(self, stream: IOStream, address: Any) -> Any:
         self.streams.append((stream, address))
         stream.write(b"hello")
         stream.close()
@@ -58,7 +58,7 @@ def test_handle_stream_has_to_be_defined(run: Run, logs: Logs) -> None:
     async def main() -> None:
         server = TCPServer()
         with pytest.raises(NotImplementedError):
-            server.handle_stream(None, None)
+            server.handle_stream(None, None)  # type: ignore[arg-type]
         server.listen(0, HERE)
         assert await ask(address_of(server), b"") == b""
         server.stop()
@@ -261,10 +261,12 @@ def test_sockets_that_were_bound_elsewhere_are_served(run: Run) -> None:
 def test_loop_is_looked_up_when_the_first_socket_is_added(run: Run) -> None:
     async def main() -> None:
         server = Greeter()
-        assert server.io_loop is None
+        io_loop: Any = server.io_loop
+        assert io_loop is None
         server.add_sockets([])
         server.listen(0, HERE)
-        assert server.io_loop.asyncio_loop is asyncio.get_running_loop()
+        io_loop = server.io_loop
+        assert io_loop.asyncio_loop is asyncio.get_running_loop()
         server.stop()
 
     run(main())

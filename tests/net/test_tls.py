@@ -163,7 +163,7 @@ def test_version_of_the_protocol_can_be_chosen(
 ) -> None:
     served = serve(echo, ssl_options=options | {"ssl_version": ssl.PROTOCOL_TLSv1_2})
     client = served.connect(context=trusting)
-    assert client.socket.version() == "TLSv1.2"
+    assert client.tls_version == "TLSv1.2"
     assert client.ask(get("/x")) == b"/x "
 
 
@@ -267,7 +267,7 @@ def test_a_socket_with_tls_tells_about_both(
         ssl_options=options | {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": certificates.ca_certs},
     )
     client = served.connect(context=certificates.client_context("ada@example.org"))
-    expected = f"ada@example.org {client.socket.version()} 127.0.0.1 {socket.AF_INET:d}"  # type: ignore[attr-defined]
+    expected = f"ada@example.org {client.tls_version} 127.0.0.1 {socket.AF_INET:d}"
     assert client.ask(get()).decode() == expected
 
 
@@ -712,7 +712,7 @@ def test_write_callback_waits_until_the_kernel_has_all(
     told: list[str] = []
 
     def callback(request: HTTPRequest) -> None:
-        request.write(framed(LARGE), lambda: (told.append("written"), request.finish()))  # type: ignore[func-returns-value]
+        request.write(framed(LARGE), lambda: (told.append("written"), request.finish()))
 
     served = serve(callback, ssl_options=options if tls else None)
     client = served.connect(receive_buffer=20_000, context=trusting if tls else None)

@@ -271,7 +271,7 @@ def test_new_parser_makes_messages_of_the_same_class() -> None:
     parser = RequestParser(message_class=Message).new()
     assert type(parser.next_request(GET + b"\r\n")) is Message
     with pytest.raises(RuntimeError, match="once"):
-        parser.__init__()  # type: ignore[misc]
+        parser.__init__()  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("before", [

@@ -265,7 +265,8 @@ def test_cuts_change_nothing(data: bytes, asked: dict[str, Any]) -> None:
 def test_a_checker_forgets_the_response_before(data: bytes, asked: dict[str, Any]) -> None:
     alone = check(data, **asked)
     checker = ResponseChecker()
-    for before, before_asked, *_ in [*RIGHT, *WRONG]:
+    cases: list[tuple[Any, ...]] = [*RIGHT, *WRONG]
+    for before, before_asked, *_ in cases:
         check(before, **before_asked, checker=checker)
         assert check(data, **asked, checker=checker) == alone
 
@@ -322,7 +323,8 @@ def test_a_response_is_taken_once_if_it_is_whole_and_another_may_follow(
         parser = RequestParser()
         request = parser.next_request(asked, "the connection")
         assert request is not None
-        assert request.write(written) == "the connection"
+        flushed: object = request.write(written)
+        assert flushed == "the connection"
         if finished:
             request.finish()
         assert take(request, parser, False) == (written if wanted else None)

@@ -51,7 +51,7 @@ def test_each_limit_says_what_switches_it_off() -> None:
         assert documented[name] <= {"None", "math.inf", "0"}
         assert ("None" in documented[name]) == rule.optional
         for word in documented[name]:
-            value = {"None": None, "math.inf": math.inf, "0": 0}[word]
+            value: Any = {"None": None, "math.inf": math.inf, "0": 0}[word]
             found = getattr(HTTPServer(print, **{name: value}).limits, name)
             assert found in (None, 0, math.inf)
 

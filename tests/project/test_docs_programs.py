@@ -65,7 +65,7 @@ def names(page: str, *programs: str) -> dict[str, Any]:
 def test_quickstart() -> None:
     port = free_port()
     source = program("quickstart", "hello")
-    with Process(["-W", "error", "-c", source], PORT=str(port)) as process:
+    with Process(["-W", "error", "-c", source], env={"PORT": str(port)}) as process:
         with connect_when_up(port) as client:
             assert client.ask(get("/hello")) == b"You requested /hello\n"
         process.send_signal(signal.SIGTERM)
@@ -75,7 +75,9 @@ def test_quickstart() -> None:
 @nothing_left
 def test_metrics() -> None:
     port = free_port()
-    with Process(["-W", "error", "-c", program("howto/monitoring", "metrics")], PORT=str(port)):
+    with Process(
+        ["-W", "error", "-c", program("howto/monitoring", "metrics")], env={"PORT": str(port)}
+    ):
         with connect_when_up(port) as client:
             assert client.ask(get("/hello")) == b"Hello\n"
             assert b"\nfasthttpserver_requests_total 1\n" in client.ask(get("/metrics"))
@@ -102,7 +104,7 @@ class Notes(Process):
     def __init__(self, step: int) -> None:
         parts = [f"notes, step {number}" for number in range(1, step + 1)]
         source = "\n".join(program("tutorial", name) for name in [*parts, "notes, last lines"])
-        super().__init__(["-W", "error", "-c", source], PORT="0")
+        super().__init__(["-W", "error", "-c", source], env={"PORT": "0"})
         self.address = "127.0.0.1", int(self.line().strip().strip("/").rpartition(":")[2])
 
     def connect(self) -> Client:
@@ -422,7 +424,7 @@ def test_django(tmp_path: Path) -> None:
     (tmp_path / "serve.py").write_text(source)
     settings = "mysite.settings"
     arguments = ["-W", "error", "serve.py"]
-    with Process(arguments, cwd=tmp_path, DJANGO_SETTINGS_MODULE=settings) as process:
+    with Process(arguments, cwd=tmp_path, env={"DJANGO_SETTINGS_MODULE": settings}) as process:
         with connect_when_up(port) as client:
             client.send(get("/", "Host: localhost").replace(b"Host: a\r\n", b"", 1))
             assert b"The install worked successfully!" in client.read_response().body

@@ -147,7 +147,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
     port = free_port()
     program = EXAMPLE.replace("tornado", "fasthttpserver").replace("8888", str(port))
     command = ["-W", "error", "-c", program]
-    with Process(command, FASTHTTPSERVER_LOOP=request.param):
+    with Process(command, env={"FASTHTTPSERVER_LOOP": request.param}):
         connect_when_up(port).close()
         yield port
 

@@ -62,7 +62,7 @@ class Example(Process):
 
     def __init__(self, name: str, *arguments: str, **env: str) -> None:
         defaults = {"PORT": "0", "PYTHONWARNINGS": "error"}
-        super().__init__([str(EXAMPLES / f"{name}.py"), *arguments], **defaults | env)
+        super().__init__([str(EXAMPLES / f"{name}.py"), *arguments], env=defaults | env)
         self.pid = self._process.pid
 
     def is_up(self) -> None:

@@ -257,7 +257,7 @@ def test_the_program_serves_http_and_https(tmp_path: Path, nothing_left: None) -
         "WORKERS": "2",
         **{name: str(port) for name, port in ports.items()},
     }
-    with Process([str(FOLDER / "app.py")], **environment) as program:
+    with Process([str(FOLDER / "app.py")], env=environment) as program:
         with connect_when_up(ports["PORT"]) as client:
             client.send(SHAPES["POST"][0])
             assert read(client.read_to_end())[2] == b"75"

@@ -4,6 +4,7 @@ README's example without them."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import os
 import re
@@ -157,7 +158,7 @@ class HAProxy:
             ("10.0.0.1:8001", f"127.0.0.1:{first.port} port {first.admin}"),
             ("10.0.0.2:8001", f"127.0.0.1:{last.port} port {last.admin}"),
         )
-        self.run = lambda: run_haproxy(folder, self.port, f"{front}\n{back}")
+        self.run = functools.partial(run_haproxy, folder, self.port, f"{front}\n{back}")
 
     def is_up(self, name: str) -> bool:
         """What HAProxy's check says of a service."""
@@ -190,7 +191,7 @@ class Nginx:
             ("    ssl_certificate /etc/ssl/site.crt;\n", again),
             ("    ssl_certificate_key /etc/ssl/site.key;\n", ""),
         )
-        self.run = lambda: run_nginx(folder, self.port, text)
+        self.run = functools.partial(run_nginx, folder, self.port, text)
 
 
 @pytest.fixture

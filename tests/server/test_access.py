@@ -582,8 +582,8 @@ def test_ids_are_unique_also_in_forked_processes() -> None:
             "new_id()\nos.fork()\nos.write(1, f'{new_id()}\\n'.encode())\n"
         )
         done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
-        first, second = done.stdout.split()
-        assert first[:16] != second[:16]
+        parent, child = done.stdout.split()
+        assert parent[:16] != child[:16]
 
 
 # --- Fields, as they came -----------------------------------------------------------------------

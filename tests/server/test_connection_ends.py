@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import weakref
@@ -106,7 +107,7 @@ def test_close_callback_that_is_set_between_requests_runs_if_the_client_leaves_t
         end = wire(slow)
         end.send(get())
         end.call(answer, slow.request)
-        slow.request.connection.set_close_callback(lambda slow=slow: slow.events.append("idle"))
+        slow.request.connection.set_close_callback(functools.partial(slow.events.append, "idle"))
         assert slow.events == []
         leave(end)
         assert slow.events == ["idle"]

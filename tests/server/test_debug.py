@@ -228,7 +228,8 @@ def test_wrong_framing_is_told_with_the_callback_and_what_it_wrote(
 
 def test_bytes_are_the_same_as_without_it(serve: Serve) -> None:
     def pieces(request: HTTPRequest) -> None:
-        for piece in "HTTP/1.1 200 OK\r\n", bytearray(b"Content-Length: 3\r\n\r\n"), b"a\xffc":
+        parts: list[Any] = ["HTTP/1.1 200 OK\r\n", bytearray(b"Content-Length: 3\r\n\r\n")]
+        for piece in [*parts, b"a\xffc"]:
             request.write(piece)
         request.finish()
 

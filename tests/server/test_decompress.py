@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import operator
 import random
 from collections.abc import Callable
 from typing import Any
@@ -178,7 +179,7 @@ def test_a_body_that_cannot_be_unpacked_is_refused_in_pieces_too(
 def test_the_application_may_bound_the_unpacked_body_itself(wire: Callable[..., Wire]) -> None:
     for bound, status in (500, b"413"), (2000, b"200"):
         end = wire(
-            Pieces(head=lambda connection, bound=bound: connection.set_max_body_size(bound)),
+            Pieces(head=operator.methodcaller("set_max_body_size", bound)),
             decompress_request=True,
             max_body_size=1000,
         )

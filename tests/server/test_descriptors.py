@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from helpers import Certificates, Client, Process, Response, eventually, get
@@ -134,7 +134,7 @@ def descriptors(
     monkeypatch.setattr(_accepting, "_lowest_free", lambda otherwise: taken)
     made = _accepting.Descriptors()
     for pool in pools or (Pool(0),):
-        made.add_server(pool)
+        made.add_server(cast(_accepting.Server, pool))
     return made
 
 

@@ -89,7 +89,7 @@ def test_what_was_finished_leaves_first(
     wanted = OK * pipelined
     assert end.transport.taken[: len(wanted)] == wanted
     # Only what was written to the stream itself follows; it is the application's own.
-    assert end.transport.taken[len(wanted) :] in (b"", b"more")
+    assert bytes(end.transport.taken[len(wanted) :]) in (b"", b"more")
     logs.warnings()  # of writes after finish()
 
 
@@ -286,8 +286,7 @@ def run_late(programs: list[list[str]], slow: bool) -> tuple[bytes, bool]:
         for step in steps:
             STEPS[step](request)
 
-    options = {"access_log": "common"} if slow else {}
-    with Wire(kept.append, **options) as end:
+    with Wire(kept.append, access_log="common" if slow else None) as end:
         end.send(get() * len(programs))
         for request, program in zip(kept, programs, strict=False):  # more come when one ends
             for _, steps in itertools.groupby(program, "turn".__ne__):

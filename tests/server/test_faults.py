@@ -46,7 +46,7 @@ def launch(loop_kind: str) -> Iterator[Callable[[str], Process]]:
     """Start a program on this kind of loop."""
     with contextlib.ExitStack() as stack:
         yield lambda source: stack.enter_context(
-            Process(["-W", "error", "-c", source], FASTHTTPSERVER_LOOP=loop_kind)
+            Process(["-W", "error", "-c", source], env={"FASTHTTPSERVER_LOOP": loop_kind})
         )
 
 
@@ -196,7 +196,7 @@ def test_reset_leaves_nothing_behind(serve: Serve, state: str) -> None:
             if expected:
                 client.read_until(expected)
             elif callback is not echo:
-                eventually(lambda number=number: len(references) >= 2 * number)
+                eventually(lambda number=number: len(references) >= 2 * number)  # type: ignore[misc]
             client.reset()
         eventually(lambda: len(served.connections) == 1)
         eventually(lambda: not any(reference() for reference in references))
@@ -519,7 +519,7 @@ def test_time_of_a_request_is_not_negative_when_the_clock_was_set_back(wire: Wir
     end = wire(requests.append)
     end.send(get())
     (request,) = requests
-    request.start_time += 3600  # type: ignore[attr-defined]
+    request.start_time += 3600
     assert request.request_time() == 0
     answer(request)
     assert request.request_time() == 0

@@ -358,7 +358,7 @@ def test_link_that_appears_meanwhile_is_not_followed(
     resolve = os.path.realpath
 
     def resolve_and_attack(path: Any, **more: Any) -> str:
-        resolved = resolve(path, **more)
+        resolved: str = resolve(path, **more)
         if resolved.endswith("page.html") and not (root / "moved").exists():
             swapped = root / "folder" if what == "folder" else root / "folder" / "page.html"
             swapped.rename(root / "moved")

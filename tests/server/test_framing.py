@@ -146,7 +146,7 @@ def test_nothing_ends_the_head_early(wire: Callable[..., Wire], where: str, text
     def callback(request: HTTPRequest) -> None:
         start_line = ResponseStartLine("HTTP/1.1", 200, "OK" + texts["reason"])
         with pytest.raises(ValueError):
-            request.connection.write_headers(start_line, headers, b"chunk")
+            request.connection.write_headers(start_line, headers, b"chunk")  # type: ignore[arg-type]
         respond(request, b"fine", headers=with_length(4))
 
     connection = wire(callback)
@@ -158,7 +158,7 @@ def test_nothing_ends_the_head_early(wire: Callable[..., Wire], where: str, text
 def test_field_name_is_a_token(wire: Callable[..., Wire], name: str) -> None:
     def callback(request: HTTPRequest) -> None:
         with pytest.raises(ValueError):
-            request.connection.write_headers(OK, Unchecked((name, "x")))
+            request.connection.write_headers(OK, Unchecked((name, "x")))  # type: ignore[arg-type]
         respond(request, b"fine", headers=with_length(4))
 
     connection = wire(callback)
@@ -172,7 +172,7 @@ def test_what_latin_1_has_not_is_a_value_error(wire: Callable[..., Wire], start_
 
     def callback(request: HTTPRequest) -> None:
         with pytest.raises(ValueError):
-            request.connection.write_headers(start_line, headers)
+            request.connection.write_headers(start_line, headers)  # type: ignore[arg-type]
         respond(request, b"fine", headers=with_length(4))
 
     connection = wire(callback)
@@ -184,7 +184,7 @@ def test_what_latin_1_has_not_is_a_value_error(wire: Callable[..., Wire], start_
 def test_content_length_is_a_number(wire: Callable[..., Wire], length: str) -> None:
     def callback(request: HTTPRequest) -> None:
         with pytest.raises(ValueError, match="Content-Length"):
-            request.connection.write_headers(OK, Unchecked(("Content-Length", length)))
+            request.connection.write_headers(OK, Unchecked(("Content-Length", length)))  # type: ignore[arg-type]
         respond(request, b"fine", headers=with_length(4))
 
     connection = wire(callback)
@@ -1105,7 +1105,7 @@ EXPECTED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nSet-Cook
         (tuple(PAIRS), EXPECTED),
         (dict(PAIRS[:1]), framed(b"ok")),
         (MappingProxyType({"Content-Length": "2"}), framed(b"ok")),
-        (HTTPHeaders({"Content-Length": 2}), framed(b"ok")),  # type: ignore[dict-item]
+        (HTTPHeaders({"Content-Length": 2}), framed(b"ok")),  # type: ignore[arg-type]
     ],
 )
 @pytest.mark.parametrize("chunk", [b"ok", "ok", bytearray(b"ok"), memoryview(b"ok")])
@@ -1205,7 +1205,7 @@ def test_whole_response_is_that_of_write_headers_and_finish(
     assert fast.sent() == sent
     assert fast.ended == steps.ended
     slow = True
-    late = wire(lambda request: late.loop.call_soon(at_once, request) and None)
+    late: Wire = wire(lambda request: late.loop.call_soon(at_once, request) and None)
     late.send(asked, asked)
     assert late.sent() == sent
     assert late.ended == steps.ended

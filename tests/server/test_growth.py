@@ -306,7 +306,7 @@ def test_a_piece_in_small_segments_is_read_in_linear_time(
             end = streams()
             future = READS[name](end.stream, size * 4)
             for _ in range(size):
-                end.stream.data_received(b"xxx\r")  # type: ignore[call-arg, misc]
+                end.stream.data_received(b"xxx\r")
             end.turn()
             del future
 
@@ -329,7 +329,7 @@ def test_many_small_pieces_of_one_segment_are_read_in_linear_time(
                     await end.stream.read_until_regex(b"\r?\n")
                     await end.stream.read_bytes(5, partial=True)
 
-            end.stream.data_received(b"xx\r\n\r\nabcde" * (size // 4))  # type: ignore[call-arg, misc]
+            end.stream.data_received(b"xx\r\n\r\nabcde" * (size // 4))
             end.loop.run_until_complete(read_all())
 
         return work
@@ -342,7 +342,7 @@ def test_many_small_writes_take_linear_time(streams: Callable[[], Stream]) -> No
         def work() -> None:
             end = streams()
             for _ in range(size):
-                end.stream.write(b"x", len)
+                end.stream.write(b"x", list)
             end.turn()
             assert len(end.transport.taken) == size
 

@@ -215,11 +215,11 @@ def test_tornados_loop_as_argument_is_what_the_application_sees(tornado_loop: An
 
 
 def test_next_to_tornados_own_server(tornado_loop: Any) -> None:
-    web = pytest.importorskip("tornado.web")
+    web: Any = pytest.importorskip("tornado.web")
     httpserver = pytest.importorskip("tornado.httpserver")
     netutil = pytest.importorskip("tornado.netutil")
 
-    class Handler(web.RequestHandler):
+    class Handler(web.RequestHandler):  # type: ignore[misc]
         def get(self) -> None:
             self.write("Tornado's " + self.request.uri)
 
@@ -390,7 +390,7 @@ def test_threads_may_share_a_port(new_loop: Callable[[], AbstractEventLoop]) -> 
         port = reserved.getsockname()[1]
         for name in "abc":
             stack.enter_context(ServerThread(new_loop, which_thread, name, port))
-        seen = set()
+        seen: set[bytes] = set()
         while len(seen) < 3:  # the kernel chooses by the client's port
             with Client(("127.0.0.1", port)) as client:
                 seen.add(client.ask(get()))
@@ -435,9 +435,10 @@ def test_other_protocols_in_the_same_loop(
         upper.listen(0, "127.0.0.1")
         async with served(echo) as server:
             request = get("/", "Connection: close")
-            assert await asyncio.gather(
+            line, response = await asyncio.gather(
                 fetch(address_of(upper), b"line\n"), fetch(address_of(server), request)
-            ) == [b"LINE\n", framed(b"/ ")]
+            )
+            assert (line, response) == (b"LINE\n", framed(b"/ "))
         upper.stop()
 
     run_main(main())

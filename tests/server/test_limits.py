@@ -61,7 +61,8 @@ def test_each_limit_is_a_keyword_of_the_server_with_its_default() -> None:
 
 def test_each_limit_of_the_server_is_the_one_that_was_given() -> None:
     for number, field in enumerate(dataclasses.fields(Limits), 1000):
-        server = HTTPServer(echo, **{field.name: number})
+        given: dict[str, Any] = {field.name: number}
+        server = HTTPServer(echo, **given)
         assert getattr(server.limits, field.name) == number
 
 
@@ -111,7 +112,7 @@ WRONG: list[tuple[list[str], list[object], type[Exception]]] = [
     ("name", "value", "error"),
     [(name, value, error) for names, values, error in WRONG for name in names for value in values],
 )
-def test_wrong_limits_are_refused_at_once(name: str, value: object, error: type[Exception]) -> None:
+def test_wrong_limits_are_refused_at_once(name: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=name):
         HTTPServer(echo, **{name: value})
 
@@ -119,14 +120,17 @@ def test_wrong_limits_are_refused_at_once(name: str, value: object, error: type[
 def test_the_parser_takes_what_the_server_takes() -> None:
     for name in [*HEADS, "max_body_size"]:
         rule = RULES[name]
+        given: dict[str, Any]
         for value in (rule.low, rule.high):
-            HTTPServer(echo, **{name: value})
-            RequestParser(**{name: value})
+            given = {name: value}
+            HTTPServer(echo, **given)
+            RequestParser(**given)
         for value in (rule.low - 1, rule.high + 1):
+            given = {name: value}
             with pytest.raises(ValueError, match=name) as of_server:
-                HTTPServer(echo, **{name: value})
+                HTTPServer(echo, **given)
             with pytest.raises(ValueError, match=name) as of_parser:
-                RequestParser(**{name: value})
+                RequestParser(**given)
             assert str(of_server.value) == str(of_parser.value)
 
 

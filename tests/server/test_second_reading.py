@@ -348,7 +348,8 @@ def test_stream_of_a_client_that_left_is_the_one_that_it_had(wire: Wired) -> Non
 
     def callback(request: HTTPRequest) -> None:
         kept.append(request)
-        request.connection.stream.user = "me"  # applications keep their own things there
+        # Applications keep their own things there.
+        request.connection.stream.user = "me"  # type: ignore[attr-defined]
         streams.append(request.connection.stream)
 
     end = wire(callback)

@@ -76,7 +76,7 @@ def test_defaults() -> None:
 
 def test_unknown_keyword_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="no_keepalive"):
-        HTTPServer(echo, no_keepalive=True)
+        HTTPServer(echo, no_keepalive=True)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("callback", [None, "module:name", 5])
@@ -96,7 +96,8 @@ def test_server_may_be_made_without_a_loop() -> None:
 
 def test_http_client_of_the_standard_library(serve: Serve) -> None:
     served = serve(lambda request: answer(request, request.method.encode() + b" " + request.body))
-    connection = http.client.HTTPConnection(*served.address, timeout=10)
+    host, port = served.address
+    connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
         for method, body in [("GET", None), ("POST", b"abc"), ("PUT", b""), ("DELETE", None)]:
             connection.request(method, "/x", body)
@@ -150,16 +151,12 @@ def test_subclass_may_make_its_own_connections(serve: Serve, logs: Logs) -> None
             HTTPConnection(stream, address, echo, no_keep_alive=True)
 
     served = serve(echo)
-
-    def listen() -> Any:
-        served.mine = Mine()
-        served.mine.listen(0, HERE)
-        return address_of(served.mine)
-
-    with Client(served.call(listen)) as client:
+    mine = served.call(Mine)
+    served.call(mine.listen, 0, HERE)
+    with Client(address_of(mine)) as client:
         client.send(get("/mine"))
         assert client.read_to_end() == framed(b"/mine ")
-    served.call(served.mine.stop)
+    served.call(mine.stop)
 
 
 def test_request_without_host_may_be_allowed(serve: Serve, logs: Logs) -> None:
@@ -186,7 +183,7 @@ def test_ipv6(serve: Serve) -> None:
 
     def callback(request: HTTPRequest) -> None:
         addresses.append(request.connection.address)
-        answer(request, request.remote_ip)
+        answer(request, str(request.remote_ip))
 
     client = serve(callback, address="::1").connect()
     assert client.ask(get()) == b"::1"
@@ -201,7 +198,7 @@ def test_unix_socket(serve: Serve, tmp_path: Path) -> None:
 
     def callback(request: HTTPRequest) -> None:
         seen.append((request.connection.address, request.connection.address_family))
-        answer(request, request.remote_ip)
+        answer(request, str(request.remote_ip))
 
     served = serve(callback, address=bind_unix_socket(path))
     assert served.address == path

@@ -553,7 +553,7 @@ def test_connections_that_wait_to_be_accepted_are_served(
 
     drained = asyncio.run_coroutine_threadsafe(queue_and_drain(), served.loop)
     for number in range(count):
-        eventually(lambda number=number: len(clients) > number)
+        eventually(lambda number=number: len(clients) > number)  # type: ignore[misc]
         assert clients[number].read_response().fields["connection"] == "close"
         clients[number].close()
     assert drained.result(TIMEOUT) == report(served=count, closed=count)
@@ -744,7 +744,7 @@ def launch(tmp_path: Path, loop_kind: str) -> Iterator[Callable[..., Process]]:
             Process(
                 ["-X", "dev", "-W", "error", *arguments],
                 cwd=tmp_path,
-                FASTHTTPSERVER_LOOP=loop_kind,
+                env={"FASTHTTPSERVER_LOOP": loop_kind},
             )
         )
 

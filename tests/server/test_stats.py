@@ -89,7 +89,7 @@ def test_request_sees_itself_in_flight(wire: Callable[..., Wire]) -> None:
     assert [each["requests"] for each in seen] == [0, 1]
 
 
-def respond(status: int) -> Callable[[HTTPRequest], None]:
+def respond(status: int) -> Callable[[HTTPRequest], object]:
     return lambda request: request.connection.respond(("", status, "X"), [], b"")
 
 

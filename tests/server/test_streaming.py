@@ -366,7 +366,11 @@ def test_late_write_does_not_reach_the_next_exchange(wire: Wired) -> None:
     end.send(get("/1"), post(b"body", uri="/2")[:-1])
     first = recorder.messages[0].connection
     first.finish()
-    for late in (lambda: first.write(b"late"), lambda: first.write_headers(("", 200, "OK"), {})):
+    attempts: list[Callable[[], object]] = [
+        lambda: first.write(b"late"),
+        lambda: first.write_headers(("", 200, "OK"), {}),
+    ]
+    for late in attempts:
         with pytest.raises(RuntimeError, match="after finish"):
             late()
     end.send(b"y")
@@ -380,9 +384,11 @@ def test_close_callback_runs_when_the_client_leaves_before_its_answer(wire: Wire
         def finish(self) -> None:
             self.connection.set_close_callback(lambda: events.append("left"))
 
-    recorder = Recorder()
-    recorder.start_request = lambda server, request: Silent(recorder, request)  # type: ignore[method-assign]
-    end = wire(recorder)
+    class SilentRecorder(Recorder):
+        def start_request(self, server_conn: object, request_conn: Any) -> Message:
+            return Silent(self, request_conn)
+
+    end = wire(SilentRecorder())
     end.send(get())
     end.reset()
     assert events == ["left"]
@@ -434,7 +440,7 @@ def test_delegate_learns_of_tls(serve: Serve, tmp_path: Path) -> None:
     )
     client = served.connect(context=certificates.client_context())
     client.ask(get())
-    assert facts == [client.socket.version()]  # type: ignore[attr-defined]
+    assert facts == [client.tls_version]
 
 
 # --- Callbacks ------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def test_a_regex_match_is_found_at_the_end_of_the_connection(ends: Callable[...,
     future = pair.stream.read_until_regex(rb"\n")
     pair.turn()
     for piece in [b"x" * 500_000, b"y", b"\n"]:
-        pair.stream.data_received(piece)  # type: ignore[call-arg, misc]
+        pair.stream.data_received(piece)
     assert not future.done()
     pair.stream.eof_received()
     assert future.result().endswith(b"xy\n")
@@ -263,7 +263,7 @@ def test_a_regex_match_is_found_before_the_buffer_is_full(ends: Callable[..., En
     future = pair.stream.read_until_regex(rb"\n")
     pair.turn()
     for piece in [b"x" * 400_000, b"\n", b"y" * 100_000]:
-        pair.stream.data_received(piece)  # type: ignore[call-arg, misc]
+        pair.stream.data_received(piece)
     assert future.result() == b"x" * 400_000 + b"\n"
 
 
@@ -610,7 +610,8 @@ def test_write_that_is_not_through_at_the_end(ends: Callable[..., Ends]) -> None
 def test_write_behind_the_end_raises(ends: Callable[..., Ends]) -> None:
     pair = ends()
     pair.stream.close()
-    for args in [(b"x",), (b"x", print)]:
+    attempts: list[tuple[Any, ...]] = [(b"x",), (b"x", print)]
+    for args in attempts:
         with pytest.raises(StreamClosedError):
             pair.stream.write(*args)
     pair.turn()
@@ -700,7 +701,7 @@ async def in_task_behind_finish(request: HTTPRequest, then: Callable[[IOStream],
     behind_finish(request, then)
 
 
-WAYS = {
+WAYS: dict[Callable[[HTTPRequest, Callable[[IOStream], None]], Any], bytes] = {
     in_callback: b"",
     by_detach: b"",
     behind_raw_bytes: SWITCHING,

@@ -198,12 +198,12 @@ def test_closed_connection_leaves_no_cycle(serve: Serve) -> None:
 
 
 def test_draining_server_answers_both_kinds(serve: Serve) -> None:
-    def whole(request: HTTPRequest) -> None:
+    def answer_whole(request: HTTPRequest) -> None:
         headers = {"Content-Length": 2}
         request.connection.write_headers(ResponseStartLine("", 200, "OK"), headers, b"ok")
         request.finish()
 
-    served = serve(Both(whole))
+    served = serve(Both(answer_whole))
     whole, pieces = served.connect(), served.connect()
     whole.send(get())
     assert whole.read_response().body == b"ok"
@@ -223,7 +223,7 @@ def test_draining_server_answers_both_kinds(serve: Serve) -> None:
 
 def test_ordinary_delegates_get_all_in_pieces(wire: Wired) -> None:
     class InPieces(Both):
-        whole_request = None
+        whole_request = None  # type: ignore[assignment]
 
     delegate = InPieces()
     end = wire(delegate)

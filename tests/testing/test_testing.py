@@ -442,7 +442,7 @@ def counts_characters(request: HTTPRequest) -> None:
     request.finish()
 
 
-WRONG = {
+WRONG: dict[Callable[[HTTPRequest], object], str] = {
     says_close: "says Connection: close",
     writes_twice: "a response to no request",
     writes_later: "write\\(\\) after finish\\(\\)",

@@ -61,7 +61,8 @@ def make_app() -> Any:
 @pytest.fixture
 def client(wsgi: Callable[..., Served], threads: int) -> Iterator[http.client.HTTPConnection]:
     served = wsgi(make_app(), threads)
-    connection = http.client.HTTPConnection(*served.address, timeout=TIMEOUT)
+    host, port = served.address
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     yield connection
     connection.close()
 

@@ -38,7 +38,7 @@ class Closing:
     """
 
     def __init__(self, chunks: Any) -> None:
-        self.chunks = iter(chunks)
+        self.chunks: Iterator[bytes] = iter(chunks)
         self.closed = threading.Event()
 
     def __iter__(self) -> Iterator[bytes]:
