@@ -77,7 +77,9 @@ class Answers:
             by_end = answered and program.exchanges[answered - 1].ends_with_connection
             if by_end and how != "eof":
                 raise Fault(f"an answer that ends with the connection: {where}")
-            if not (answered and program.exchanges[answered - 1].last or program.ending == "half"):
+            if not (
+                (answered and program.exchanges[answered - 1].last) or program.ending == "half"
+            ):
                 if not self._draining():
                     raise Fault(f"the connection was closed: {where}")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import itertools
 import logging
 import os
 import signal
@@ -35,7 +36,7 @@ TIMEOUT = 10.0
 def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """Cut bytes at positions, in any order; no piece is empty."""
     edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def open_descriptors() -> int:
@@ -209,7 +210,7 @@ class Client:
 
     @property
     def address(self) -> Any:
-        """This end's own address."""
+        """The address of this end."""
         return self.socket.getsockname()
 
     @property

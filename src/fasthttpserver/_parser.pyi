@@ -5,9 +5,9 @@ from typing import Any, Final, Generic, TypeVar, final, overload
 __all__ = [
     "DURATION_BOUNDS",
     "END_OF_MESSAGE",
+    "NOTHING_YET",
     "TALLY_FIELDS",
     "EndOfMessage",
-    "NOTHING_YET",
     "RequestMessage",
     "RequestParser",
     "ResponseChecker",

@@ -84,7 +84,7 @@ def test_application_that_fails_is_told_with_file_and_line(
     here: Path, text: str, said: str
 ) -> None:
     (here / "broken.py").write_text(f"\n{text}\n")
-    with pytest.raises(ValueError, match="^cannot import 'broken': ") as raised:
+    with pytest.raises(ValueError, match=r"^cannot import 'broken': ") as raised:
         load_application("broken:application")
     assert said.format(here=os.getcwd()) in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -55,7 +55,7 @@ def test_canonical_names_are_stable_and_of_the_same_length(name: str) -> None:
     ["", " ", "a b", "a ", " a", "a:", "a\t", "a\x00", "a\r", "a\n", "(", "a,b", "é", "a\x7f"],
 )
 def test_names_that_are_not_tokens_are_refused(name: str) -> None:
-    with pytest.raises(HTTPInputError, match="^Invalid header name$"):
+    with pytest.raises(HTTPInputError, match=r"^Invalid header name$"):
         check_field(name, "value")
 
 
@@ -68,7 +68,7 @@ def test_values_of_visible_characters_are_taken(value: str) -> None:
     "value", [" a", "a ", "\ta", "a\t", " ", "a\rb", "a\nb", "a\r\n", "\x00", "\x7f", "a\x0bb", "☃"]
 )
 def test_values_that_cannot_be_sent_are_refused(value: str) -> None:
-    with pytest.raises(HTTPInputError, match="^Invalid header value$"):
+    with pytest.raises(HTTPInputError, match=r"^Invalid header value$"):
         check_field("name", value)
 
 

@@ -58,7 +58,7 @@ def test_a_moment_is_formatted_for_http(moment: Any) -> None:
 
 @pytest.mark.parametrize("moment", [None, "1359312200", [2013, 1, 27]])
 def test_what_is_no_moment_is_refused(moment: Any) -> None:
-    with pytest.raises(TypeError, match="^unknown timestamp type"):
+    with pytest.raises(TypeError, match=r"^unknown timestamp type"):
         format_timestamp(moment)
 
 

@@ -322,7 +322,7 @@ def test_a_file_is_a_dict_with_attributes() -> None:
     for twin in [copy.copy(file), copy.deepcopy(file), pickle.loads(pickle.dumps(file))]:
         assert type(twin) is HTTPFile
         assert twin == file
-    with pytest.raises(AttributeError, match="^size$"):
+    with pytest.raises(AttributeError, match=r"^size$"):
         file.size  # noqa: B018
 
 

@@ -66,7 +66,7 @@ def test_a_query_is_split_as_tornado_does(query: str, arguments: dict[str, list[
 def test_fields_are_counted_before_they_are_split(query: str) -> None:
     assert count_arguments(query) == count_arguments(query.encode()) == 3
     parse_query(query, 3)
-    with pytest.raises(HTTPInputError, match="^Too many arguments$") as raised:
+    with pytest.raises(HTTPInputError, match=r"^Too many arguments$") as raised:
         parse_query(query, 2)
     assert raised.value.status == 400
 

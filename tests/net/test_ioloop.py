@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import datetime
 import errno
+import itertools
 import logging
 import os
 import signal
@@ -910,7 +911,7 @@ class TestPeriodicCallback:
         timer.start()
         run(io_loop)
         timer.stop()
-        steps = [b - a for a, b in zip(dues, dues[1:], strict=False)]
+        steps = [b - a for a, b in itertools.pairwise(dues)]
         assert len({round(step, 9) for step in steps}) > 1
         assert min(steps) >= 0.0015 - 1e-6
 

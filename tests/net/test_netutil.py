@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trustme
@@ -357,7 +357,7 @@ class TestBindUnixSocket:
     def test_a_backlog_that_is_no_number_is_refused(
         self, tmp_path: Path, backlog: Any, error: type[Exception]
     ) -> None:
-        with pytest.raises(error, match="^backlog must be"):
+        with pytest.raises(error, match=r"^backlog must be"):
             bind_unix_socket(tmp_path / "s", backlog=backlog)
         assert not (tmp_path / "s").exists()
 
@@ -512,7 +512,7 @@ class TestAcceptHandler:
     @pytest.fixture
     def failing_listener(self, listener: socket.socket) -> Iterator[Any]:
         class FailingSocket(socket.socket):
-            errors: list[int] = []
+            errors: ClassVar[list[int]] = []
 
             def accept(self) -> Any:
                 if self.errors:
@@ -821,7 +821,7 @@ def test_port_in_use_is_named() -> None:
 
 
 def test_name_that_is_not_found_is_named() -> None:
-    with pytest.raises(socket.gaierror, match="address 'nosuch.invalid' and port 80"):
+    with pytest.raises(socket.gaierror, match=r"address 'nosuch\.invalid' and port 80"):
         bind_sockets(80, "nosuch.invalid", flags=socket.AI_NUMERICHOST)
 
 

@@ -185,7 +185,7 @@ class TestRefusals:
             io_loop = IOLoop.instance() if how == "instance" else IOLoop()
             loop = io_loop.asyncio_loop
         try:
-            with pytest.raises(RuntimeError, match="^Cannot run in multiple processes: IOLoop"):
+            with pytest.raises(RuntimeError, match=r"^Cannot run in multiple processes: IOLoop"):
                 fork_processes(2)
         finally:
             loop.close()
@@ -193,7 +193,7 @@ class TestRefusals:
 
     def test_not_in_a_running_loop(self) -> None:
         async def main() -> None:
-            with pytest.raises(RuntimeError, match="^Cannot run in multiple processes: IOLoop"):
+            with pytest.raises(RuntimeError, match=r"^Cannot run in multiple processes: IOLoop"):
                 fork_processes(2)
 
         asyncio.run(main())
@@ -231,7 +231,7 @@ class TestRefusals:
 
     def test_not_where_the_system_cannot(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(os, "fork")
-        with pytest.raises(RuntimeError, match="^Cannot run in multiple processes: this system"):
+        with pytest.raises(RuntimeError, match=r"^Cannot run in multiple processes: this system"):
             fork_processes(2)
 
 

@@ -1,5 +1,7 @@
-"""Rolling restarts and scale-down under load, as the pages say: behind HAProxy and nginx, and of
-README's example without them."""
+"""Rolling restarts and scale-down under load, as the pages say.
+
+Of services behind HAProxy and nginx, and of README's example without them.
+"""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_file_that_the_sdist_lacks_is_named(sdist: Path, target: Path) -> None:
 
 
 def test_missing_sdist_is_named(sdist: Path, target: Path, tmp_path: Path) -> None:
-    with pytest.raises(fetch.VendorError, match="nowhere.tar.gz: No such file"):
+    with pytest.raises(fetch.VendorError, match=r"nowhere\.tar\.gz: No such file"):
         fetch.materialise(make_pin(sdist), target, tmp_path / "nowhere.tar.gz")
 
 

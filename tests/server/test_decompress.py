@@ -47,7 +47,7 @@ def test_a_member_that_ends_early_is_refused(content: bytes) -> None:
 @pytest.mark.parametrize("rubbish", [b"x", b"\0", b"\0" * 10_000, b"\x1f\x8bx", b"\x1f\x8b\x07"])
 def test_what_is_no_gzip_is_refused(rubbish: bytes) -> None:
     for before in b"", gzip.compress(b"a"), gzip.compress(NOISE):
-        with pytest.raises(HTTPInputError, match="^(Invalid|Truncated) gzip data") as raised:
+        with pytest.raises(HTTPInputError, match=r"^(Invalid|Truncated) gzip data") as raised:
             gunzip(before + rubbish, 1 << 20)
         assert raised.value.status == 400
 

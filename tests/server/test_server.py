@@ -253,7 +253,7 @@ def test_all_interfaces_is_the_default(run: Run) -> None:
 
 def test_port_that_is_taken_is_an_os_error(serve: Serve) -> None:
     served = serve(echo)
-    with pytest.raises(OSError, match="[Aa]ddress already in use"):
+    with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
         served.call(HTTPServer(echo).listen, served.address[1], HERE)
     assert served.connect().ask(get()) == b"/ "
 

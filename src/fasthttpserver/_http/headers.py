@@ -192,14 +192,14 @@ class HTTPHeaders(dict[str, str]):
 
     @classmethod
     def parse(cls, headers: str) -> Self:
-        """Make headers of the text of a header section.
+        r"""Make headers of the text of a header section.
 
         Lines end with LF or CRLF and with nothing else that Unicode takes for a line end.
 
         Raises:
             HTTPInputError: As ``parse_line``.
 
-        >>> HTTPHeaders.parse("Content-Type: text/html\\r\\nContent-Length: 42\\r\\n")
+        >>> HTTPHeaders.parse("Content-Type: text/html\r\nContent-Length: 42\r\n")
         {'Content-Type': 'text/html', 'Content-Length': '42'}
         """
         lines = [line.removesuffix("\r") for line in headers.split("\n")]

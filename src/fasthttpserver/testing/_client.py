@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 class Client:
-    """One connection to a callback, in memory.
+    r"""One connection to a callback, in memory.
 
     The callback runs in a loop of its own, which runs while a method of the client does. It
     does not wait for time to pass: a callback that sleeps for a minute answers at once. Use it
     in a ``with`` statement, and not inside a running loop.
 
     >>> def callback(request):
-    ...     request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+    ...     request.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     ...     request.finish()
     >>> with Client(callback) as client:
     ...     client.request("GET", "/").body

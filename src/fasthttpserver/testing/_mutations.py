@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable
 
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ def cut(data: bytes, positions: Iterable[int]) -> list[bytes]:
     """Cut bytes at positions, in any order, which count modulo one more than the length."""
     cuts = sorted(position % (len(data) + 1) for position in positions)
     edges = [0, *cuts, len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 # What turns a valid request into one that is not quite.

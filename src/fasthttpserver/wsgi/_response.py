@@ -55,15 +55,15 @@ class Response:
 
     __slots__ = (
         "_app",
-        "_over",
+        "_begun",
         "_connection",
         "_environ",
         "_headers",
         "_length",
+        "_over",
         "_request",
-        "_start_line",
-        "_begun",
         "_sent",
+        "_start_line",
     )
 
     def __init__(self, app: WSGIApplication, request: HTTPRequest, environ: dict[str, Any]) -> None:
