@@ -74,6 +74,8 @@ lint: build $(VENV)/lint.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@# By itself: its wire.py and run.py are others than those of tests/ and fuzz/.
+	MYPYPATH=conformance $(BIN)/mypy conformance
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest fasthttpserver._parser --allowlist tests/stubtest_allowlist.txt
 	@# It looks for pycodestyle, which comes with it, in PATH.

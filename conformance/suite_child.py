@@ -37,6 +37,7 @@ class Outcomes(unittest.TestResult):
     def addSuccess(self, test: unittest.TestCase) -> None:
         self._note(test, "passed")
 
+    # unittest's own way to words, which its types leave out as private.
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:
         self._note(test, "failed", self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
 

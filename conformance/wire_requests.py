@@ -6,6 +6,7 @@ an application sees of a request, and what it does with it (``wire_server.answer
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = ["FIN", "PAUSE", "REQUESTS", "TOGETHER", "Request"]
@@ -222,7 +223,7 @@ _HEADS: dict[str, bytes | tuple[bytes | str, ...]] = {
 
 # --- Arguments -------------------------------------------------------------------------------
 
-_ARGUMENTS: dict[str, bytes | tuple[bytes | str, ...]] = {
+_ARGUMENTS: dict[str, bytes] = {
     f"query {query.decode('latin-1')}": get(target=b"/a?" + query)
     for query in (
         b"a=1&b=2&a=3",
@@ -362,7 +363,7 @@ _MULTIPART: dict[str, bytes | tuple[bytes | str, ...]] = {
 
 # --- Cookies ---------------------------------------------------------------------------------
 
-_COOKIES: dict[str, bytes | tuple[bytes | str, ...]] = {
+_COOKIES: dict[str, bytes] = {
     f"cookie {value.decode('latin-1')}": get(b"Cookie: " + value + b"\r\n")
     for value in (
         b"a=b",
@@ -441,7 +442,7 @@ _DEEDS: dict[str, bytes | tuple[bytes | str, ...]] = {
 
 
 def _rows(
-    rows: dict[str, bytes | tuple[bytes | str, ...]], server: str = "plain", prefix: str = ""
+    rows: Mapping[str, bytes | tuple[bytes | str, ...]], server: str = "plain", prefix: str = ""
 ) -> list[Request]:
     return [
         Request(prefix + name, steps if isinstance(steps, tuple) else (steps,), server)

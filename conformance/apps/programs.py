@@ -98,6 +98,7 @@ async def clients() -> None:
             await self.write_message(message, binary=isinstance(message, bytes))
 
     server = tornado.web.Application([("/", Echo)]).listen(0, "127.0.0.1")
+    # Tornado's type has no engine; the server is ours.
     port = server.engine.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
     messages: list[str | bytes] = ["text", bytes(1_000_000), "x" * 70_000]
     async with websockets.connect(f"ws://127.0.0.1:{port}/", proxy=None, max_size=None) as client:
@@ -109,7 +110,10 @@ async def clients() -> None:
         session.ws_connect(f"http://127.0.0.1:{port}/", compress=15, max_msg_size=0) as socket,
     ):
         for message in messages:
-            await (socket.send_str if isinstance(message, str) else socket.send_bytes)(message)  # type: ignore[operator]
+            if isinstance(message, str):
+                await socket.send_str(message)
+            else:
+                await socket.send_bytes(message)
             assert (await socket.receive()).data == message
     server.stop()
     print("clients: websockets and aiohttp")
