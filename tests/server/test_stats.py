@@ -234,6 +234,21 @@ def test_detached_connection_is_no_request_in_flight(wire: Callable[..., Wire]) 
     assert sum(found["responses"].values()) == 0
 
 
+def test_request_that_takes_the_stream_and_aborts_is_counted_once(
+    wire: Callable[..., Wire],
+) -> None:
+    def read_and_abort(request: HTTPRequest) -> None:
+        def aborted(_: bytes) -> None:
+            request.connection.abort()
+            request.finish()
+
+        request.connection.stream.read_bytes(3, aborted)
+
+    end = wire(read_and_abort)
+    end.send(get() + b"abc")
+    assert (stats(end)["requests"], stats(end)["cut"]) == (1, 0)
+
+
 def test_handshake_that_fails_is_counted(serve: Serve, tmp_path: Path, logs: Logs) -> None:
     certificates = Certificates(tmp_path)
     served = serve(

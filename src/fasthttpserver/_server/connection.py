@@ -1300,7 +1300,8 @@ class HTTPConnection(asyncio.Protocol):
         self.leave_fast_path()
         if self._lifecycle is OPEN:  # the end of a client that lingers is no loss
             self._settings.counters.add("aborts")
-        self._lifecycle = CLOSED
+        if self._lifecycle is not DETACHED:
+            self._lifecycle = CLOSED
 
     def _close_gently(self, linger: bool) -> None:
         """Close so that the last answer arrives, even if the client is still sending.
