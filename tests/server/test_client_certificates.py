@@ -145,6 +145,20 @@ def test_every_kind_of_application_can_ask(serve: Serve, der: bytes, kind: str) 
     assert eval(client.ask(get("/", field(der))))[1] == der
 
 
+@pytest.mark.parametrize("trust", [TRUSTING, DISTRUSTING], ids=["trusting", "distrusting"])
+@pytest.mark.parametrize(
+    "name", ["Client_Cert", "client_cert", "Client_Cert_Chain", "Client-Cert_Chain"]
+)
+def test_name_that_some_applications_take_for_it_is_refused(
+    serve: Serve, logs: Any, der: bytes, name: str, trust: dict[str, Any]
+) -> None:
+    client = serve(tell, **trust).connect()
+    client.send(get("/", field(der).replace("Client-Cert", name)))
+    assert status_of(client.read_to_end()) == 400
+    (line,) = logs.refusals()
+    assert "Client-Cert with an underscore" in line
+
+
 def test_an_application_of_wsgi_reads_the_field(serve: Serve, der: bytes) -> None:
     client = serve(WSGIContainer(tell_wsgi, threads=0), **TRUSTING).connect()
     assert client.ask(get("/", field(der))) == field(der).partition(" ")[2].encode()

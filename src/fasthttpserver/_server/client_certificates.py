@@ -21,7 +21,8 @@ from fasthttpserver.httputil import (
 
 __all__ = ["RefusingDelegate", "forwarded_certificate", "refusing"]
 
-_CERTIFICATE, _CHAIN = "Client-Cert", "Client-Cert-Chain"
+_CERTIFICATE = "Client-Cert"
+_NAMES = frozenset(("client-cert", "client-cert-chain"))
 _MALFORMED = "Malformed Client-Cert"
 # So many certificates are remembered, decoded: the clients of a proxy come again and again.
 _REMEMBERED = 256
@@ -80,9 +81,15 @@ def _decode(certificate: bytes) -> dict[str, Any]:
 def _check(request: HTTPRequest) -> None:
     # Not passed on: an application may read the field itself, as one of WSGI has to. Not
     # dropped either: no honest client sends it, so its sender or the configuration is wrong.
-    headers = request.headers
-    if (_CERTIFICATE in headers or _CHAIN in headers) and not request.connection.is_trusted:
-        raise HTTPInputError("Client-Cert from a peer that is not trusted")
+    for name in request.headers:
+        if name.lower().replace("_", "-") not in _NAMES:
+            continue
+        if "_" in name:
+            # A proxy removes Client-Cert, and lets this pass. Whatever makes variables in the
+            # style of CGI of fields, as Django does for ASGI, takes one for the other.
+            raise HTTPInputError("Client-Cert with an underscore")
+        if not request.connection.is_trusted:
+            raise HTTPInputError("Client-Cert from a peer that is not trusted")
 
 
 def refusing(callback: RequestCallback) -> RequestCallback:
