@@ -252,7 +252,8 @@ def test_combined_line_is_what_programs_that_read_logs_expect(
     "credentials, user",
     [
         (basic(b"ann:a:b"), "ann"),
-        (basic(b":b"), ""),
+        (basic(b":b"), "-"),
+        (basic(b"a [1/Jan/1970:00:00:00 +0000] b:x"), "a%20[1/Jan/1970"),
         (basic("Zo\u00eb:x".encode()), "Zo\\xeb"),
         (basic(b'a"b\n:x'), 'a\\"b\\x0a'),
         (basic(b"ann"), "-"),

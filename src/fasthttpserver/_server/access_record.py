@@ -132,7 +132,7 @@ class AccessRecord:
         }
 
 
-def basic_user(request: HTTPRequest, response: bytes = b"") -> str | None:
+def basic_user(request: HTTPRequest) -> str | None:
     """Return the name in the Basic credentials of a request, if it has any."""
     authorization = request.find_field("authorization")
     if authorization is None:
