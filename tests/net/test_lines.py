@@ -118,6 +118,29 @@ def test_full_disk_and_closed_pipe_are_errors_that_it_knows(loop: SetLoop, logs:
     loop.turn()
 
 
+def test_line_that_was_written_in_part_does_not_run_into_the_next_one(
+    loop: SetLoop, monkeypatch: pytest.MonkeyPatch, logs: Logs
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # as a parent may have left it
+    os.set_blocking(reader, False)
+    with open(reader, "rb") as come, open(writer, "wb") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        output = StreamOutput("stdout")
+        for _ in range(2):
+            output.add(bytes(1_000_000), loop)  # more than the pipe takes
+            output.flush()
+        part = come.read()
+        assert part.strip(b"\0") == b""
+        for line in (b"whole", b"another"):
+            output.add(line, loop)
+            output.flush()
+        assert come.read() == b"\nwhole\nanother\n"
+        monkeypatch.undo()
+    assert len(logs.warnings()) == 2
+    loop.turn()
+
+
 def test_several_append_to_one_file_and_it_may_be_moved_away(
     loop: SetLoop, tmp_path: Path, logs: Logs
 ) -> None:

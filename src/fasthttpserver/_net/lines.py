@@ -35,6 +35,7 @@ class Output:
         self._loop: Any = None  # that will flush
         self._written_at = -_INTERVAL
         self._lost = 0
+        self._is_cut = False  # what was written may end within a line
         _outputs.add(self)
 
     def add(self, line: bytes, loop: Any) -> None:
@@ -70,12 +71,14 @@ class Output:
             return
         lines.append(b"")
         try:
-            self.write(b"\n".join(lines))
+            self.write((b"\n" if self._is_cut else b"") + b"\n".join(lines))
         except OSError as error:
+            self._is_cut = self._is_cut or isinstance(error, _CutError)
             if not self._lost:
                 gen_log.warning("Cannot write the access log, lines are lost: %s", error)
             self._lost += len(lines) - 1
         else:
+            self._is_cut = False
             if self._lost:
                 gen_log.warning("The access log is written again, %d lines are lost", self._lost)
                 self._lost = 0
@@ -91,6 +94,10 @@ class Output:
     def reopen(self) -> None:
         """Go on in a new file, if it is one and has been moved away."""
         self.flush()
+
+
+class _CutError(OSError):
+    """Some of it was written."""
 
 
 class FileOutput(Output):
@@ -125,6 +132,7 @@ class FileOutput(Output):
             return
         os.dup2(new, self._fd, inheritable=False)
         os.close(new)
+        self._is_cut = False
 
 
 class StreamOutput(Output):
@@ -160,7 +168,12 @@ def _write_all(fd: int, data: bytes) -> None:
     # or a pipe does not take all.
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except OSError as error:
+            if len(view) < len(data):
+                raise _CutError(*error.args) from error
+            raise
 
 
 def _for_all(do: Callable[[Output], None]) -> None:
