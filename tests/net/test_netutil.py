@@ -19,7 +19,9 @@ import pytest
 import trustme
 
 from fasthttpserver._net import accepting as _accepting
+from fasthttpserver._net import netutil as _netutil
 from fasthttpserver._net.netutil import _where
+from fasthttpserver._net.sockets import ServerSocket
 from fasthttpserver.ioloop import IOLoop, new_asyncio_loop
 from fasthttpserver.netutil import (
     add_accept_handler,
@@ -91,6 +93,28 @@ class TestBindSockets:
         if sys.platform != "win32":
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         socket.create_connection(sock.getsockname(), timeout=10).close()
+
+    def test_they_and_what_they_accept_are_as_plain_sockets(
+        self, closing: Callable[..., Any]
+    ) -> None:
+        (quick,) = bind_sockets(0, "127.0.0.1")
+        plain = closing(socket.socket(fileno=os.dup(quick.fileno())))
+        closing(quick)
+        told = []
+        for listening in plain, quick, closing(ServerSocket(fileno=os.dup(quick.fileno()))):
+            listening.settimeout(10)
+            client = closing(socket.create_connection(quick.getsockname(), timeout=10))
+            accepted, address = listening.accept()
+            closing(accepted)
+            assert address == client.getsockname()
+            told.append(
+                [
+                    (repr(sock.family), repr(sock.type), sock.get_inheritable())
+                    for sock in (listening, accepted, closing(accepted.dup()))
+                ]
+            )
+            assert accepted.getblocking()
+        assert told[0] == told[1] == told[2]
 
     @needs_ipv6
     @pytest.mark.parametrize("address", [None, ""])
@@ -179,7 +203,7 @@ class TestBindSockets:
             taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             taken.bind(("::", 0))
             taken.listen()
-            monkeypatch.setattr(socket, "socket", Socket)
+            monkeypatch.setattr(_netutil, "ServerSocket", Socket)
             with pytest.raises(OSError, match="in use"):
                 bind_sockets(taken.getsockname()[1])
         assert made and all(sock.fileno() < 0 for sock in made)
@@ -228,7 +252,7 @@ class TestBindSocketsElsewhere:
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
             ]
             monkeypatch.setattr(socket, "getaddrinfo", lambda *args: localhost)
-            monkeypatch.setattr(socket, "socket", Socket)
+            monkeypatch.setattr(_netutil, "ServerSocket", Socket)
 
         return pretend
 

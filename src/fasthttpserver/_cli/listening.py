@@ -9,6 +9,7 @@ import socket
 from fasthttpserver._cli.mistakes import in_words
 from fasthttpserver._net import netutil
 from fasthttpserver._net import processes as process
+from fasthttpserver._net.sockets import ServerSocket
 
 __all__ = ["Listening", "listen", "split_admin"]
 
@@ -122,7 +123,7 @@ def listen(options: argparse.Namespace) -> Listening:
     groups = os.environ.pop(_GROUPS, None)
     if groups is not None and os.environ.get("LISTEN_PID") == str(os.getpid()):
         # From the program that this one replaces, whatever the options say.
-        sockets = [socket.socket(fileno=number) for number in _of_systemd()]
+        sockets: list[socket.socket] = [ServerSocket(fileno=number) for number in _of_systemd()]
         sizes = map(int, groups.split(","))
         mine = [[sockets.pop(0) for _ in range(size)] for size in sizes]
         listening = Listening(mine, options, admin=sockets, is_inherited=True)
@@ -175,11 +176,11 @@ def _bind_admin(options: argparse.Namespace, public: list[socket.socket]) -> lis
 def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:
     if options.fd is not None:
         if options.fd == "systemd":
-            return [socket.socket(fileno=number) for number in _of_systemd()]
+            return [ServerSocket(fileno=number) for number in _of_systemd()]
         if not options.fd.isdecimal():
             raise ValueError(f"--fd takes a number or 'systemd', not {options.fd!r}")
         try:
-            return [socket.socket(fileno=int(options.fd))]
+            return [ServerSocket(fileno=int(options.fd))]
         except (OSError, OverflowError) as error:
             raise ValueError(f"--fd {options.fd} is no socket: {in_words(error)}") from None
     if options.unix_socket:

@@ -15,6 +15,7 @@ from typing import Any
 
 from fasthttpserver._net.accepting import Acceptor
 from fasthttpserver._net.ioloop import IOLoop, to_asyncio
+from fasthttpserver._net.sockets import ServerSocket
 from fasthttpserver._net.tls import (
     SSLOptions,
     check_ssl_options,
@@ -117,7 +118,7 @@ def _bind_all(
             if is_localhost and sys.platform == "darwin" and any(scope[1:]):
                 continue  # fe80::1%lo0, which macOS lists and nobody means
             try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
+                sock = ServerSocket(family, socket.SOCK_STREAM)
             except OSError as error:
                 if error.errno != errno.EAFNOSUPPORT:
                     raise
@@ -208,7 +209,7 @@ def bind_unix_socket(
             if not stat.S_ISSOCK(os.stat(path).st_mode):
                 raise ValueError(f"file {path!r} exists and is no socket")
             os.remove(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = ServerSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         try:

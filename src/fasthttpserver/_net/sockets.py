@@ -1,4 +1,4 @@
-"""What the kernel knows of a connected socket and asyncio does not tell."""
+"""A server's sockets, and what the kernel knows of them and asyncio does not tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import sys
 from typing import Any
 
-__all__ = ["has_failed", "unacknowledged", "unread"]
+__all__ = ["ServerSocket", "has_failed", "unacknowledged", "unread"]
 
 if sys.platform != "win32":
     import fcntl
@@ -15,6 +15,41 @@ if sys.platform != "win32":
 
 # Of macOS: what is left in the socket's send buffer.
 _SO_NWRITE = 0x1024
+
+_INT = struct.Struct("i")
+
+
+class ServerSocket(socket.socket):
+    """A listening socket, or one that it has accepted, which remembers its family and type.
+
+    They are asked for five times while a connection is made, by ``accept`` and by the loop, and
+    ``socket.socket`` looks for the member of an enumeration each time.
+
+    Args:
+        family, type, proto, fileno: As for ``socket.socket``.
+    """
+
+    __slots__ = ("family", "type")
+
+    def __init__(
+        self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        super().__init__(family, type, proto, fileno)
+        # Where mypy sees the read-only properties of socket.socket are slots of this class.
+        self.family = (  # type: ignore[misc]
+            family if isinstance(family, socket.AddressFamily) else super().family
+        )
+        self.type = (  # type: ignore[misc]
+            type if isinstance(type, socket.SocketKind) else super().type
+        )
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        # As socket.socket does it, but for the class.
+        fileno, address = self._accept()  # type: ignore[attr-defined]
+        connection = ServerSocket(self.family, self.type, self.proto, fileno)
+        if socket.getdefaulttimeout() is None and self.gettimeout():
+            connection.setblocking(True)  # where it inherits from this one that it is not
+        return connection, address
 
 
 def unacknowledged(sock: Any) -> int:
@@ -64,5 +99,6 @@ def has_failed(sock: Any) -> bool:
 
 
 def _ask(sock: Any, what: int) -> int:
-    (answer,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), what, bytes(4)))
-    return int(answer)
+    answer = bytearray(4)  # not bytes: that costs an exception, which fcntl catches
+    fcntl.ioctl(sock.fileno(), what, answer)
+    return int(_INT.unpack(answer)[0])
