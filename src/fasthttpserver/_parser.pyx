@@ -37,7 +37,7 @@ from cpython.bytes cimport (
 )
 from cpython.dict cimport PyDict_SetItem, PyDict_Size
 # Raw: for callbacks without the GIL, and yet tracemalloc sees what is held.
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport (
@@ -394,6 +394,8 @@ cdef object _NOTHING_YET = NOTHING_YET
 
 # The fields of a message that has died, with room for FEW_FIELDS: for the next one.
 cdef Field* _spare_fields = NULL
+# What was known of a message that has been read, for the next one of any parser.
+cdef Reading* _spare_reading = NULL
 
 
 cdef class RequestMessage:
@@ -714,7 +716,7 @@ _LIMITS = Limits()
 @cython.final
 cdef class RequestParser:
     cdef Bounds _bounds
-    cdef Reading _reading
+    cdef Reading* _reading      # owned; NULL between messages
     cdef Stage _stage
     cdef type _message_class
     cdef Tally _tally           # None before anything has come, if nobody gave one
@@ -732,6 +734,8 @@ cdef class RequestParser:
     cdef uint32_t _head_capacity
     cdef uint64_t _received_in_all
     cdef uint64_t _messages     # whole ones, so far
+    cdef uint64_t _body_received    # of the latest message
+    cdef bint _is_head          # whether that is HEAD
     cdef RequestMessage _message    # whose body is being read, or that is whole
     cdef bint _streaming        # _message was handed out by next_event
     cdef PyObject* _body        # owned bytes object that no one else has seen yet, or NULL
@@ -774,8 +778,10 @@ cdef class RequestParser:
         self._tally = tally
 
     def __dealloc__(self):
-        PyMem_RawFree(self._reading.section.fields)
-        PyMem_RawFree(self._reading.section.trailer_buffer)
+        if self._reading != NULL:
+            PyMem_RawFree(self._reading.section.fields)
+            PyMem_RawFree(self._reading.section.trailer_buffer)
+            PyMem_RawFree(self._reading)
         PyMem_RawFree(self._head_buffer)
         Py_XDECREF(self._body)
 
@@ -924,21 +930,21 @@ cdef class RequestParser:
 
     @property
     def is_head(self):
-        return self._reading.head.is_head
+        return self._is_head
 
     @property
     def body_received(self):
-        return self._reading.body_received
+        return self._body_received
 
     @property
     def awaiting_continue(self):
         return (
-            self._reading.head.expect_continue
-            and self._reading.body_received == 0
-            and (
+            (
                 self._stage == LENGTH
                 or (self._stage == CHUNKS and not self._reading.chunks.size_digits)
             )
+            and self._body_received == 0
+            and self._reading.head.expect_continue
         )
 
     @property
@@ -1051,7 +1057,7 @@ cdef class RequestParser:
 
     cdef int _read_method(self) except -1:
         """Skip empty lines (RFC 9112 section 2.2), then read the token before the first SP."""
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading
         cdef const char* data = PyBytes_AS_STRING(self._data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(self._data)
         cdef Py_ssize_t pos = self._pos
@@ -1059,9 +1065,8 @@ cdef class RequestParser:
         cdef uint64_t room
         cdef int refusal
         if self._stage == BETWEEN:
-            # is_head and body_received tell of the message before until now.
-            begin_message(reading, &self._bounds)
-            self._stage = START
+            self._begin_message()
+        reading = self._reading
         if self._head_size == 0:
             while pos < end and (reading.head.after_cr or data[pos] in (b"\r", b"\n")):
                 if reading.head.after_cr != (data[pos] == b"\n"):
@@ -1110,15 +1115,32 @@ cdef class RequestParser:
         self._pos = pos
         return 0
 
+    cdef int _begin_message(self) except -1:
+        global _spare_reading
+        if _spare_reading != NULL:
+            self._reading = _spare_reading
+            _spare_reading = NULL
+        else:
+            self._reading = <Reading*>PyMem_RawMalloc(sizeof(Reading))
+            if self._reading == NULL:
+                raise MemoryError
+        begin_message(self._reading, &self._bounds)
+        # These told of the message before until now.
+        self._is_head = False
+        self._body_received = 0
+        self._stage = START
+        return 0
+
     cdef int _begin_head(self, const char* method) except -1:
         global _spare_fields
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         if _spare_fields != NULL:
             reading.section.fields = _spare_fields
             reading.section.capacity = FEW_FIELDS
             _spare_fields = NULL
         reading.head.connect = reading.head.method_size == 7 and memcmp(method, b"CONNECT", 7) == 0
-        reading.head.is_head = reading.head.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
+        self._is_head = reading.head.method_size == 4 and memcmp(method, b"HEAD", 4) == 0
+        reading.head.is_head = self._is_head
         reading.llhttp = _AFTER_CONNECT if reading.head.connect else _AFTER_METHOD
         reading.llhttp.data = reading
         self._stage = HEAD
@@ -1126,7 +1148,7 @@ cdef class RequestParser:
 
     cdef int _read_head(self) except -1:
         """Run llhttp over the head; return 1 at its end, 0 when more bytes are needed."""
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         cdef const char* data = PyBytes_AS_STRING(self._data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(self._data) - self._pos
         cdef uint32_t done      # bytes of the head that llhttp has read
@@ -1182,7 +1204,7 @@ cdef class RequestParser:
 
     cdef int _finish_head(self, uint32_t head_size) except -1:
         """Make the message object; the only place that does."""
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         # Not the subclass's own __new__, which may return anything; this one needs no check.
         cdef RequestMessage message = <RequestMessage>(<PyTypeObject*>RequestMessage).tp_new(
             self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
@@ -1224,7 +1246,7 @@ cdef class RequestParser:
         return 0
 
     cdef int _read_length(self) except -1:
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         cdef uint64_t size = PyBytes_GET_SIZE(self._data) - self._pos
         if size > reading.body_remaining:
             size = reading.body_remaining
@@ -1232,14 +1254,14 @@ cdef class RequestParser:
         self._piece_size = size
         self._pos += size
         reading.body_remaining -= size
-        reading.body_received += size
+        self._body_received += size
         if reading.body_remaining == 0:
             self._stage = END
         return 0
 
     cdef int _read_chunks(self) except -1:
         """Read up to the end of a chunk; return 1 with a piece or at the end of the body."""
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         cdef const char* at = PyBytes_AS_STRING(self._data) + self._pos
         cdef const char* end = PyBytes_AS_STRING(self._data) + PyBytes_GET_SIZE(self._data)
         cdef int error
@@ -1256,7 +1278,7 @@ cdef class RequestParser:
             self._raise_from_llhttp(error)
         self._piece_at = reading.chunks.data_at
         self._piece_size = reading.chunks.data_size
-        reading.body_received += reading.chunks.data_size
+        self._body_received += reading.chunks.data_size
         if error == HPE_OK:
             self._pos += end - at
             if reading.section.trailers:
@@ -1273,7 +1295,7 @@ cdef class RequestParser:
         return self._piece_size > 0 or self._stage == END
 
     cdef int _finish_trailers(self) except -1:
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         self._head_size = 0
         if reading.section.count:
             self._message._trailers = [
@@ -1295,10 +1317,17 @@ cdef class RequestParser:
     # --- What the caller gets ---------------------------------------------------------------
 
     cdef RequestMessage _take_message(self):
+        global _spare_reading
         cdef RequestMessage message = self._message
         self._message = None
         self._streaming = False
         self._stage = BETWEEN if self._reading.head.keep_alive else CLOSED
+        # Most connections are idle most of the time, and most requests come in one piece.
+        if KEEPS_A_SPARE and _spare_reading == NULL:
+            _spare_reading = self._reading
+        else:
+            PyMem_RawFree(self._reading)
+        self._reading = NULL
         self._messages += 1
         if self._data is not None and self._pos == PyBytes_GET_SIZE(self._data):
             self._next_piece()
@@ -1311,7 +1340,7 @@ cdef class RequestParser:
 
     cdef int _collect(self) except -1:
         """Append the piece to the body: one buffer, grown by doubling, so linear time."""
-        cdef Py_ssize_t size = <Py_ssize_t>self._reading.body_received
+        cdef Py_ssize_t size = <Py_ssize_t>self._body_received
         cdef Py_ssize_t before = size - self._piece_size
         cdef Py_ssize_t capacity
         if size > self._body_capacity:
@@ -1335,8 +1364,8 @@ cdef class RequestParser:
 
     cdef object _take_body(self):
         cdef PyObject* body = self._body
-        if self._body_capacity != <Py_ssize_t>self._reading.body_received:
-            _PyBytes_Resize(&self._body, <Py_ssize_t>self._reading.body_received)
+        if self._body_capacity != <Py_ssize_t>self._body_received:
+            _PyBytes_Resize(&self._body, <Py_ssize_t>self._body_received)
             body = self._body
         self._body = NULL
         self._body_capacity = 0
@@ -1347,7 +1376,7 @@ cdef class RequestParser:
     # --- Refusing -------------------------------------------------------------------------
 
     cdef int _raise_from_llhttp(self, int error) except -1:
-        cdef Reading* reading = &self._reading
+        cdef Reading* reading = self._reading
         cdef const char* at = llhttp_get_error_pos(&reading.llhttp)
         cdef uint64_t offset = offset_of(reading, at)
         cdef uint64_t version_at

@@ -18,7 +18,14 @@ import pytest
 from helpers import split
 from parser_runs import Seen, parse, parse_one
 
-from fasthttpserver._parser import END_OF_MESSAGE, EndOfMessage, RequestMessage, RequestParser
+from fasthttpserver._parser import (
+    END_OF_MESSAGE,
+    TALLY_FIELDS,
+    EndOfMessage,
+    RequestMessage,
+    RequestParser,
+    Tally,
+)
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.limits import Limits
 
@@ -297,6 +304,45 @@ def test_new_parser_is_unused_whatever_the_other_one_has_read(before: bytes) -> 
     message = parser.next_request(GET + b"X: y\r\n\r\n")
     assert message is not None and message.fields[-1] == ("X", "y")
     assert asked.received == received
+
+
+def test_parsers_that_take_turns_do_not_disturb_each_other() -> None:
+    messages = [
+        GET + b"X: 1\r\n\r\n",
+        POST + b"Content-Length: 5\r\n\r\nhello",
+        CHUNKED + LAST + b"X: 2\r\n\r\n",
+        b"HEAD /" + b"a" * 50 + b" HTTP/1.1\r\n" + H + b"\r\n",
+    ]
+
+    def content(message: Any) -> tuple[Any, ...]:
+        return message.method, message.uri, message.fields, message.body, message.trailers
+
+    parsers = [fed() for _ in messages]
+    alone = [fed(message).next_request() for message in messages]
+    for _ in range(2):
+        taken: list[Any] = [None] * len(messages)
+        for at in range(max(map(len, messages))):
+            for number, message in enumerate(messages):
+                parsers[number].receive_data(message[at : at + 1])
+                taken[number] = parsers[number].next_request() or taken[number]
+        assert list(map(content, taken)) == list(map(content, alone))
+    assert [parser.is_head for parser in parsers] == [False, False, False, True]
+    assert [parser.body_received for parser in parsers] == [0, 5, 5, 0]
+
+
+def test_parser_between_messages_is_small() -> None:
+    tracemalloc.start()
+    try:
+        parser = fed(tally=Tally(bytearray(8 * len(TALLY_FIELDS))))  # as a server's have it
+        before, _ = tracemalloc.get_traced_memory()
+        idle = [parser.new() for _ in range(1000)]
+        for each in idle:
+            each.receive_data(POST + b"Content-Length: 5\r\n\r\nhello")
+            assert each.next_request() is not None
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(idle) < 320  # 600, with all that is known of a message
 
 
 def test_types_may_be_written_with_brackets() -> None:

@@ -9,7 +9,8 @@ Four structs, and each has one place where it starts anew:
 * `Chunks` begins with a body in chunks, in `begin_chunks`, and before that nobody reads it.
 
 llhttp's callbacks get a `Reading`, which has all of them. They can only note a refusal: the
-first one stays, and the parser raises it when llhttp has returned.
+first one stays, and the parser raises it when llhttp has returned. A parser has one from the
+first byte of a message to its end; between messages, as most connections are, it needs none.
 
 All offsets count from the first byte of the request line.
 """
@@ -128,7 +129,6 @@ cdef struct Reading:
     Head head
     FieldSection section
     Chunks chunks
-    uint64_t body_received
     uint64_t body_remaining  # of content_length
 
     int refusal
@@ -140,7 +140,6 @@ cdef inline void begin_message(Reading* reading, const Bounds* bounds) noexcept 
     reading.bounds = bounds
     memset(&reading.head, 0, sizeof(Head))
     memset(&reading.section, 0, sizeof(FieldSection))
-    reading.body_received = 0
     reading.body_remaining = 0
     reading.refusal = ACCEPTED
     reading.refused_at = 0
