@@ -120,9 +120,9 @@ def test_large_chunk_leaves_at_once_with_what_was_before_it(end: End, corked: bo
     assert end.transport.writes == [b"head" + bytes(2 * LARGE + 1)]
 
 
-def test_lone_large_chunk_is_not_copied(end: End) -> None:
+def test_lone_large_chunk_is_not_copied(end: End, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[object] = []
-    end.writer.transport_write = written.append
+    monkeypatch.setattr(end.transport, "write", written.append)
     large = bytes(LARGE + 1)
     end.writer.send(large)
     assert written[0] is large
@@ -138,8 +138,12 @@ def test_a_cork_holds_a_bounded_number_of_chunks(end: End, corked: bool) -> None
     assert end.transport.writes == [b"x" * (MANY + 1)]
 
 
-def test_nothing_is_written_to_what_the_peer_has_just_reset(end: End) -> None:
-    end.writer.transport_write = lambda data: pytest.fail("asyncio would warn of it")
+def test_nothing_is_written_to_what_the_peer_has_just_reset(
+    end: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        end.transport, "write", lambda data: pytest.fail("asyncio would warn of it")
+    )
     end.writer.send(b"x")
     end.transport.lose(ConnectionResetError())  # connection_lost() comes in the next turn
     end.writer.flush()

@@ -57,7 +57,6 @@ class Writer:
         "ended",
         "error",
         "gone",
-        "transport_write",
         "waiting",
     )
 
@@ -66,8 +65,6 @@ class Writer:
         self._transport = transport
         # High: we are told at once that bytes wait. Low: that the last one has left.
         transport.set_write_buffer_limits(high=0, low=0)
-        # Takes bytes, while nothing waits and nothing is in `chunks`.
-        self.transport_write: Callable[[bytes], None] = transport.write
         # What was written and not handed to the transport yet.
         self.chunks: list[bytes] = []
         self.corked = False  # somebody will flush
@@ -82,7 +79,7 @@ class Writer:
         self._resume: asyncio.Handle | None = None  # the call that ends the waiting
         self._scheduled = False  # _tell_flushed() will be called
         self._written = 0
-        # Is told of bytes that are sent, but for those that others give to transport_write.
+        # Is told of bytes that are sent, but for those that others give to the transport.
         self.count_sent: Callable[[int], None] | None = None
         self._file: asyncio.Future[int] | None = None  # what the kernel sends by itself
 
@@ -118,7 +115,7 @@ class Writer:
             if self._transport.is_closing():
                 return  # the peer has reset it just now; asyncio would warn of each write
             self._add_written(len(data))
-            self.transport_write(data)
+            self._transport.write(data)
 
     def _add_written(self, size: int) -> None:
         self._written += size

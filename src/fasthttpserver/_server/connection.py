@@ -139,15 +139,12 @@ class HTTPConnection(asyncio.Protocol):
         "_late",
         "_lifecycle",
         "_logs",
-        "_next_request",
         "_no_keep_alive",
         "_request",
-        "_send",
         "_settings",
         "_shutdown",
         "_stream",
         "_streamed",
-        "_take",
         "_task",
         "_transport",
         "_wakes",
@@ -205,8 +202,6 @@ class HTTPConnection(asyncio.Protocol):
         peers = settings.trusted_peers
         self.xheaders = settings.xheaders and (peers is None or address in peers)
         self.protocol = settings.protocol
-        self._next_request = settings.next_request
-        self._take = settings.take
         self._logs = settings.access_log is not None
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
@@ -245,7 +240,6 @@ class HTTPConnection(asyncio.Protocol):
         self._writer = writer
         writer.count_sent = self._settings.add_sent
         self.parser = self._settings.new_parser()
-        self._send = writer.transport_write
         if self._settings.context is None:
             self._settings.context = copy_context()
         if writer.closed:
@@ -273,9 +267,10 @@ class HTTPConnection(asyncio.Protocol):
         started = 0.0
         try:
             parser = self.parser
+            settings = self._settings
             # Local, here and below: a call of an attribute that is no method costs more.
-            next_request = self._next_request
-            take = self._take
+            next_request = settings.next_request
+            take = settings.take
             request = next_request(parser, data, self)
             while request is not None:
                 if not self._fast:
@@ -296,8 +291,7 @@ class HTTPConnection(asyncio.Protocol):
                         self._log_whole(request, response)
                     alone = not parser  # nothing follows yet, but something may
                     if alone and not pipelined:
-                        send = self._send
-                        send(response)
+                        self._transport.write(response)
                         return
                     self._writer.chunks.append(response)
                     if alone:
@@ -776,7 +770,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._writer.waiting or self._has_to_go_on():
             return False
         request._corked, request._finish_time = self._late, time()
-        response = self._take(request, self.parser, True)  # as data_received() does
+        response = self._settings.take(request, self.parser, True)  # as data_received() does
         if response is None:
             request._corked, request._finish_time = None, 0.0
             return False
@@ -795,7 +789,7 @@ class HTTPConnection(asyncio.Protocol):
         self._settings.add_sent(len(data))
         if self._logs:
             self._log_whole(request, data)
-        self._send(data)
+        self._transport.write(data)
         if self.parser.unread:
             self._wake_later()
 
