@@ -68,17 +68,18 @@ class Pool:
 
     def discard(self, connection: HTTPConnection) -> None:
         """Forget a connection that is closed or detached; more than once does no harm."""
-        if connection not in self:
+        if (
+            self.active.pop(connection, None) is None
+            and self.resting.pop(connection, None) is None
+        ):
             return
-        self.active.pop(connection, None)
-        self.resting.pop(connection, None)
         self.turned_away.discard(connection)
         place = sharing.place()
         if place is not None:
             place.lose_one()
         connection.parser.leave()
         self._counters.add("closed")
-        if not self and self._empty is not None and not self._empty.done():
+        if self._empty is not None and not self and not self._empty.done():
             self._empty.set_result(None)
 
     async def wait_empty(self, timeout: float | None = None) -> None:
