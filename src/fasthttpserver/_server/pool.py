@@ -68,10 +68,7 @@ class Pool:
 
     def discard(self, connection: HTTPConnection) -> None:
         """Forget a connection that is closed or detached; more than once does no harm."""
-        if (
-            self.active.pop(connection, None) is None
-            and self.resting.pop(connection, None) is None
-        ):
+        if self.active.pop(connection, None) is None and self.resting.pop(connection, None) is None:
             return
         self.turned_away.discard(connection)
         place = sharing.place()
