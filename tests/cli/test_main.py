@@ -116,13 +116,13 @@ def test_wrong_name_is_one_line(start: Start) -> None:
 
 def test_module_that_misses_a_module_says_which(start: Start, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nosuchmodule\n")
-    assert "nosuchmodule" in one_line_error(start("broken:callback"))
+    assert "nosuchmodule" in one_line_error(start("broken:callback", "--port", "0"))
 
 
 def test_error_in_the_users_module_keeps_its_traceback(start: Start, tmp_path: Path) -> None:
     # It is the user's own code that has to be mended.
     (tmp_path / "broken.py").write_text("def callback(request):\n    pass\n1 / 0\n")
-    ended = start("broken:callback").end()
+    ended = start("broken:callback", "--port", "0").end()
     assert ended.returncode == 1
     assert "broken.py" in ended.stderr
     assert "ZeroDivisionError" in ended.stderr
