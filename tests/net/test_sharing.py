@@ -141,23 +141,35 @@ PROGRAM = """
 import os
 from fasthttpserver._net import sharing
 from fasthttpserver.httpserver import HTTPServer
-from fasthttpserver.ioloop import IOLoop
+from fasthttpserver.ioloop import IOLoop, PeriodicCallback
 
 # Where other tests keep both processors busy, a worker may not run for longer than a client would
 # be left to it.
 sharing.PATIENCE = 5.0
 sharing.STUCK = 30.0
 
+told = True
+
 def callback(request):
+    global told
+    told = False
     body = b"%d" % os.getpid()
     request.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
     request.finish()
+
+def tell():
+    global told
+    connections = server.stats()["connections"]
+    if not told and not connections["active"] + connections["idle"]:
+        told = True
+        os.write(1, b"%d rests\\n" % os.getpid())
 
 server = HTTPServer(callback)
 server.bind(0, "127.0.0.1")
 port = server._pending_sockets[0].getsockname()[1]
 server.start(2)
 loop = IOLoop.instance()
+PeriodicCallback(tell, 10).start()
 loop.add_callback(lambda: os.write(1, f"{os.getpid()} on :{port}/\\n".encode()))
 loop.start()
 """
@@ -181,15 +193,15 @@ def test_none_of_two_workers_gets_less_than_its_part_also_after_a_restart(
         ports.add(int(match[2]))
     (port,) = ports
     for _ in range(3):  # those that are gone do not count
-        assert set(crowd(port)) == before
+        assert set(crowd(workers, port)) == before
     workers.send_signal(signal.SIGHUP)
     after = {int(workers.line().split()[0]) for _ in range(2)}
     assert after.isdisjoint(before)
-    eventually(lambda: set(crowd(port)) == after)
+    eventually(lambda: set(crowd(workers, port)) == after)
 
 
-def crowd(port: int) -> Counter[int]:
-    """Connect 64 clients at a time; count who answers them."""
+def crowd(workers: Process, port: int) -> Counter[int]:
+    """Connect 64 clients at a time; count who answers them, and wait until they are forgotten."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(("127.0.0.1", port))) for _ in range(64)]
         for client in clients:
@@ -198,5 +210,6 @@ def crowd(port: int) -> Counter[int]:
         for client in clients:  # so that none of them is left in the next crowd
             client.send(get("/", "Connection: close"))
             client.read_to_end()
+    assert {int(workers.line().split()[0]) for _ in answers} == set(answers)
     assert min(answers.values()) >= 0.35 * 64, answers
     return answers
