@@ -1,15 +1,16 @@
 """The entry of fasthttpserver on the HttpArena board: all endpoints of its HTTP/1.1 profiles.
 
 README.md says what the board is and how the entry gets there. PORT and TLS_PORT (8080, 8081),
-WORKERS (one for each CPU that the container may use), DATASET_PATH, TLS_CERT and TLS_KEY change
-where things are.
+WORKERS (one for each CPU that the container may use), DATASET_PATH, STATIC_PATH, TLS_CERT and
+TLS_KEY change where things are.
 """
 
 import gzip
 import json
+import mimetypes
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ COMPRESSED = (
     b"Vary: Accept-Encoding\r\nContent-Length: %d\r\n\r\n"
 )
 EMPTY = b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n"
+# The codings that files may be there in, the best one first, and what their names end with then.
+CODINGS = (("br", ".br"), ("gzip", ".gz"))
 # Thousands connect at once; the kernel bounds it by net.core.somaxconn.
 BACKLOG = 4096
 # What a container may use of the CPUs, which the affinity of its processes does not show.
@@ -48,10 +51,12 @@ class Entry:
 
     Args:
         items: What /json/{count} is about.
+        files: The folder of /static/{name}.
     """
 
-    def __init__(self, items: list[dict[str, Any]]) -> None:
+    def __init__(self, items: list[dict[str, Any]], files: Path) -> None:
         self._items = items
+        self._files = files
         self._answers: dict[str, Callable[[HTTPRequest], None]] = {
             "/baseline11": baseline,
             "/pipeline": pipeline,
@@ -59,8 +64,8 @@ class Entry:
             "/echo": echo,
         }
 
-    def __call__(self, request: HTTPRequest) -> None:
-        """Answer a request."""
+    def __call__(self, request: HTTPRequest) -> Awaitable[None] | None:
+        """Answer a request, or return what does."""
         path = request.path
         answer = self._answers.get(path)
         try:
@@ -68,12 +73,15 @@ class Entry:
                 answer(request)
             elif path.startswith("/json/"):
                 self._json(request, int(path[6:]))
+            elif path.startswith("/static/"):
+                return self._file(request, path[8:])
             elif path.startswith("/delay/"):
                 delay(request, int(path[7:]))
             else:
                 respond(request, EMPTY % b"404 Not Found")
         except (KeyError, ValueError, OverflowError):  # a number is missing, or is none
             respond(request, EMPTY % b"400 Bad Request")
+        return None
 
     def _json(self, request: HTTPRequest, count: int) -> None:
         factor = numbers(request.query).get("m", 1)
@@ -92,6 +100,18 @@ class Entry:
             respond(request, COMPRESSED % (b"gzip", len(body)), body)
         else:
             respond(request, HEAD % (b"application/json", len(body)), body)
+
+    async def _file(self, request: HTTPRequest, name: str) -> None:
+        """A file as it is now on the disk, compressed if it is there compressed."""
+        accepted = request.headers.get("Accept-Encoding", "")
+        content_type = mimetypes.guess_type(name)[0]
+        headers = {"Vary": "Accept-Encoding"}
+        for coding, ending in CODINGS:
+            if coding in accepted and (self._files / (name + ending)).is_file():
+                headers["Content-Encoding"] = coding
+                name += ending
+                break
+        await request.send_file(name, self._files, headers, content_type)
 
 
 def baseline(request: HTTPRequest) -> None:
@@ -163,7 +183,7 @@ def main() -> None:
     count = int(environment("WORKERS", "0")) or workers()
     if count > 1:
         fork_processes(count)
-    entry = Entry(items)
+    entry = Entry(items, Path(environment("STATIC_PATH", "/data/static")))
     # A socket for each process: the kernel shares connections out by their hash.
     listen = {"address": "0.0.0.0", "backlog": BACKLOG, "reuse_port": True}
     HTTPServer(entry).listen(int(environment("PORT", "8080")), **listen)

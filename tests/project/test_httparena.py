@@ -35,6 +35,8 @@ ITEMS: list[dict[str, Any]] = [
     for number in range(1, 51)
 ]
 
+FILES = FOLDER / "static"  # is not there; the tests of files bring their own
+
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the benchmarks are not here")
 
 
@@ -111,7 +113,7 @@ def expected_json(count: int, factor: int) -> dict[str, Any]:
 def test_each_shape_is_answered_wherever_it_is_cut(name: str, app: Any) -> None:
     data, expected = SHAPES[name]
     for at in range(1, len(data)):
-        with Wire(app.Entry(ITEMS)) as wire:
+        with Wire(app.Entry(ITEMS, FILES)) as wire:
             wire.send(data[:at])
             assert wire.sent() == b"", f"answered before byte {at}"
             wire.send(data[at:])
@@ -126,7 +128,7 @@ def test_each_shape_is_answered_up_to_the_end_of_the_stream(
     name: str, app: Any, serve: Callable[..., Served]
 ) -> None:
     data, expected = SHAPES[name]
-    client = serve(app.Entry(ITEMS)).connect()
+    client = serve(app.Entry(ITEMS, FILES)).connect()
     client.send(data)
     assert read(client.read_to_end())[2] == expected
 
@@ -154,7 +156,7 @@ def test_profile(
     app: Any,
     serve: Callable[..., Served],
 ) -> None:
-    client = serve(app.Entry(ITEMS)).connect()
+    client = serve(app.Entry(ITEMS, FILES)).connect()
     if chunked and body:
         framing = b"Transfer-Encoding: chunked\r\n"
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
@@ -167,7 +169,7 @@ def test_profile(
 
 
 def test_a_delay_takes_at_least_its_time(app: Any) -> None:
-    with Wire(app.Entry(ITEMS)) as wire:
+    with Wire(app.Entry(ITEMS, FILES)) as wire:
         wire.send(request(b"GET /delay/250"))
         wire.pass_time(0.24, step=0.01)
         assert wire.sent() == b""
@@ -180,7 +182,7 @@ def test_json_has_the_first_items_and_their_totals(
     count: int, factor: int | None, app: Any
 ) -> None:
     query = "" if factor is None else f"?m={factor}"
-    with Wire(app.Entry(ITEMS)) as wire:
+    with Wire(app.Entry(ITEMS, FILES)) as wire:
         wire.send(request(f"GET /json/{count}{query}".encode()))
         _, fields, body = read(wire.sent())
     assert json.loads(body) == expected_json(count, factor or 1)
@@ -190,7 +192,7 @@ def test_json_has_the_first_items_and_their_totals(
 
 @pytest.mark.parametrize("accepted", ["gzip, br", "gzip"])
 def test_json_is_compressed_for_who_asks_for_it(accepted: str, app: Any) -> None:
-    with Wire(app.Entry(ITEMS)) as wire:
+    with Wire(app.Entry(ITEMS, FILES)) as wire:
         field = f"Accept-Encoding: {accepted}\r\n".encode()
         wire.send(request(b"GET /json/40?m=8", field))
         _, fields, body = read(wire.sent())
@@ -205,13 +207,85 @@ def test_json_is_compressed_for_who_asks_for_it(accepted: str, app: Any) -> None
 
 
 def test_16_pipelined_requests_have_16_answers(app: Any) -> None:
-    with Wire(app.Entry(ITEMS)) as wire:
+    with Wire(app.Entry(ITEMS, FILES)) as wire:
         pipeline = b"GET /pipeline HTTP/1.1\r\n" + HOST + b"\r\n"
         wire.send(pipeline)
         one = wire.sent()
         wire.send(pipeline * 16)
         assert one.endswith(b"\r\n\r\nok")
         assert wire.sent() == one * 16
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder of static files, some of them compressed too."""
+    script = b"let answer = 42;\n" * 5000
+    for name, data in {
+        "reset.css": b"p { margin: 0 }\n" * 600,
+        "app.js": script,
+        "app.js.gz": gzip.compress(script),
+        "app.js.br": b"as if by brotli",
+        "manifest.json": b'{"name": "Thing"}',
+        "hero.webp": bytes(range(256)) * 150,
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    return tmp_path
+
+
+def get_file(app: Any, files: Path, serve: Callable[..., Served], name: str, *fields: bytes) -> Any:
+    client = serve(app.Entry(ITEMS, files)).connect()
+    client.send(request(f"GET /static/{name}".encode(), b"".join(fields)))
+    return read(client.read_to_end())
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("reset.css", "text/css"),
+        ("app.js", "text/javascript"),
+        ("manifest.json", JSON),
+        ("hero.webp", "image/webp"),
+    ],
+)
+def test_a_file_is_sent_as_it_is_to_who_asks_for_no_coding(
+    name: str, content_type: str, app: Any, files: Path, serve: Callable[..., Served]
+) -> None:
+    status, fields, body = get_file(app, files, serve, name)
+    assert (status, body) == (200, (files / name).read_bytes())
+    assert fields.get_content_type() == content_type
+    assert "Content-Encoding" not in fields
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding", "ending"),
+    [("br;q=1, gzip;q=0.8", "br", ".br"), ("gzip", "gzip", ".gz")],
+)
+def test_a_file_is_sent_compressed_if_it_is_there_so(
+    accepted: str, coding: str, ending: str, app: Any, files: Path, serve: Callable[..., Served]
+) -> None:
+    wanted = f"Accept-Encoding: {accepted}\r\n".encode()
+    _, fields, body = get_file(app, files, serve, "app.js", wanted)
+    assert (fields["Content-Encoding"], body) == (coding, (files / f"app.js{ending}").read_bytes())
+    assert fields.get_content_type() == "text/javascript"
+    _, fields, body = get_file(app, files, serve, "reset.css", wanted)
+    assert body == (files / "reset.css").read_bytes()
+    assert "Content-Encoding" not in fields
+
+
+def test_a_file_that_changes_is_read_anew(
+    app: Any, files: Path, serve: Callable[..., Served]
+) -> None:
+    assert get_file(app, files, serve, "manifest.json")[2] == b'{"name": "Thing"}'
+    (files / "manifest.json").write_bytes(b"{}")
+    assert get_file(app, files, serve, "manifest.json")[2] == b"{}"
+
+
+@pytest.mark.parametrize("name", ["nonexistent.txt", "../secret", "", "app.js/"])
+def test_what_is_no_file_is_not_found(
+    name: str, app: Any, files: Path, serve: Callable[..., Served]
+) -> None:
+    (files.parent / "secret").write_bytes(b"secret")
+    assert get_file(app, files, serve, name)[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -226,7 +300,7 @@ def test_16_pipelined_requests_have_16_answers(app: Any) -> None:
     ],
 )
 def test_what_is_no_endpoint_is_refused(line: str, status: int, app: Any) -> None:
-    with Wire(app.Entry(ITEMS)) as wire:
+    with Wire(app.Entry(ITEMS, FILES)) as wire:
         wire.send(request(line.encode()))
         assert read(wire.sent())[0] == status
 
