@@ -7,12 +7,22 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Certificates, Client, Served, answer, echo, eventually, get, split
+from helpers import (
+    Certificates,
+    Client,
+    Served,
+    address_of,
+    answer,
+    echo,
+    eventually,
+    get,
+    split,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +36,7 @@ from fasthttpserver.tcpserver import TCPServer
 from fasthttpserver.wsgi import WSGIContainer
 
 Serve = Callable[..., Served]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 HERE = ["127.0.0.1"]
@@ -362,6 +373,23 @@ def test_header_that_does_not_come_does_not_outlive_the_server(serve: Serve) -> 
     eventually(lambda: served.server._handshakes)
     served.call(served.server.close_all_connections)
     assert is_closed(client)
+
+
+def test_client_that_is_accepted_last_of_all_does_not_stop_the_loop(run: Run) -> None:
+    async def main() -> bytes:
+        # Then the loop refuses a socket that would block it: one such client, who sends
+        # nothing, would keep the process from ending.
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        server = HTTPServer(echo, proxy_protocol=HERE)
+        server.listen(0, HERE[0])
+        with socket.create_connection(address_of(server)) as client:
+            client.sendall(GOOD["v1 TCP4"][0] + get())
+            await server.drain(grace=0.1)
+            client.setblocking(False)
+            return await loop.sock_recv(client, 65_536)
+
+    assert run(main()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_headers_that_do_not_come_are_bounded_as_handshakes_are(serve: Serve) -> None:

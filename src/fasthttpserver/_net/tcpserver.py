@@ -345,7 +345,9 @@ class TCPServer:
         for sock in self._sockets.values():
             with contextlib.suppress(OSError):  # BlockingIOError: that was the last one
                 while True:
-                    self._accepted(*sock.accept())
+                    connection, address = sock.accept()
+                    connection.setblocking(False)  # not inherited from the listening socket
+                    self._accepted(connection, address)
 
     def new_protocol(
         self, loop: asyncio.AbstractEventLoop, address: Any, room: bool = True
