@@ -172,6 +172,8 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
         (["--max-requests", "-1"], "--max-requests must be 0 or more"),
         (["--max-rss", "1T"], "invalid size value"),
         (["--max-rss", "M"], "invalid size value"),
+        (["--max-rss", "512MM"], "invalid size value"),
+        (["--max-rss=-1"], "--max-rss must be 0 or more"),
         (["--preload", "--reload"], "--reload imports the application anew"),
         (["--xheaders"], "--xheaders needs --trusted-downstream"),
         (["--client-cert-header"], "--client-cert-header needs --trusted-downstream"),

@@ -51,6 +51,7 @@ _NOT_NEGATIVE = (
     "worker_timeout",
     "max_requests",
     "max_requests_jitter",
+    "max_rss",
     "max_lifetime",
 )
 _NEEDS_DOWNSTREAM = (

@@ -24,7 +24,7 @@ __all__ = [
 _PROJECT = "pyproject.toml"
 _TABLE = "fasthttpserver"
 # For those who write how much memory it is.
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 class Number:
@@ -52,8 +52,10 @@ class Number:
             return self.words[word]
         if not self.units:
             return self.number(word)
-        digits = word.rstrip("kKmMgG")
-        return self.number(digits) * _UNITS[word[len(digits) :].lower()]
+        unit = word[-1:].lower()
+        if unit in _UNITS:
+            return self.number(word[:-1]) * _UNITS[unit]
+        return self.number(word)
 
 
 def is_repeated(action: argparse.Action) -> bool:
