@@ -758,6 +758,11 @@ class HTTPConnection(asyncio.Protocol):
         return True
 
     @property
+    def has_written(self) -> bool:
+        """Whether anything of the current response was written, and is not only corked."""
+        return self._late is not None or (self.response is not None and self.response.wrote)
+
+    @property
     def _is_late(self) -> bool:
         """Whether the callback has returned, and nothing special is known of the request yet."""
         return self._fast and self._request is not None and self._request._corked is None

@@ -100,7 +100,7 @@ class Debugging:
             return
         if connection.parser.receiving_body:  # nobody can answer yet
             self.expect_answer(request, work)
-        elif connection.response is None or not connection.response.wrote:
+        elif not connection.has_written:
             frame = work.cr_frame if inspect.iscoroutine(work) else None
             where = "" if frame is None else f", which waits in line {frame.f_lineno}"
             app_log.warning(
