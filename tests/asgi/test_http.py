@@ -164,8 +164,9 @@ def test_response(wire: Wired, messages: list[Message], request_: bytes, respons
         assert end.ended
 
 
-def test_date_of_the_application_stays(wire: Wired) -> None:
-    end = wire(ASGIContainer(saying(start(200, (b"date", b"today")), body())))
+@pytest.mark.parametrize("name", [b"date", b"Date"])  # the specification wants the first
+def test_date_of_the_application_stays(wire: Wired, name: bytes) -> None:
+    end = wire(ASGIContainer(saying(start(200, (name, b"today")), body())))
     end.send(get())
     assert end.sent() == b"HTTP/1.1 200 OK\r\nDate: today\r\nContent-Length: 0\r\n\r\n"
 

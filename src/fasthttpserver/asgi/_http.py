@@ -179,7 +179,7 @@ class HTTPExchange(HTTPMessageDelegate):
             raise ValueError(f"The status of a response is 200 to 999, not {status!r}") from None
         headers = list(message.get("headers", ()))
         for name, _ in headers:
-            if name == b"date":
+            if len(name) == 4 and name.lower() == b"date":
                 break
         else:
             headers.append((b"date", date_value(time())))
