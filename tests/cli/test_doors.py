@@ -44,6 +44,12 @@ async def asgi(scope, receive, send):
 async def broken(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+async def breaks(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.failed", "message": "cannot save"})
 """
 
 
@@ -128,4 +134,16 @@ def test_asgi_application_that_does_not_start_ends_the_program(start: Start) -> 
     ended = start("served:broken", "--port", "0").end()
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "no database" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@posix
+def test_asgi_application_that_does_not_shut_down_is_told_in_a_line(start: Start) -> None:
+    process = start("served:breaks", "--port", "0")
+    process.line()
+    process.send_signal(signal.SIGTERM)
+    ended = process.end()
+    assert ended.returncode == 0
+    (line,) = [line for line in ended.stderr.splitlines() if " ERROR " in line]
+    assert line.endswith("The application failed in shutdown: cannot save")
     assert "Traceback" not in ended.stderr

@@ -13,6 +13,7 @@ from fasthttpserver._cli.options import limits_of
 from fasthttpserver._net.certificates import Certificates
 from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver.httpserver import HTTPRequest
+from fasthttpserver.log import gen_log
 
 __all__ = [
     "FAILURES",
@@ -166,9 +167,20 @@ class Serving:
             except Exception as error:
                 raise NotStarted(str(error), NOT_STARTED) from error
 
-    def run(self) -> None:
-        """Run the loop until it is stopped, and end the application."""
+    def run(self) -> int:
+        """Run the loop until it is stopped, and shut the application down.
+
+        Returns:
+            The exit status.
+        """
         self.loop.start()
         self.server.stop()
         if self.application.container is not None:
-            self.loop.run_sync(self.application.container.shutdown)
+            from fasthttpserver.asgi import LifespanError
+
+            try:
+                self.loop.run_sync(self.application.container.shutdown)
+            except LifespanError as error:
+                gen_log.error("%s", error)
+                return 1
+        return 0

@@ -92,11 +92,11 @@ class Worker:
         if self._options.reload:
             watch = Watch(loop, lambda: self._channel.send("changed"))
         self._channel.send("accepts", serving.application.interface)
-        serving.run()
+        status = serving.run()
         if watch is not None:
             watch.end()
         self._channel.close()
-        return 0
+        return status
 
     def _beat_interval(self) -> float:
         timeout = self._options.worker_timeout
