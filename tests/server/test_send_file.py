@@ -107,7 +107,7 @@ def test_kernel_sends_a_large_file_by_itself_on_asyncio(
     if loop_kind != "asyncio":
         pytest.skip("uvloop has no sendfile")
     source: Any = Unreadable(file.fileno(), closefd=False)
-    served = serve(sender(source, len(CONTENT)), count_bytes_sent=True)
+    served = serve(sender(source, len(CONTENT)))
     client = served.connect()
     client.send(get("/", "Connection: close"))
     answer = client.read_to_end()

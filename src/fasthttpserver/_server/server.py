@@ -97,7 +97,6 @@ class HTTPServer(TCPServer):
             client's address; a logger of the logging module; or an ``AccessLog``, which
             may have a file. The lines go to the logger ``fasthttpserver.access``, or to stderr
             where nobody has set up the logging.
-        count_bytes_sent: Of no effect any more: they are always counted.
         check_responses: Check that a response which the application frames itself ends where its
             client will see the end: a body shorter or longer than its Content-Length, for
             instance, gives the next response to the wrong request. What is wrong is logged
@@ -169,7 +168,6 @@ class HTTPServer(TCPServer):
         | logging.Logger
         | AccessLog
         | None = None,
-        count_bytes_sent: bool = False,
         check_responses: bool = True,
         stream_request_body: bool = False,
         isolate_context: bool = False,
