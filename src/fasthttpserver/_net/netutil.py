@@ -25,6 +25,7 @@ from fasthttpserver._net.tls import (
 from fasthttpserver.limits import Rule, check_number
 
 __all__ = [
+    "BACKLOG",
     "SSLOptions",
     "add_accept_handler",
     "bind_sockets",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 # Tornado's: how many clients may wait for accept.
-_BACKLOG = 128
+BACKLOG = 128
 _BACKLOG_SIZE = Rule(0, (1 << 31) - 1, whole=True)
 _PORT = Rule(0, 65_535, whole=True)
 # For the one chosen for IPv4 may be taken on IPv6.
@@ -47,7 +48,7 @@ def bind_sockets(
     port: int | str | None,
     address: str | None = None,
     family: int = socket.AF_UNSPEC,
-    backlog: int = _BACKLOG,
+    backlog: int = BACKLOG,
     flags: int | None = None,
     reuse_port: bool = False,
 ) -> list[socket.socket]:
@@ -177,7 +178,7 @@ def _set_options(sock: socket.socket, reuse_port: bool) -> None:
 def bind_unix_socket(
     file: str | bytes | os.PathLike[str],
     mode: int = 0o600,
-    backlog: int = _BACKLOG,
+    backlog: int = BACKLOG,
     *,
     user: int | str | None = None,
     group: int | str | None = None,

@@ -16,7 +16,7 @@ from fasthttpserver._net import ioloop
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS, Acceptor
 from fasthttpserver._net.certificates import Certificates
-from fasthttpserver._net.netutil import bind_sockets, check_ssl_options
+from fasthttpserver._net.netutil import BACKLOG, bind_sockets, check_ssl_options
 from fasthttpserver._net.proxy_protocol import ProxyHeaderError, read_proxy_header
 from fasthttpserver._net.stalled import StallWatch
 from fasthttpserver._net.streams import IOStream
@@ -27,7 +27,6 @@ from fasthttpserver.log import app_log, gen_log
 
 __all__ = ["TCPServer"]
 
-_BACKLOG = 128
 # Of the descriptors that are kept free this part may be in handshakes, and this part with
 # clients that are told that there is no room; the other half is the application's.
 TELLING = 4
@@ -115,7 +114,7 @@ class TCPServer:
         port: int | str,
         address: str | None = "",
         family: socket.AddressFamily = socket.AF_UNSPEC,
-        backlog: int = _BACKLOG,
+        backlog: int = BACKLOG,
         *,
         reuse_port: bool = False,
     ) -> None:
@@ -141,7 +140,7 @@ class TCPServer:
         port: int | str,
         address: str | None = None,
         family: socket.AddressFamily = socket.AF_UNSPEC,
-        backlog: int = _BACKLOG,
+        backlog: int = BACKLOG,
         *,
         reuse_port: bool = False,
     ) -> None:
