@@ -12,6 +12,7 @@ import tempfile
 from typing import Any
 
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.wrapping import WrappingDelegate
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import (
     HTTPHeaders,
@@ -93,7 +94,7 @@ def _check(request: HTTPRequest) -> None:
 
 
 def refusing(callback: RequestCallback) -> RequestCallback:
-    """Wrap a callback so that it gets no certificate of whom is not trusted."""
+    """Wrap a callback so that it gets Client-Cert from trusted proxies only."""
 
     @functools.wraps(callback)
     def check(request: HTTPRequest) -> object:
@@ -103,27 +104,19 @@ def refusing(callback: RequestCallback) -> RequestCallback:
     return check
 
 
-class RefusingDelegate(HTTPServerConnectionDelegate):
-    """Stands before a delegate, which gets no certificate of whom is not trusted.
+class RefusingDelegate(WrappingDelegate):
+    """Wraps a delegate so that it gets Client-Cert from trusted proxies only.
 
     Args:
         delegate: The application's.
     """
 
     def __init__(self, delegate: HTTPServerConnectionDelegate) -> None:
-        self._delegate = delegate
+        super().__init__(delegate)
         whole_request = getattr(delegate, "whole_request", None)
         if whole_request is not None:
             self.whole_request = refusing(whole_request)
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         _check(request_conn.request)
-        return self._delegate.start_request(server_conn, request_conn)
-
-    def on_close(self, server_conn: object) -> None:
-        self._delegate.on_close(server_conn)
-
-    def on_stop(self) -> None:
-        on_stop = getattr(self._delegate, "on_stop", None)
-        if on_stop is not None:
-            on_stop()
+        return super().start_request(server_conn, request_conn)

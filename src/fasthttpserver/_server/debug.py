@@ -22,6 +22,7 @@ from typing import Any
 
 from fasthttpserver._net.loops import running_loop
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.wrapping import WrappingDelegate
 from fasthttpserver.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 from fasthttpserver.log import app_log
 
@@ -108,28 +109,19 @@ class Debugging:
             )
 
 
-class _WatchedDelegate(HTTPServerConnectionDelegate):
-    """Stands before a delegate."""
+class _WatchedDelegate(WrappingDelegate):
+    """Wraps a delegate so that its requests are looked after."""
 
     def __init__(self, debugging: Debugging, delegate: Any) -> None:
+        super().__init__(delegate)
         self._debugging = debugging
-        self._delegate = delegate
         # A delegate that has this gets most requests by it.
         if getattr(delegate, "whole_request", None) is not None:
             self.whole_request = self._whole_request
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         self._debugging.expect_answer(request_conn.request)
-        message: HTTPMessageDelegate = self._delegate.start_request(server_conn, request_conn)
-        return message
-
-    def on_close(self, server_conn: object) -> None:
-        self._delegate.on_close(server_conn)
-
-    def on_stop(self) -> None:
-        on_stop = getattr(self._delegate, "on_stop", None)  # Tornado's have none
-        if on_stop is not None:
-            on_stop()
+        return super().start_request(server_conn, request_conn)
 
     def _whole_request(self, request: HTTPRequest) -> object:
         result: object = self._delegate.whole_request(request)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Any
 
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
+from fasthttpserver._server.wrapping import WrappingDelegate
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import (
     HTTPHeaders,
@@ -125,8 +126,8 @@ class _Unpacker:
 # --- Requests in pieces ---------------------------------------------------------------------
 
 
-class DecompressingDelegate(HTTPServerConnectionDelegate):
-    """Stands before a delegate, which gets bodies with ``Content-Encoding: gzip`` unpacked.
+class DecompressingDelegate(WrappingDelegate):
+    """Wraps a delegate so that it gets bodies with ``Content-Encoding: gzip`` unpacked.
 
     Args:
         delegate: The application's.
@@ -137,7 +138,7 @@ class DecompressingDelegate(HTTPServerConnectionDelegate):
     def __init__(
         self, delegate: HTTPServerConnectionDelegate, chunk_size: int, max_body_size: int
     ) -> None:
-        self._delegate = delegate
+        super().__init__(delegate)
         self._chunk_size = chunk_size
         whole_request = getattr(delegate, "whole_request", None)
         if whole_request is not None:
@@ -146,22 +147,14 @@ class DecompressingDelegate(HTTPServerConnectionDelegate):
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         request = request_conn.request
         request.is_unpacked = _is_packed(request.headers)  # the delegate may want to know
-        message = self._delegate.start_request(server_conn, request_conn)
+        message = super().start_request(server_conn, request_conn)
         if not request.is_unpacked:
             return message
         return _Decompressing(message, request_conn, self._chunk_size)
 
-    def on_close(self, server_conn: object) -> None:
-        self._delegate.on_close(server_conn)
-
-    def on_stop(self) -> None:
-        on_stop = getattr(self._delegate, "on_stop", None)
-        if on_stop is not None:
-            on_stop()
-
 
 class _Decompressing(HTTPMessageDelegate):
-    """Stands before the delegate of one request whose body is packed."""
+    """Wraps the delegate of one request whose body is packed."""
 
     def __init__(self, message: HTTPMessageDelegate, connection: Any, chunk_size: int) -> None:
         self._message = message
