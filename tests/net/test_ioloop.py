@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -732,6 +733,14 @@ class TestHandlers:
         io_loop.remove_handler(ours.fileno())
         io_loop.add_handler(ours, print, IOLoop.READ)
         io_loop.remove_handler(ours)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="select() there takes anything at first")
+    def test_what_cannot_be_watched_has_no_handler(self, io_loop: IOLoop, tmp_path: Path) -> None:
+        with open(tmp_path / "file", "wb") as file:
+            with pytest.raises(PermissionError):
+                io_loop.add_handler(file, print, IOLoop.READ)
+            with pytest.raises(ValueError, match="has no handler"):
+                io_loop.update_handler(file, IOLoop.READ)
 
     def test_exceptions_are_logged_but_not_a_broken_pipe(
         self,

@@ -138,8 +138,8 @@ class LoopCallbacks:
         number = _fileno(fd)
         if number in self._handlers:
             raise ValueError(f"file descriptor {number} has a handler already")
+        self._watch(number, events)  # first: a regular file, for instance, cannot be
         self._handlers[number] = fd, handler
-        self._watch(number, events)
 
     def update_handler(self, fd: int | HasFileno, events: int) -> None:
         """Wait for other events from now on; ValueError for a descriptor without handler."""
