@@ -156,6 +156,19 @@ def test_end_that_is_not_answered_is_an_end(run: Run) -> None:
     run(main())
 
 
+def test_application_that_does_not_return_after_its_end(run: Run) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+
+    async def main() -> None:
+        async with asyncio.timeout(5), ASGIContainer(application):
+            pass
+
+    run(main())
+
+
 def test_application_that_fails_between_start_and_end(run: Run, logs: Logs) -> None:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -59,7 +59,7 @@ class Lifespan:
         failure = await self._ask("shutdown")
         if failure is not None:
             await self._fail(self._task, failure)
-        await self._task
+        await asyncio.wait([self._task])
 
     async def _fail(self, task: asyncio.Task[None], failure: str) -> NoReturn:
         task.cancel()  # it may go on, although nothing is to come
@@ -85,7 +85,7 @@ class Lifespan:
             "state": self._state,
         }
         try:
-            await self._application(scope, self._events.get, self._send)
+            await self._application(scope, self._receive, self._send)
         except Exception as error:
             self._escaped(error)
         else:
@@ -103,6 +103,11 @@ class Lifespan:
         else:
             app_log.error("Exception in lifespan of the ASGI application", exc_info=error)
             self._reply(f"The application failed in {self._phase}: {error!r}")
+
+    async def _receive(self) -> Event:
+        if self._phase == "shutdown" and self._is_answered and self._task is not None:
+            self._task.cancel()  # nothing is to come: it loops over its events without a return
+        return await self._events.get()
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
