@@ -1,9 +1,9 @@
 """How connections are accepted, and what happens when file descriptors run out.
 
-The last descriptors are kept for the application's files, for what it connects to itself, and
-for telling clients that there is no room. The kernel gives out the lowest number that is
-free, so a number says how many are in use at least, by whomever: all below it are. As long as
-no client gets one of the last numbers, nobody has to count anything.
+Some descriptors are kept back: for the application's files and its own connections, and for
+telling clients that there is no room. The kernel gives out the lowest free number, so all
+numbers below a new one are in use, for whatever. As long as no client gets one of the last
+numbers, nothing has to be counted.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ from fasthttpserver.log import gen_log
 __all__ = ["DESCRIPTORS", "Acceptor", "Descriptors"]
 
 # Descriptors that are kept free: an eighth of those that the process may have, as 128 of the
-# usual 1024. Who may have a million does not need more than a thousand for itself.
+# usual 1024. A process that may have a million needs no more than a thousand for itself.
 _KEPT_SHARE = 8
 _KEPT_LEAST = 32
 _KEPT_MOST = 1024
 
-# Connections taken in one go, so that a crowd at the door does not starve those inside.
+# Connections accepted in one turn of the loop, so that a burst of new clients does not starve
+# those that are connected.
 _ACCEPTS_PER_TURN = 128
-# Seconds without accepting after accept failed for a reason that nothing here can end: the
-# listening socket stays readable, and trying at once again would use all the CPU. For so
-# long clients wait for a descriptor, too, before they are turned away.
+# Seconds to wait after accept() has failed for a reason that nothing here can remedy: the
+# listening socket stays readable, and retrying at once would use all the CPU. Clients also wait
+# that long for a descriptor before they are turned away.
 _ACCEPT_PAUSE = 1.0
 _SHORT_PAUSE = 0.05
-# Seconds for which nothing is said again about descriptors, and for which it is believed how
-# many the application has.
+# Seconds for which nothing more is logged about descriptors, and for which the number that the
+# application uses is taken as known.
 _WHILE = 60.0
 
 _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
 
 
 class Server(Protocol):
-    """Who has connections, in one process and perhaps one of several threads."""
+    """One of the servers of this process, whose loops may run in several threads."""
 
     _loop: AbstractEventLoop | None
 
@@ -61,8 +62,8 @@ class Descriptors:
     """The file descriptors of this process, which all its servers share.
 
     Attributes:
-        limit: So many in all, when a server was started last; None for no limit.
-        kept: So many of them are not for clients.
+        limit: How many there may be, as of the last start of a server; None for no limit.
+        kept: How many of these are not for clients.
         short: Whether the newest connection was one too many.
     """
 
@@ -72,7 +73,7 @@ class Descriptors:
         self.short = False
         self._servers: WeakSet[Server] = WeakSet()
         self._lock = threading.Lock()  # of that set
-        # In use by others than connections; known for a while after a high number was seen.
+        # In use for anything but connections; known for a while after a high number was seen.
         self._others: int | None = None
         self._known_until = 0.0
         self._silent_until = 0.0
@@ -125,7 +126,7 @@ class Descriptors:
             return list(self._servers)
 
     def may_say(self) -> bool:
-        """Whether it is time for a line in the log: many clients are to make few of them."""
+        """Whether the log may have another line: many clients must not make many."""
         now = time.monotonic()
         if now < self._silent_until:
             return False
@@ -167,8 +168,8 @@ class Acceptor:
         sock: The listening, non-blocking socket.
         callback: May be a coroutine function.
         io_loop: Watches the socket.
-        make_room: Called when there is no descriptor for a client who waits; closes some
-            connection that can be done without, and tells whether there was one.
+        make_room: Called when there is no descriptor for a waiting client; closes a connection
+            that can be spared, and tells whether there was one.
     """
 
     __slots__ = (
@@ -200,8 +201,8 @@ class Acceptor:
         self._pause: TimerHandle | None = None
         self._removed = False
         self._silent_until = 0.0
-        self._short_since: float | None = None  # no descriptor to be had
-        # Closed when it is the last one, to accept a client and tell it so by closing.
+        self._short_since: float | None = None  # since when no descriptor is free
+        # Given up when no other is left: to accept a client, and turn it away by closing.
         self._spare: int | None = None
         place = sharing.place()
         self._courtesy: sharing.Courtesy | None = None
@@ -277,7 +278,7 @@ class Acceptor:
         self._pause = self._io_loop.call_later(pause, self._resume)
 
     def _turn_away(self) -> bool:
-        """Close one waiting client's connection, lest it waits for what does not come."""
+        """Accept one waiting client and close it, so that it does not wait in vain."""
         if self._spare is None:
             return False
         self._close_spare()

@@ -1,4 +1,4 @@
-"""How long to wait before a process is started again that has failed."""
+"""How long to wait before a process that has failed is started again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections import deque
 __all__ = ["Backoff"]
 
 # Seconds after the first failure, which double with each that follows it within the window: what
-# cannot work does not use up a CPU, and what can again is not waited for long.
+# cannot work does not use up a CPU, and what works again is soon started.
 _FIRST = 0.1
 _LONGEST = 5.0
 _WINDOW = 60.0
-# Who lived for so many seconds has not failed to start.
+# A process that lived for so many seconds has not failed to start.
 _SHORT_LIFE = 1.0
 
 

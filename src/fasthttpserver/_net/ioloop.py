@@ -323,7 +323,7 @@ class PeriodicCallback:
 
     def _schedule(self) -> None:
         period = self.callback_time / 1000 * (1 + self.jitter * (random.random() - 0.5))
-        # On asyncio's clock, which nobody sets back. A timer may fire a trifle early:
+        # On asyncio's clock, which is never set back. A timer may fire a trifle early:
         # that is no reason to take the same point of the grid twice.
         late = self._loop.asyncio_loop.time() - self._due
         self._due += period * (1 + max(0, math.floor(late / period)))

@@ -26,7 +26,7 @@ class Output:
     """Takes lines, and writes those of one turn of the loop, or of a quarter of a second, at once.
 
     It may be shared by servers whose loops run in one thread. What cannot be written is lost:
-    a WARNING says so once, until it goes again.
+    a WARNING says so once, until it works again.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class FileOutput(Output):
         self._path = path
         self._fd = self._open()
         super().__init__()
-        # Not at exit: what waits is written then.
+        # Not at exit, when what waits is still written.
         finalize(self, os.close, self._fd).atexit = False
 
     def _open(self) -> int:

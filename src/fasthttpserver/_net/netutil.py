@@ -40,7 +40,7 @@ __all__ = [
 BACKLOG = 128
 _BACKLOG_SIZE = Rule(0, (1 << 31) - 1, whole=True)
 _PORT = Rule(0, 65_535, whole=True)
-# For the one chosen for IPv4 may be taken on IPv6.
+# The port that was chosen for IPv4 may be taken on IPv6.
 _EPHEMERAL_PORT_ATTEMPTS = 5
 
 

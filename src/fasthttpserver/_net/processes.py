@@ -43,8 +43,8 @@ _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 _task_id: int | None = None
 # The end of a pipe whose other one is the parent's, and is closed when that is gone.
 _lifeline: int | None = None
-# Shared with the parent, so many bytes for each child: whether it ended because it was told to,
-# whether the parent has told it, and whether that is to replace it.
+# Shared with the parent, _BYTES for each child: whether it ends because it was told to, whether
+# the parent has told it, and whether it is to be replaced.
 _told: mmap.mmap | None = None
 _BYTES = 3
 
@@ -72,8 +72,8 @@ def task_id() -> int | None:
 def told_to_end() -> None:
     """Let the parent know that this child is about to end because of a signal.
 
-    Its exit status will be 0 for its work was done in good order; and yet it is replaced,
-    unless it was the parent that told it. Does nothing outside of a child.
+    Its exit status will be 0, as it ends in good order. It is replaced all the same, unless the
+    parent has told it to end. Does nothing outside of a child.
     """
     if _told is not None and _task_id is not None:
         _told[_BYTES * _task_id] = 1
@@ -146,8 +146,8 @@ def fork_processes(
 
     Args:
         num_processes: How many; ``None``, 0 and less are one for each CPU.
-        max_restarts: How many restarts after failures are made, all children together;
-            ``None`` is 100.
+        max_restarts: How often children that have failed are restarted, all together; ``None``
+            is 100.
         on_stop: Called in the parent when it begins to end its children. Sockets that they
             listen on are to be closed in it, so that new clients are refused at once and
             not when the last child has ended.

@@ -1,7 +1,7 @@
-"""How workers that accept from the same sockets leave each other a fair part of the clients.
+"""How workers that accept from the same sockets share the clients fairly.
 
-The kernel wakes all workers for a client, and who is fastest takes it: of a crowd, everybody. So
-each worker says in shared memory how many connections it has, and one that is well ahead of
+The kernel wakes all workers for a client, and the fastest takes it; in a burst it takes them all.
+So each worker writes to shared memory how many connections it has, and one that is well ahead of
 another lets that one go first.
 """
 
@@ -24,22 +24,22 @@ __all__ = [
 ]
 
 _WORD = 8  # bytes; processors write as many at once
-# A worker may be ahead by so many connections, and by this share of what the other has: to be
-# exact would make it wait where connections are short.
+# How far a worker may be ahead: by so many connections, and by this share of the other's. With an
+# exact balance workers would wait for each other where connections are short.
 _LEAD = 4
 _LEAD_SHARE = 8
-# Clients taken in one go: between, a worker sees which of its connections have ended.
+# Clients accepted in one turn: in between, a worker sees which connections have ended.
 ACCEPTS_PER_TURN = 8
-# Seconds after which a worker that leaves a client to others looks whether they have taken it;
-# after which it takes one all the same, as a client does not notice ten milliseconds; and after
-# which those who have not looked themselves are stuck. A busy machine lets a process wait for long.
+# Seconds after which a worker that leaves a client to others checks whether one has taken it;
+# after which it takes the client itself, which does not notice ten milliseconds; and after which
+# a worker that has not looked counts as stuck: on a busy machine a process may wait for long.
 GLANCE = 0.001
 PATIENCE = 0.01
 STUCK = 0.1
-# Seconds without a client, after which the next one is the first of another crowd, and
-# connections are counted anew.
+# Seconds without a client after which the next one begins another burst, and connections are
+# counted anew.
 _PAUSE = 0.1
-# Seconds for which what another one has said of itself is taken for true.
+# Seconds for which a number in shared memory is taken as current.
 _FRESH = 0.01
 _NOT_ACCEPTING = -1
 
@@ -79,11 +79,11 @@ class Board:
         self.connections[row] = _NOT_ACCEPTING
 
     def least(self, alive: float, fresh: float) -> int | None:
-        """The connections of who has the fewest.
+        """Return the number of connections of the worker with the fewest; None without any.
 
         Args:
-            alive: Those who have not looked since then do not count.
-            fresh: Those who have not looked since then may have none any more.
+            alive: Workers that have not looked since then do not count.
+            fresh: Workers that have not looked since then may have none any more.
         """
         least: int | None = None
         for row in range(self._used[0]):  # a generator would take three times as long
@@ -115,7 +115,7 @@ class Place:
         self.board.woken[self.row] = time.monotonic()
 
     def lose_one(self) -> None:
-        """Say that a connection has ended: others would take an old number for true."""
+        """Say that a connection has ended, so that others see the current number."""
         connections = self.board.connections
         if connections[self.row] > 0:
             connections[self.row] -= 1
@@ -152,13 +152,13 @@ class Courtesy:
         place.look(count())  # to be seen by others
         self._count = count
         self._counted_at = time.monotonic()
-        self._held_since = 0.0  # clients are left to others
-        self._held_at = 0.0  # and when that was found last
-        self._waiting_since = 0.0  # without taking one
-        self._stuck_before = 0.0  # others who have not looked since then
-        self._burst_since = 0.0  # clients come one upon the other
-        self._taken = 0  # of them
-        self._taken_at = 0.0  # the last one
+        self._held_since = 0.0  # since when clients are left to others
+        self._held_at = 0.0  # when that was decided last
+        self._waiting_since = 0.0  # since when none was taken
+        self._stuck_before = 0.0  # workers that have not looked since then are stuck
+        self._burst_since = 0.0  # since when clients come one after the other
+        self._taken = 0  # how many of these were accepted here
+        self._taken_at = 0.0  # when the last one was
 
     def is_due(self) -> bool:
         """Whether to leave the next client to others."""
@@ -174,8 +174,8 @@ class Courtesy:
         connections = board.connections[place.row]
         if connections <= _LEAD:
             return False
-        # Of a crowd only the first few are taken before the others have been there too, for
-        # those of an earlier crowd may have left them and they do not know yet.
+        # Of a burst only the first few are taken before the other workers have looked too: their
+        # numbers may be those of an earlier burst, whose clients have left since.
         fresh = max(self._burst_since, now - _FRESH) if self._taken >= _LEAD else 0.0
         least = board.least(self._stuck_before, fresh)
         if least is not None and connections > least + _LEAD + least // _LEAD_SHARE:

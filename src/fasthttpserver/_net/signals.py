@@ -46,7 +46,7 @@ class SignalPipe:
         return self._read_end
 
     def read(self) -> bytes:
-        """Return the numbers of the signals that have come, maybe none."""
+        """Return the numbers of the signals that have come, if any."""
         with contextlib.suppress(BlockingIOError):
             return os.read(self._read_end, 4096)
         return b""
@@ -76,7 +76,7 @@ def do_nothing(signum: int, frame: FrameType | None) -> None:
 
 
 def flush_output() -> None:
-    """Write what is buffered: each process that is forked would write it, and ``_exit`` none."""
+    """Write what is buffered, which a forked process would write again, and ``_exit`` lose."""
     flush_lines()
     for stream in sys.stdout, sys.stderr:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # None or closed

@@ -1,9 +1,8 @@
 """Says so when clients wait for an event loop that nobody runs.
 
 ``listen()`` may come before the loop runs; that is how Tornado's programs begin, and the kernel
-lets clients wait. But ``asyncio.run()`` makes a loop of its own and tells nobody, and then they
-would wait for ever, without a word from anywhere. Nothing of ours runs in such a process; so
-only a thread can tell.
+lets clients wait. But ``asyncio.run()`` makes a loop of its own, and then clients would wait for
+ever, with no word in any log. None of our code runs in such a process, so only a thread can tell.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class StallWatch:
         self._thread.start()
 
     def end(self) -> None:
-        """Watch no more: the loop runs, or nobody is to be accepted; harmless when it is over."""
+        """Stop watching: the loop runs, or the server has stopped. Harmless when it is over."""
         self._handle.cancel()
         self._wake.close()
         self._thread.join()

@@ -34,7 +34,7 @@ _READ_AHEAD = 65_536
 
 
 class StreamOwner(Protocol):
-    """Who hears the transport of a stream that is a view."""
+    """The protocol of the transport, while a stream is only a view."""
 
     def leave_fast_path(self) -> object:
         """Give what is corked to the writer: the application uses the stream itself."""
@@ -93,7 +93,7 @@ class IOStream(asyncio.Protocol):
     ) -> None:
         self.loop = loop
         self.address = address
-        self.io_loop: Any = loop if io_loop is None else io_loop  # who passes it knows what it is
+        self.io_loop: Any = loop if io_loop is None else io_loop  # the caller knows its type
         self.max_buffer_size = max_buffer_size
         self._connected: Callable[[Any], None] | None = connected
         self._transport: Any = None
@@ -115,10 +115,10 @@ class IOStream(asyncio.Protocol):
         io_loop: object,
         max_buffer_size: int,
     ) -> Self:
-        """Make a view of a connection that somebody else hears.
+        """Make a view of a connection whose protocol is another object.
 
         Args:
-            owner: Hears it; None if nobody does any more.
+            owner: The protocol; None if the connection has ended.
             transport, writer, loop, address: Of the connection.
             io_loop, max_buffer_size: As for ``IOStream``.
         """
@@ -129,7 +129,7 @@ class IOStream(asyncio.Protocol):
         return stream
 
     def give_to(self, owner: StreamOwner, protocol: asyncio.Protocol) -> tuple[Any, Writer, bytes]:
-        """Become a view: `protocol` hears the transport from now on.
+        """Become a view: `protocol` is that of the transport from now on.
 
         Returns:
             The transport, the writer, and what came already.
@@ -408,7 +408,7 @@ class IOStream(asyncio.Protocol):
         self._close_callback = callback
 
     def set_default_close_callback(self, callback: Callable[[], object] | None) -> None:
-        """Have `callback` run as the close callback, unless there is one or comes one."""
+        """Have `callback` run as the close callback, unless another one is set, now or later."""
         if self._close_callback is None:
             self._close_callback = callback
 
