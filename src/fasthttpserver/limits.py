@@ -26,10 +26,10 @@ class Rule(NamedTuple):
 
 
 def check_number(name: str, value: object, rule: Rule) -> None:
-    """Refuse a number that cannot be meant.
+    """Refuse a number that makes no sense.
 
     Raises:
-        TypeError: It is none; a bool is none either.
+        TypeError: It is not a number; a bool is not one either.
         ValueError: It is out of its range, or not a number (NaN).
     """
     if value is None and rule.optional:
@@ -89,8 +89,8 @@ class Limits:
     # and for this long in all, so that the kernel's RST does not destroy the reply.
     linger_silence: float = 2.0
     linger_timeout: float = 10.0
-    # Connections of one server in one process; None for as many as there are descriptors,
-    # but those that are kept for other things.
+    # Connections of one server in one process; None for as many as there are descriptors that
+    # are not kept for other things.
     # Over it the longest idle one makes room, and if none is idle the answer is 503.
     max_connections: int | None = None
 
@@ -99,9 +99,9 @@ class Limits:
             check_number(name, value, RULES[name])
 
 
-# Less would have the server look at its connections all the time, and 0 refuse everybody.
+# With less the server would look at its connections all the time, and with 0 refuse everybody.
 _SHORTEST = 0.001
-# What has to end: a handshake that nobody goes on with, a peer that was refused.
+# For what must not last: a handshake that nobody goes on with, a peer that was refused.
 _DAY = 86_400.0
 _TIMEOUT = Rule(_SHORTEST, math.inf, optional=True)
 _BOUNDED = Rule(_SHORTEST, _DAY)

@@ -29,7 +29,7 @@ __all__ = ["Admin", "AdminProcess", "Service", "Workers", "make_admin_server", "
 
 # Seconds without a beat after which a worker is not expected to answer soon. They come each second.
 _SILENT = 5.0
-# For a worker that may stand still as long as it likes.
+# The same until a worker without --worker-timeout is taken for dead.
 _DEAD = 60.0
 
 
@@ -67,7 +67,7 @@ class Workers:
         self._silent = min(_SILENT, self._dead)
 
     def is_alive(self) -> bool:
-        # Who starts may take his time: the supervisor knows how long.
+        # One that starts may take its time: the supervisor bounds it.
         return any(
             each.state == "starting" or each.silent < self._dead
             for each in self._scoreboard.view().workers
@@ -228,7 +228,7 @@ def make_admin_server(service: Service) -> HTTPServer:
 
 
 class AdminProcess:
-    """Serves the admin address until the supervisor has gone, or ends it.
+    """Serves the admin address until the supervisor is gone, or ends it.
 
     Args:
         options: Of the command line.

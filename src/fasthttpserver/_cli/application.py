@@ -82,8 +82,8 @@ def load_application(name: str, interface: str = "auto", factory: bool = False) 
     """Import what ``package.module:application`` names.
 
     Args:
-        name: Of it.
-        interface: One of ``INTERFACES``; ``auto`` tells by the application itself.
+        name: Such a name.
+        interface: One of ``INTERFACES``; ``auto`` to tell it by the application itself.
         factory: Whether it is a function that makes the application.
 
     Raises:
@@ -139,7 +139,7 @@ def _find(name: str) -> Any:
 
 
 def _module_of_file(name: str) -> str:
-    """Say what the name of a file, where a module's is wanted, would be as one."""
+    """Return a hint at the module, if the name is that of a file."""
     file, _, path = name.partition(":")
     if not file.endswith(".py"):
         return ""

@@ -61,13 +61,13 @@ def url_of(sock: socket.socket, scheme: str) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal; if there is none any more, that is no reason to end."""
+    """Print a line for the user; a terminal that is gone is no reason to end."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 def say_failure(failure: str | Exception) -> None:
-    """Tell that person what is wrong, in a line."""
+    """Print for the user, in a line, what is wrong."""
     if isinstance(failure, Exception):
         failure = in_words(failure)
     with contextlib.suppress(OSError):

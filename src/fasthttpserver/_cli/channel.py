@@ -1,4 +1,4 @@
-"""What the supervisor and a worker say to each other; its end tells each that the other is gone."""
+"""Messages between the supervisor and a worker; its end tells each that the other is gone."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, *message: Any) -> None:
-        """Say something; nothing happens if nobody hears it."""
-        # A message is far smaller than what the kernel takes for who is busy.
+        """Send a message; nothing happens if the other process is gone."""
+        # A message is far smaller than what the kernel buffers for a busy process.
         with contextlib.suppress(OSError):
             self._socket.send(json.dumps(message).encode() + b"\n")
 

@@ -57,10 +57,10 @@ class Listening:
     def of_worker(self, number: int) -> list[socket.socket]:
         """Return the sockets of a worker.
 
-        Its own ones outlive it: what waits in them is for the worker that comes after it.
+        Those of its own outlive it: clients that wait in them are for its successor.
 
         Raises:
-            OSError: It is to have its own, and they are not to be had.
+            OSError: It is to have its own, and they cannot be bound.
         """
         while self._own and number >= len(self.groups):
             port = self.groups[0][0].getsockname()[1]
@@ -68,7 +68,7 @@ class Listening:
         return self.groups[min(number, len(self.groups) - 1)]
 
     def drop(self, number: int) -> None:
-        """Close the own sockets of a worker that there is to be no more, and of those after it."""
+        """Close what a worker that is no longer wanted has of its own, and those after it."""
         while self._own and len(self.groups) > max(number, 1):
             for sock in self.groups.pop():
                 sock.close()
@@ -118,7 +118,7 @@ def listen(options: argparse.Namespace) -> Listening:
     """Return the listening sockets that the options ask for.
 
     Raises:
-        OSError, ValueError: They are not to be had.
+        OSError, ValueError: They cannot be made.
     """
     groups = os.environ.pop(_GROUPS, None)
     if groups is not None and os.environ.get("LISTEN_PID") == str(os.getpid()):

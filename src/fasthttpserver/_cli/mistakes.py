@@ -9,7 +9,7 @@ __all__ = ["in_words", "suggestion"]
 
 
 def in_words(error: Exception) -> str:
-    """Return what an exception says to a person: no number of the system's."""
+    """Return the text of an exception for a person, without the system's error number."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error)

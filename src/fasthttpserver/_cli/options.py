@@ -60,7 +60,7 @@ _NEEDS_DOWNSTREAM = (
 )
 
 _WHERE = "where to listen"
-# What this process has begun with, beside its sockets: a signal does not change it.
+# Beside the sockets, what a running program cannot change.
 _FIXED = ("processes", "preload", "reload", "log_level", "access_log")
 
 
@@ -105,7 +105,7 @@ def read_again(
         arguments, environ: As for ``parse_options``.
 
     Returns:
-        The options from now on, and those that have changed in vain.
+        The options from now on, and those that have changed without effect.
 
     Raises:
         Mistake: Something is wrong.

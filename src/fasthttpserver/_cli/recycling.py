@@ -11,13 +11,13 @@ from fasthttpserver._net.processes import resident_memory
 
 __all__ = ["Recycling"]
 
-# By so much of their size at random, limits are higher: workers that began together are not to
-# reach them together.
+# Limits are raised at random by up to this share, so that workers that were started together do
+# not reach them together.
 _JITTER = 0.1
 
 
 class Recycling:
-    """Says when it is enough.
+    """Tells when a worker is to be replaced.
 
     Args:
         options: Have ``max_requests``, ``max_requests_jitter``, ``max_rss``, ``max_lifetime``.
@@ -44,7 +44,7 @@ class Recycling:
         return bool(self._max_rss or self._max_requests or self._end)
 
     def reason(self) -> str | None:
-        """Return why it is enough now, if it is."""
+        """Return why it is to be replaced now; None if it is not."""
         if self._end is not None and time.monotonic() >= self._end:
             return "it has reached --max-lifetime"
         if self._max_requests and self._server.requests >= self._max_requests:

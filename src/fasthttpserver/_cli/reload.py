@@ -1,4 +1,4 @@
-"""How it is noticed that a file of a module has changed, for ``--reload``."""
+"""How a change of a module's file is noticed, for ``--reload``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Watch:
             self._thread.start()
 
     def end(self) -> None:
-        """Call it no more."""
+        """Stop watching."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

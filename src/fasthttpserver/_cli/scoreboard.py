@@ -1,4 +1,4 @@
-"""What the workers and their supervisor show to others, in memory that they share.
+"""What the workers and their supervisor show to others, in shared memory.
 
 The supervisor writes how each worker is, and each worker counts in a row of its own. So whoever
 looks waits for nobody, and a worker that hangs shows its numbers too. When a worker has ended, the
@@ -24,7 +24,7 @@ _VERSION, _STARTED, _STOPPING, _WANTED, _RESTARTS, _KILLED, _SERVICE_WORDS = ran
 # Of a worker; no state is no worker.
 _STATE, _NUMBER, _PID, _WORKER_WORDS = range(4)
 STATES = ("", "starting", "accepting", "draining", "failed", "killed")
-# How often somebody looks again who has seen the supervisor write. It may have been killed then.
+# How often a reader that sees the supervisor write looks again: it may have been killed meanwhile.
 _LOOKS = 1000
 
 
@@ -116,7 +116,7 @@ class Scoreboard:
         numbers = self.memory(row).cast("Q")
         ended = self.memory(self._rows).cast("Q")
         total = add_up([ended, retire(numbers)], started=0)
-        self._service[_VERSION] += 1  # odd: who looks now has to look again
+        self._service[_VERSION] += 1  # odd: a reader has to look again
         ended[:] = memoryview(array("Q", total))
         numbers[:] = memoryview(array("Q", bytes(SIZE)))
         self._workers[row * _WORKER_WORDS + _STATE] = 0

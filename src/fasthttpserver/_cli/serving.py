@@ -26,7 +26,7 @@ __all__ = [
     "make_server",
 ]
 
-# What is told in one line, as it is nothing that this program does wrong.
+# What is told in one line, without a traceback: none of these is a fault of this program.
 FAILURES = (OSError, OverflowError, ValueError, ImportError)
 # The exit status of a program whose application has failed to start.
 NOT_STARTED = 3

@@ -48,12 +48,12 @@ from fasthttpserver.log import gen_log
 
 __all__ = ["Supervisor"]
 
-# As many processes at a time: workers, and those that have been replaced and still drain.
+# How many workers there may be at a time, those that have been replaced and still drain included.
 _ROWS = 1024
-# So many failures in a minute, and no worker left: whoever started this has to know.
+# After so many failures in a minute, with no worker left, the program gives up.
 _TOO_MANY = 10
-# Seconds that a worker may take longer to end than the draining takes, for the application's own
-# end, and to die when it is killed so that it can show where it was.
+# Seconds that a worker has after draining, for the application's own end; and to die by SIGABRT,
+# which shows its stack, before SIGKILL follows.
 _END_MARGIN = 5.0
 _DEATH_MARGIN = 1.0
 # Seconds after which a fork that failed is tried again.
@@ -89,10 +89,10 @@ class Child:
     """A worker, seen from here.
 
     Attributes:
-        number: That its successors have, too.
+        number: Its successors have the same.
         row: On the board.
         since: When its state began.
-        replaces: Is to drain when this one accepts.
+        replaces: The worker that is to drain when this one accepts.
         accepted: Whether it ever did.
         outdated: Why it is to be replaced.
         failure: Its exit status and what it said, if it could not start.
@@ -141,8 +141,8 @@ class Supervisor:
         listening: What the workers accept from.
         announce: Called with an interface's name when the first worker accepts.
         application: If it was imported already; if it is None, each worker imports it.
-        read_again: Gives the options anew, and those that have changed in vain; raises a
-            ValueError if one is wrong.
+        read_again: Gives the options anew, and those that have changed without effect; raises
+            a ValueError if one is wrong.
 
     Raises:
         RuntimeError: Importing it has made a loop.
@@ -168,7 +168,7 @@ class Supervisor:
         self._board = sharing.Board(max(_ROWS, 4 * self._wanted))
         self._scoreboard = Scoreboard(self._board)
         self._children: dict[int, Child] = {}  # by pid
-        self._finished: set[int] = set()  # numbers of those that ended for good by themselves
+        self._finished: set[int] = set()  # numbers of workers that ended for good by themselves
         self._successor: int | None = None  # a new program's pid
         self._admin: tuple[int, Channel] | None = None  # pid of the process, and the way to it
         self._no_admin_before = 0.0
@@ -230,7 +230,7 @@ class Supervisor:
             return min(missing), None
         if any(child.is_starting for child in present):
             return None  # one at a time
-        # Who has had enough can wait for the one before to be gone, which spares memory.
+        # One that has reached a limit can wait until the one before is gone, which saves memory.
         is_draining = any(child.state is State.DRAINING for child in self._children.values())
         due = {Why.WISH} if is_draining else {Why.WISH, Why.LIMIT}
         outdated = next((child for child in present if child.outdated in due), None)
@@ -435,7 +435,7 @@ class Supervisor:
         if in_vain:
             gen_log.warning("Options that do not change while this runs: %s", ", ".join(in_vain))
         gen_log.info("Replacing %d processes", self._wanted)
-        self._backoff.reset()  # who asks for it has mended something
+        self._backoff.reset()  # whoever asks for it may have mended something
         self._not_before = 0.0
         for child in list(self._children.values()):
             if child.state is State.FAILED:
@@ -519,7 +519,7 @@ class Supervisor:
             self._retire(child)
 
     def _show_banner(self, child: Child) -> None:
-        """Say that all is new, when the one that was replaced accepts no more."""
+        """Print the banner again, when the worker that was replaced accepts no more."""
         if child is self._banner_due:
             self._banner_due = None
             self._announce(self._interface, self._wanted)
@@ -552,7 +552,7 @@ class Supervisor:
         for child in self._children.values():
             if self._deadline(child) > time.monotonic():
                 continue
-            if child.state is State.KILLED:  # in a way that it has survived
+            if child.state is State.KILLED:  # by SIGABRT, which it has survived
                 child.deadline = float("inf")
                 os.kill(child.pid, signal.SIGKILL)
                 continue
@@ -632,7 +632,7 @@ class Supervisor:
             self._give_up(1, "too many workers have failed to start, giving up")
 
     def _cancel_roll(self) -> None:
-        """Let those who work go on, as their successors do not."""
+        """Keep the workers that serve, as their successors do not start."""
         for child in self._children.values():
             if child.outdated is Why.WISH:
                 child.outdated = None

@@ -28,11 +28,11 @@ from fasthttpserver.log import gen_log
 
 __all__ = ["Worker", "prepare_process"]
 
-# Seconds between two beats at the most; a quarter of what is waited for them, if that is less.
+# Seconds between two beats; a quarter of --worker-timeout, if that is less.
 _BEAT = 1.0
 # Seconds between two looks whether it is time to be replaced.
 _RECYCLING = 0.25
-# What is for the supervisor only: a group gets it as a whole, and it would end or stop a worker.
+# Signals for the supervisor only, which reach all of a process group, and would end a worker.
 _NOT_FOR_WORKERS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 
 
@@ -140,7 +140,7 @@ class Worker:
         if self._channel.at_end:
             IOLoop.current().remove_handler(self._channel.fileno())
             gen_log.error("The supervisor is gone, ending")
-            self._shutdown.begin(delay=0.0)  # who has killed it wants the port, maybe
+            self._shutdown.begin(delay=0.0)  # whoever killed it may want the port
 
     def _on_shutdown(self) -> None:
         self._channel.send("drains")
@@ -164,7 +164,7 @@ def prepare_process() -> None:
     signal.signal(signal.SIGQUIT, _end_at_once)
     for number in signal.SIGINT, signal.SIGTERM:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)  # there is nothing to end in good order yet
+            signal.signal(number, signal.SIG_DFL)  # nothing has to end in good order yet
     if not faulthandler.is_enabled():
         with contextlib.suppress(AttributeError, OSError, ValueError):  # no real stderr
             faulthandler.enable()  # so that SIGABRT shows where a worker hangs

@@ -17,7 +17,7 @@ __all__ = ["forwarded_id", "forwarded_ip", "forwarded_protocol"]
 _WITH_PORT = re.compile(
     r"(?:(?P<v4>[0-9.]+)(?=:)|\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\])(?::(?P<port>[0-9]{1,5}))?"
 )
-# UUIDs, and what nginx, Envoy and the clouds' balancers make; nothing that could be more than an
+# UUIDs, and what nginx, Envoy and load balancers of clouds make; nothing that means more than an
 # id in a line of a log, a shell or a URL.
 _ID = re.compile(r"[A-Za-z0-9._+/=:@-]{1,128}")
 

@@ -3,9 +3,8 @@
 A boundary counts at the beginning of a line, and the first final one ends the body (RFC 2046
 section 5.1.1). What is merely malformed is left out, as in Tornado 3, with one line on the
 general log for the whole body. What passes a limit is refused with ``HTTPInputError``, and so
-is a line that some readers take for a boundary and others for a part of a value: whoever
-filters uploads in front of this server has to see the same parts. No input takes more time
-than is proportional to its size.
+is a line that some readers take for a boundary and others for a part of a value: a filter in
+front of this server has to see the same parts. The time is proportional to the size of the body.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class TrustedPeers:
 
     Args:
         networks: Peers with such an address.
-        unix: Those on a Unix socket: who may connect to it, its permissions have decided.
+        unix: Those on a Unix socket, whose permissions say who may connect.
         anybody: Everybody.
     """
 

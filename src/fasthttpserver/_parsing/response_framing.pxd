@@ -5,9 +5,8 @@ a part of it for the next answer. So this reads what a client reads: the status 
 fields, and as many bytes of body as they say (RFC 9112 section 6.3). What stands in a value
 does not matter, unless it says where the response ends.
 
-It is one machine for a response in one piece and for one in pieces of a byte. Bodies, and what
-of a line matters to nobody, it does not look at byte by byte, so that it costs little enough
-to look at every response.
+It is one state machine, however a response is cut into pieces. It does not look at every byte of a
+body, nor of a line whose value does not matter, so that checking each response costs little.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
@@ -44,7 +43,7 @@ cdef enum ResponseFault:
 cdef enum ResponseState:
     STATUS_LINE
     AFTER_STATUS
-    LINE_REST        # of which only the end matters
+    LINE_REST        # only its end matters
     LINE_FEED
     FIELD_START
     FIELD_NAME
@@ -517,7 +516,7 @@ cdef inline bint is_usual_response(const char* at, size_t size) noexcept nogil:
         return False  # 204 and 304 have none
     at += 13
     while True:
-        # In what matters to nobody of a line: its end.
+        # What is left of a line does not matter, but for its end.
         start = at
         at = <const char*>memchr(at, b"\r", <size_t>(end - at))
         if at == NULL or end - at < 4 or at[1] != b"\n":

@@ -84,7 +84,7 @@ class AccessLog:
         output = self._output
         try:
             line = self._line(request, remote_ip, status, size, started, duration, response)
-            # What is decided holds for as long as a line waits.
+            # While a line waits, those after it go the same way.
             if output.lines or self._logger is None or not self._is_heard(self._logger):
                 output.add(line, loop)
             elif self._logger.isEnabledFor(logging.INFO):
@@ -117,7 +117,7 @@ class AccessLog:
         )
 
     def _is_heard(self, logger: logging.Logger) -> bool:
-        """Whether the logger decides, and not the fact that nobody has set up the logging."""
+        """Whether lines go to the logger, and not to stderr as logging was never set up."""
         target = target_of(logger)
         return self._is_given or target.hasHandlers() or target.level > logging.INFO
 

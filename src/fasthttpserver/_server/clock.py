@@ -22,7 +22,7 @@ __all__ = ["Clock"]
 
 # Seconds that let the loop poll once.
 _MOMENT = 0.001
-# Connections that are looked at in one turn of the loop: about a millisecond's.
+# Connections that are looked at in one turn of the loop; they take about a millisecond.
 _FEW = 256
 
 
@@ -39,13 +39,13 @@ class Clock:
     pool: Pool
 
     def __init__(self, limits: Limits) -> None:
-        # Seconds, in which a loop that stood still counts for little: the bytes that came
+        # In seconds. Time in which the loop was blocked hardly counts: the bytes that came
         # meanwhile wait to be read, and their senders are not late.
         self.now = 0.0
         self._idle_timeout = limits.idle_connection_timeout or math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._last_run = 0.0
-        self._stood_still = False  # the loop, when it was looked last
+        self._stood_still = False  # whether the loop was blocked at the last run
         deadlines = (
             limits.header_timeout,
             limits.body_stall_timeout,
@@ -55,13 +55,13 @@ class Clock:
             limits.write_timeout,
             limits.linger_silence,
         )
-        # A second is as exact as anybody needs, unless a deadline itself is shorter. None is
-        # off, and what is over at once has no time to look.
+        # A resolution of a second is enough, unless a deadline itself is shorter. None is off,
+        # and 0 needs none.
         shortest = min(time for time in deadlines if time)
         self._interval = max(_MOMENT, min(1.0, shortest / 4))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> float:
-        """Run, if it does not yet.
+        """Start, unless it is running.
 
         Args:
             loop: Whose time counts; the same for all connections.
@@ -85,8 +85,8 @@ class Clock:
         self.now += min(passed, 2 * self._interval)
         self._last_run = time
         if passed > 1.25 * self._interval and not self._stood_still:
-            # The loop stood still. What came meanwhile is read first, which uvloop would not do;
-            # but only once, or a loop that is always busy would keep everybody for ever.
+            # The loop was blocked. What came meanwhile is read first, which uvloop would not do;
+            # but only once, or no deadline would ever pass in a loop that is always busy.
             self._stood_still = True
             self._timer = loop.call_later(_MOMENT, self._run, loop)
             return
@@ -111,9 +111,9 @@ class Clock:
             pool.settle()
 
     def _wake_resting(self, pool: Pool) -> None:
-        """Wake whom something has come for, and who has rested too long.
+        """Wake connections that have received something, and those that have rested too long.
 
-        There may be ten thousand of them, so this is all that is done with one.
+        There may be ten thousand, so nothing more is done for each.
         """
         resting = pool.resting
         woken = [each for each, received in resting.items() if each.parser.received != received]

@@ -1,7 +1,7 @@
 """What one server has done in this process, as numbers.
 
-All of them stand in a row of 64-bit integers, so that they may be in memory which other processes
-see: those of the command line are, and whoever looks does not have to wait for a worker.
+They are a row of 64-bit integers, so that they may be in memory shared with other processes. Those
+of the command line are, so whoever reads them does not have to wait for a worker.
 """
 
 from __future__ import annotations

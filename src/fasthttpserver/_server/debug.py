@@ -1,7 +1,7 @@
-"""Development mode: warnings about what an application does wrong without knowing it.
+"""Development mode: warnings about mistakes that an application would not notice.
 
-It stands between the connections and the application, so that nothing of it is there without
-``debug=True``. What it looks for costs time, and is for one's own machine.
+It wraps the application, so that it costs nothing without ``debug=True``. The checks take time,
+and are not for production.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from fasthttpserver.log import app_log
 
 __all__ = ["BlockWatch", "Debugging", "describe"]
 
-# Seconds: so long a request may be without an answer; so long the loop may stand still, and
-# between two looks whether it does.
+# Seconds for which a request may go unanswered; for which the loop may be blocked, and between
+# two checks of that.
 _UNANSWERED = 5.0
 _BLOCKED = 0.1
 _INTERVAL = 0.02
@@ -42,7 +42,7 @@ _BELOW = (_PACKAGE, os.path.dirname(asyncio.__file__) + os.sep, selectors.__file
 
 
 class Debugging:
-    """Looks after the requests of one server.
+    """Watches the requests of one server.
 
     Args:
         application: Its callback or delegate, as it was given; warnings name it.
@@ -52,7 +52,7 @@ class Debugging:
         self._name = describe(application)
 
     def callback(self, callback: RequestCallback) -> RequestCallback:
-        """Wrap a callback so that its requests are looked after."""
+        """Wrap a callback so that its requests are watched."""
 
         @functools.wraps(callback)
         def watched(request: HTTPRequest) -> object:
@@ -67,7 +67,7 @@ class Debugging:
         return watched
 
     def delegate(self, delegate: HTTPServerConnectionDelegate) -> HTTPServerConnectionDelegate:
-        """Wrap a delegate so that its requests are looked after."""
+        """Wrap a delegate so that its requests are watched."""
         return _WatchedDelegate(self, delegate)
 
     def explain(self, request: HTTPRequest) -> str:
@@ -110,12 +110,12 @@ class Debugging:
 
 
 class _WatchedDelegate(WrappingDelegate):
-    """Wraps a delegate so that its requests are looked after."""
+    """Wraps a delegate so that its requests are watched."""
 
     def __init__(self, debugging: Debugging, delegate: Any) -> None:
         super().__init__(delegate)
         self._debugging = debugging
-        # A delegate that has this gets most requests by it.
+        # A delegate that has this method gets most requests by it.
         if getattr(delegate, "whole_request", None) is not None:
             self.whole_request = self._whole_request
 
@@ -143,14 +143,14 @@ def _keep_beginning(request: HTTPRequest) -> None:
     vars(request).update(_beginning=beginning, write=write)
 
 
-# --- What keeps the loop ---------------------------------------------------------------------
+# --- What blocks the loop --------------------------------------------------------------------
 
 
 class BlockWatch:
-    """A thread that warns when a loop stands still, with the place that keeps it.
+    """A thread that warns when a loop is blocked, and says by which line.
 
-    It has the loop call a function again and again, and looks at the loop's thread when that is
-    not called in time.
+    It has the loop call a function again and again, and looks at the stack of the loop's thread
+    when that is not called in time.
 
     Args:
         loop: It may not run yet.
@@ -163,12 +163,12 @@ class BlockWatch:
         self._beat = threading.Event()
         self._ended = threading.Event()
         if running_loop() is loop:
-            self._on_beat()  # so that the first that it does can be seen
+            self._on_beat()  # so that what it runs first is watched, too
         self._thread = threading.Thread(target=self._run, name="BlockWatch", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Watch no more; harmless when it is over."""
+        """Stop watching; more than once does no harm."""
         self._ended.set()
         self._beat.set()
         self._thread.join()
@@ -197,7 +197,7 @@ class BlockWatch:
         self._beat.set()
 
     def _tell(self) -> bool:
-        """Warn, if it is the application that keeps the loop, and not a machine that is busy."""
+        """Warn if the application blocks the loop, rather than a busy machine."""
         frame = sys._current_frames().get(self._thread_id or 0)
         stack: list[FrameType] = []
         while frame is not None and id(frame) not in self._below:

@@ -21,8 +21,8 @@ __all__ = ["DecompressingDelegate", "decompressing", "gunzip"]
 
 # zlib's way of asking for the gzip format with its largest window.
 _GZIP = 16 + zlib.MAX_WBITS
-# A member is given to zlib in pieces that double, beginning with so many bytes: what comes
-# after its end is copied, and were that all the rest, n members would cost n copies of it.
+# A member is given to zlib in pieces that double, beginning with so many bytes: zlib copies what
+# comes after its end, and if that were always all the rest, n members would cost n copies of it.
 _FIRST_PIECE = 256
 # Bytes that are unpacked at a time, of a body that is whole.
 _PIECE = 65_536

@@ -13,7 +13,7 @@ __all__ = ["Eviction"]
 
 # Seconds for which a new connection is not idle: its first request is on its way.
 _FRESH = 0.05
-# Looking for idle connections costs as much as this many times asking for one may.
+# All connections are looked at again after one call for so many of them: calls stay cheap.
 _LOOK_SHARE = 16
 
 
@@ -35,8 +35,8 @@ class Eviction:
     def longest_idle(self) -> HTTPConnection | None:
         """Return the connection that has been idle for the longest time, or None.
 
-        The order is made once in a turn of the clock, or when enough have asked, so that
-        many callers cost little.
+        The order is made once in a turn of the clock, or after enough calls, so that many calls
+        cost little.
         """
         self._asked += 1
         pool = self._pool

@@ -1,8 +1,8 @@
 """A file as a response: which file it is, and what of it is sent.
 
-A path may come from a client. With a root nothing else than a regular file below it is opened: the
-path is resolved first, and then opened folder by folder, where a symbolic link that somebody puts
-there meanwhile is not followed.
+A path may come from a client. With a root, nothing but a regular file below it is opened: the path
+is resolved first, and then opened folder by folder, without following a symbolic link that was
+put there meanwhile.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _FILE = os.O_RDONLY | _NONBLOCK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NO
 # O_PATH, where there is one: a folder of which the files may be read need not be readable itself.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 
-# What else than / separates the parts of a path somewhere, or the name of a stream from its file's.
+# What may separate the parts of a path beside /, or a stream's name from its file's.
 _SEPARATORS = frozenset("\\:" if os.name == "nt" else "\\")
 
-# There is no such file, or it is none that can be sent.
+# There is no such file, or it cannot be sent.
 _NOT_THERE = frozenset(
     (
         errno.ENOENT,
@@ -156,7 +156,7 @@ def _version(status: os.stat_result, fields: Pairs) -> Version:
 
 
 def _type_of(name: str) -> str:
-    """Return the media type that the name of a file stands for."""
+    """Return the media type of a file by its name."""
     kind, encoding = mimetypes.guess_type(PurePath(name).name)
     if encoding is not None:  # it is sent as it is, and not unpacked by the client
         return "application/gzip" if encoding == "gzip" else "application/octet-stream"

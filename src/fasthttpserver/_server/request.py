@@ -234,7 +234,7 @@ class HTTPRequest(RequestMessage):
                 arguments,
                 files,
                 self.headers,
-                # Query and form together.
+                # For query and form together.
                 max_arguments=httputil.MAX_ARGUMENTS - httputil.count_arguments(self.query),
             )
         return arguments, files
@@ -281,7 +281,7 @@ class HTTPRequest(RequestMessage):
     def _write_more(
         self, chunk: bytes | str, callback: Callable[[], object] | None
     ) -> Awaitable[None]:
-        """Do what ``write`` does when the message does not know how."""
+        """Do what ``write`` leaves to Python: whatever is not as usual."""
         if self._finish_time is not None:
             self._too_late("write")
             return TOO_LATE
@@ -296,7 +296,7 @@ class HTTPRequest(RequestMessage):
         return self.connection.write(chunk, callback)
 
     def _finish_otherwise(self) -> None:
-        """Do what ``finish`` does when the message does not know how."""
+        """Do what ``finish`` leaves to Python: whatever is not as usual."""
         if self._finish_time is not None:
             self._too_late("finish")
         else:
@@ -512,7 +512,7 @@ def _shortened(text: str) -> str:
 
 
 class _Nothing:
-    """What a write returns that came too late: awaiting it lets others have a turn."""
+    """What a write that came too late returns; awaiting it gives others a turn."""
 
     def __await__(self) -> Generator[Any, None, None]:
         yield  # what asyncio takes for "one turn"

@@ -26,8 +26,8 @@ __all__ = ["OnRefusal", "Settings"]
 # Takes what refuses a request, and the client's address; returns the answer or None.
 OnRefusal = Callable[[HTTPInputError, Any], bytes | None]
 
-# The parser's largest size. Of a request that is streamed the application may bound the body,
-# after its head has come.
+# The parser's largest size: the body of a streamed request may be bounded by the application,
+# after the head has come.
 _UNBOUNDED = 1 << 62
 
 
@@ -137,7 +137,7 @@ class Settings:
             decompress=decompress,
         )
         self.io_loop: Any = None
-        # In which the first client was accepted: without what any request has set.
+        # The context in which the first client was accepted: without what any request has set.
         self.context: Context | None = None
         self.max_buffer_size = limits.max_body_size
         self.counters = Counters()

@@ -17,13 +17,13 @@ from fasthttpserver.log import gen_log
 
 __all__ = ["SAME_SIGNAL", "Shutdown", "drain_on_sigterm"]
 
-# A service manager signals the whole group, and the parent of forked workers passes the
-# signal on too: what comes within this many seconds is the same wish.
+# A service manager signals the whole process group, and the parent of forked workers passes the
+# signal on too: what comes within this many seconds is the same request.
 SAME_SIGNAL = 0.5
 
 
 class Drained(Protocol):
-    """What has to end in good order."""
+    """A server that has to end in good order."""
 
     async def drain(self, timeout: float = ..., *, delay: float | None = ...) -> dict[str, int]: ...
 
@@ -65,15 +65,15 @@ class Shutdown:
     def _on_orphaned(self, lifeline: int, _events: int) -> None:
         self._io_loop.remove_handler(lifeline)
         gen_log.error("The parent of this process is gone, ending")
-        self.begin(delay=0.0)  # who has killed it wants the port, maybe
+        self.begin(delay=0.0)  # whoever killed it may want the port
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        relayed = process.told_by_parent()  # when everybody has been told before, maybe
+        relayed = process.told_by_parent()  # maybe for the second time
         if self._first is None:
             self._first = now
             process.told_to_end()
-            # Others serve, where one is replaced.
+            # No delay where it is replaced: others accept.
             delay = 0.0 if process.is_replaced() else None
             self._io_loop.add_callback_from_signal(self.begin, delay)
         elif not relayed and now - self._first > SAME_SIGNAL:
