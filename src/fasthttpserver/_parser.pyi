@@ -356,7 +356,7 @@ class Tally:
         memory: Writable, an aligned unsigned integer of 64 bits for each of ``TALLY_FIELDS``.
 
     Raises:
-        TypeError: It is no memory.
+        TypeError: It is not memory.
         ValueError: It is too small, or not aligned.
         BufferError: It cannot be written to.
     """
@@ -506,6 +506,6 @@ def serialize_fields(
         fields: Names and values, in their order.
 
     Returns:
-        None if something is neither bytes nor a str in latin-1, a name is no token, or a value
+        None if something is neither bytes nor a str in latin-1, a name is not a token, or a value
         or the first line has CR, LF or NUL.
     """

@@ -35,7 +35,7 @@ def raise_as(kind: type[Exception], kin: type[Exception]) -> None:
             it again.
 
     Raises:
-        TypeError: It is no subclass.
+        TypeError: It is not a subclass.
     """
     if not issubclass(kin, kind):
         raise TypeError(f"{kin!r} is no subclass of {kind!r}")

@@ -114,7 +114,7 @@ def _files_of(error: BaseException | None) -> set[str]:
 
 
 def _is_own(name: str) -> bool:
-    """Whether this is no file of Python or of an installed package."""
+    """Whether this is neither a file of Python nor of an installed package."""
     path = Path(name).resolve()
     paths = sysconfig.get_paths()
     return not any(path.is_relative_to(paths[each]) for each in ("stdlib", "purelib", "platlib"))

@@ -21,7 +21,7 @@ __all__ = ["STATES", "Scoreboard", "View", "WorkerView"]
 _WORD = 8  # bytes
 # Of the service.
 _VERSION, _STARTED, _STOPPING, _WANTED, _RESTARTS, _KILLED, _SERVICE_WORDS = range(7)
-# Of a worker; no state is no worker.
+# Of a worker; without a state there is none.
 _STATE, _NUMBER, _PID, _WORKER_WORDS = range(4)
 STATES = ("", "starting", "accepting", "draining", "failed", "killed")
 # How often a reader that sees the supervisor write looks again: it may have been killed meanwhile.

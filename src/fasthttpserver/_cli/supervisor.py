@@ -13,8 +13,8 @@ compares the workers with those that are wanted. Each worker is in one of these 
 A worker that is to be replaced stays until the one that replaces it accepts; when that one fails,
 nothing has happened but a line in the log.
 
-The admin address is served by a process that is no worker: it is there from the first moment to the
-last, and another one is started when it ends.
+The admin address is served by a process that is not a worker. It is there from the first moment to
+the last, and another one is started when it ends.
 """
 
 from __future__ import annotations

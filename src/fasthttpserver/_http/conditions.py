@@ -133,7 +133,7 @@ def _matches(field: str, version: Version, *, weak: bool) -> bool:
 
 
 def _date(field: str | None) -> int | None:
-    """Return the seconds since the epoch; None if it is no date (RFC 9110 section 5.6.7)."""
+    """Return the seconds since the epoch; None if it is not a date (RFC 9110 section 5.6.7)."""
     if field is None:
         return None
     try:

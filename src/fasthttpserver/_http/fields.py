@@ -36,7 +36,7 @@ class _CanonicalNames(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         # Beyond ASCII there are no header names, and changing case could change lengths.
-        # What is no name at all is what the caller's dictionary will not find.
+        # What is not a name at all, the caller's dictionary will not find.
         if not isinstance(name, str) or not name.isascii():
             return name
         result = "-".join([word.capitalize() for word in name.split("-")])

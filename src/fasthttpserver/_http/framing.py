@@ -36,9 +36,9 @@ class ResponseFraming:
             it becomes the Content-Length.
 
     Raises:
-        ValueError: A field or the reason has CR, LF or NUL, a name is no token, the status
-            code is none, or Content-Length is no number (CVE-2025-67724).
-        TypeError: A name is no string, or a value neither a string nor a number.
+        ValueError: A field or the reason has CR, LF or NUL, a name is not a token, the status
+            code is out of range, or Content-Length is not a number (CVE-2025-67724).
+        TypeError: A name is not a string, or a value neither a string nor a number.
     """
 
     __slots__ = (
@@ -157,7 +157,7 @@ class ResponseFraming:
 
         Raises:
             HTTPOutputError: It was less than Content-Length announced.
-            ValueError, TypeError: As for a head; or it is no field for a trailer.
+            ValueError, TypeError: As for a head; or a field may not be in a trailer.
         """
         if self._remaining and not self.silent:
             raise HTTPOutputError(

@@ -41,8 +41,8 @@ def start_line_of(status: int) -> StartLine:
     """Return the start line of a whole response.
 
     Raises:
-        TypeError: The status is no int.
-        ValueError: It is no status, or one of an interim response.
+        TypeError: The status is not an int.
+        ValueError: It is out of range, or that of an interim response.
     """
     if not isinstance(status, int) or isinstance(status, bool):
         raise TypeError(f"status is an int, not {type(status).__name__}")
@@ -52,7 +52,7 @@ def start_line_of(status: int) -> StartLine:
 
 
 def check_type(content_type: object) -> None:
-    """Raise TypeError if a content type is no string."""
+    """Raise TypeError if a content type is not a string."""
     if not isinstance(content_type, str):
         raise TypeError(f"content_type is a str, not {type(content_type).__name__}")
 
@@ -87,7 +87,7 @@ def separate_type(headers: Fields, content_type: str | None) -> tuple[Pairs, str
     """Return the fields but for Content-Type, and that, which may be among them.
 
     Raises:
-        TypeError: They are no fields.
+        TypeError: They are not header fields.
         ValueError: There are two content types.
     """
     fields: Pairs = []

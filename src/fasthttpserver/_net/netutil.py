@@ -195,8 +195,8 @@ def bind_unix_socket(
         user, group: Who owns the file, by name or number; None for who it is by itself.
 
     Raises:
-        TypeError: ``backlog`` is no int.
-        ValueError: There is a file that is no socket, ``backlog`` is out of range, or nobody
+        TypeError: ``backlog`` is not an int.
+        ValueError: There is a file that is not a socket, ``backlog`` is out of range, or nobody
             has that name.
         OSError: It cannot be bound, or this system has no Unix sockets.
     """

@@ -39,7 +39,7 @@ _SIZES = {_UNSPECIFIED: 0, _INET: 12, _INET6: 36, _UNIX: 216}
 
 
 class ProxyHeaderError(ValueError):
-    """What came is no header of the PROXY protocol."""
+    """What came is not a header of the PROXY protocol."""
 
 
 async def read_proxy_header(loop: AbstractEventLoop, sock: socket.socket) -> Any:

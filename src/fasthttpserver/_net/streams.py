@@ -151,7 +151,7 @@ class IOStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
-        # Another one is that of a proxy, and ours that of its client.
+        # If they differ, the peer is a proxy, and ours is the address of its client.
         peername = transport.get_extra_info("peername")
         if peername == self.address:
             self.address = peername
@@ -208,7 +208,7 @@ class IOStream(asyncio.Protocol):
 
         Raises:
             StreamClosedError: The stream is closed.
-            TypeError: It is no bytes.
+            TypeError: The data is not bytes.
         """
         if type(data) is not bytes:
             if not isinstance(data, (bytes, bytearray, memoryview)):

@@ -56,14 +56,14 @@ class TCPServer:
             certificates of their own: ``{"a.example": {"certfile": …, "keyfile": …}}``; a name
             may begin with ``*.``.
         max_buffer_size: Bytes that one connection may have waiting; None for the default.
-        proxy_protocol: Expect a header of the PROXY protocol, version 1 or 2, at the begin of
+        proxy_protocol: Expect a header of the PROXY protocol, version 1 or 2, at the beginning of
             each connection, and take the peer's address from it. It counts from proxies at these
             addresses and networks, ``unix`` for those on a Unix socket, ``*`` for everybody;
             connections of others are closed. None for no header.
 
     Raises:
-        TypeError: ``io_loop`` is no loop, ``max_buffer_size`` no int, or ``proxy_protocol`` no
-            list of strings.
+        TypeError: ``io_loop`` is not a loop, ``max_buffer_size`` not an int, or
+            ``proxy_protocol`` not a list of strings.
         KeyError: ``ssl_options`` has no ``certfile``.
         ValueError: ``max_buffer_size`` is negative, a network is none, or a file that
             ``ssl_options`` names does not exist. What is in the files is looked at once, when
@@ -253,7 +253,7 @@ class TCPServer:
             Whether it went well.
 
         Raises:
-            RuntimeError: There are no such files: ``ssl_options`` is no dict, or nothing was
+            RuntimeError: There are no such files: ``ssl_options`` is not a dict, or nothing was
                 read yet.
         """
         if self._certificates is None or self._ssl_context is None:
@@ -499,7 +499,7 @@ class TCPServer:
         except StreamClosedError:
             if not stream.closed():
                 raise
-            # The peer has disconnected; to read or write then is no mistake.
+            # The peer has disconnected; to read or write then is not a mistake.
         except Exception:
             app_log.error("Error in connection callback", exc_info=True)
             stream.close()

@@ -71,7 +71,7 @@ class Writer:
         self.waiting = False  # the kernel takes no more for now
         self.ended = False  # nothing is written any more, and the peer is told so
         self.closed = False
-        self.gone = False  # there is no connection any more
+        self.gone = False  # the connection has ended
         self.error: BaseException | None = None  # that ended it
         # What runs when all has left, and what closes if that fails.
         self._callback: tuple[Callable[[], object], Callable[[], object]] | None = None
@@ -362,7 +362,7 @@ class Writer:
         self._transport.abort()
 
     def reset(self) -> None:
-        """Close at once, and let the peer see that it was no orderly end."""
+        """Close at once, and let the peer see that it was not an orderly end."""
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
             # The kernel would go on delivering what it holds, and then send FIN: a response
@@ -389,4 +389,4 @@ class Writer:
 
 def _fail(future: asyncio.Future[None], error: BaseException | None) -> None:
     future.set_exception(StreamClosedError(error))
-    future.exception()  # writing to a client that has disconnected is no mistake
+    future.exception()  # writing to a client that has disconnected is not a mistake

@@ -139,7 +139,7 @@ def as_access_log(value: Any) -> AccessLog | None:
     """Return what ``HTTPServer(access_log=value)`` stands for.
 
     Raises:
-        ValueError: It is no format.
+        ValueError: It is not a format.
     """
     if value is None or value is False:
         return None

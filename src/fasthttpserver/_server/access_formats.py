@@ -168,7 +168,7 @@ def compile_format(form: str) -> LineFormat:
 
     Raises:
         ValueError: It is neither, or has an atom that is not known.
-        TypeError: It is no text.
+        TypeError: It is not a string.
     """
     if not isinstance(form, str):
         raise TypeError(f"access_log must be a format or a function, not {form!r}")

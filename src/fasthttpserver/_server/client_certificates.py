@@ -37,7 +37,7 @@ def forwarded_certificate(headers: HTTPHeaders, binary_form: bool) -> Any:
         binary_form: Return it DER-encoded, as bytes, instead of a dict.
 
     Raises:
-        HTTPInputError: The field is no Byte Sequence, or there is no certificate in it (400).
+        HTTPInputError: The field is not a Byte Sequence, or has no certificate in it (400).
     """
     value = headers.get(_CERTIFICATE)
     if value is None:

@@ -83,9 +83,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTPConnection"]
 
-# While requests are pipelined: how many are served in one turn of the loop, and for how many
-# seconds, before others get theirs; and a chunk of how many bytes has to be sent before the
-# next request is served.
+# How many pipelined requests of one client are served in one turn of the loop, and for how many
+# seconds, before other clients get theirs. A response larger than the last number, in bytes, is
+# sent before the next request is served.
 _FAIR_SHARE = 64
 _FAIR_TIME = 0.005
 _LARGE_CHUNK = 16_384
@@ -122,7 +122,7 @@ class HTTPConnection(asyncio.Protocol):
         request_callback: Called with each ``HTTPRequest``.
         no_keep_alive: Close after one response.
         xheaders: Believe a proxy's header fields about address and protocol.
-        protocol: What ``request.protocol`` is to be; None finds out.
+        protocol: What ``request.protocol`` is to be; None to find out.
     """
 
     __slots__ = (
@@ -253,7 +253,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
-        # Another one is that of a proxy, and ours that of its client.
+        # If they differ, the peer is a proxy, and ours is the address of its client.
         peername = transport.get_extra_info("peername")
         if peername == self.address:
             self.address = peername
@@ -268,7 +268,7 @@ class HTTPConnection(asyncio.Protocol):
         try:
             parser = self.parser
             settings = self._settings
-            # Local, here and below: a call of an attribute that is no method costs more.
+            # Local, here and below: calling an attribute that is not a method costs more.
             next_request = settings.next_request
             take = settings.take
             request = next_request(parser, data, self)
@@ -562,7 +562,7 @@ class HTTPConnection(asyncio.Protocol):
         if inspect.iscoroutine(result):
             task: asyncio.Future[Any] = self.start_task(result)
         elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
-            # What write() returns is no work of the application's.
+            # What write() returns is not work of the application's.
             try:
                 task = asyncio.ensure_future(result, loop=self.loop)
             except ValueError as error:  # it belongs to another loop
@@ -900,7 +900,7 @@ class HTTPConnection(asyncio.Protocol):
         gen_log.warning("%s() without a current request on %r is ignored", what, self.address)
 
     def _ends(self) -> bool:
-        """Whether nothing that an application writes goes anywhere any more."""
+        """Whether what the application writes from now on is dropped."""
         return self._writer.closed or self._lifecycle is LINGERING or self._lifecycle is CLOSED
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
@@ -909,7 +909,7 @@ class HTTPConnection(asyncio.Protocol):
         That is when the client has gone, or an exception of the application ends it.
 
         Args:
-            callback: Called without arguments, once, from the loop; None takes it back.
+            callback: Called without arguments, once, from the loop; None removes it.
         """
         if self.response is None:
             self.leave_fast_path()
@@ -1038,7 +1038,7 @@ class HTTPConnection(asyncio.Protocol):
             self._streamed.send_continue()
 
     def send_interim(self, response: bytes) -> None:
-        """Send what is no part of the application's response."""
+        """Send what is not part of the application's response."""
         if not self._writer.closed:
             self._writer.send(response)
             self._writer.flush()

@@ -62,7 +62,7 @@ def gunzip(data: bytes, max_size: int) -> bytes:
     """Unpack the members of a gzip stream.
 
     Raises:
-        HTTPInputError: It is no gzip data (400), or gives more than `max_size` bytes (413),
+        HTTPInputError: It is not gzip data (400), or gives more than `max_size` bytes (413),
             counted as they are made.
     """
     unpacker = _Unpacker()
@@ -88,7 +88,7 @@ class _Unpacker:
         """Yield what `data` gives, at most so many bytes at a time.
 
         Raises:
-            HTTPInputError: It is no gzip data.
+            HTTPInputError: It is not gzip data.
         """
         view = memoryview(data)
         at = 0

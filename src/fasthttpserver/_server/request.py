@@ -381,8 +381,8 @@ class HTTPRequest(RequestMessage):
         another version), and if it asks for a range, no more than that (206, 416). The kernel
         sends what is large, where it can: see ``HTTPConnection.send_file``.
 
-        What is no regular file, or is not there, is answered with 404; what may not be read with
-        403, and other methods with 405.
+        What is not a regular file, or is not there, is answered with 404; what may not be read
+        with 403, and other methods with 405.
 
         Args:
             path: Of the file. Nothing is decoded: if the client names it, pass

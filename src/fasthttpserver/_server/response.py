@@ -289,7 +289,7 @@ class Response:
             return
         loop = self._connection.loop
         if self.framing is not None and self.framing.silent:
-            # There is no client whose taking would slow down an application that goes on and on.
+            # Nothing is sent, so no client slows down an application that writes on and on.
             loop.call_later(_SILENT_PAUSE, self.written)
         else:
             loop.call_soon(self.written)

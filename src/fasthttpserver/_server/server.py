@@ -458,7 +458,7 @@ class HTTPServer(TCPServer):
             ``closed`` in good order and ``aborted`` because time was over.
 
         Raises:
-            TypeError: A time is no number.
+            TypeError: A time is not a number.
             ValueError: A time is negative, or not a number (NaN).
         """
         check_number("timeout", timeout, _SECONDS)

@@ -44,7 +44,7 @@ class ASGIContainer(HTTPServerConnectionDelegate):
         websocket_close_timeout: Seconds for a client to answer a close.
 
     Raises:
-        TypeError: A limit is no number.
+        TypeError: A limit is not a number.
         ValueError: ``lifespan`` is something else, ``root_path`` no path, or a limit negative.
     """
 

@@ -84,7 +84,7 @@ class WebSocketExchange:
         self._end: asyncio.TimerHandle | None = None
 
     def refuse(self) -> bool:
-        """Answer a request that is no right handshake; tell whether it is none."""
+        """Answer a request whose handshake is wrong; tell whether it was."""
         response = self._response
         if response.status_code == 101:
             return False

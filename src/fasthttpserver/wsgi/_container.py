@@ -48,7 +48,7 @@ class WSGIContainer(HTTPServerConnectionDelegate):
             from the path of a request that begins with it; a proxy may have done so already.
 
     Raises:
-        TypeError: ``app`` cannot be called, or ``threads`` is no number.
+        TypeError: ``app`` cannot be called, or ``threads`` is not a number.
         ValueError: ``threads`` is negative, or ``root_path`` is no path without a slash at its end.
     """
 

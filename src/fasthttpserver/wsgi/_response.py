@@ -444,8 +444,8 @@ def _parse_status(status: str) -> ResponseStartLine:
     """Return what a status such as ``200 OK`` says.
 
     Raises:
-        TypeError: It is no string.
-        ValueError: It is no status that an application may have: interim ones are not.
+        TypeError: It is not a string.
+        ValueError: It is not a status that an application may send: interim ones are not.
     """
     if not isinstance(status, str):
         raise TypeError(f"status must be a str, not {type(status).__name__}")
