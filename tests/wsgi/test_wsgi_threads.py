@@ -279,6 +279,24 @@ def test_job_that_ends_meanwhile_is_not_taken_for_one_that_has_begun(
     eventually(lambda: (pool._look(), pool._running == 0)[1])
 
 
+def test_job_after_the_end_does_not_wait_for_one_that_hangs(
+    nothing_left: None, loop: FakeLoop
+) -> None:
+    pool = Pool(loop, 1)  # type: ignore[arg-type]
+    hangs, done = threading.Event(), threading.Event()
+    pool.submit(lambda: hangs.wait(TIMEOUT))
+    loop.turn()
+    pool.stop()
+    pool.submit(done.set)
+    loop.turn()
+    try:
+        assert done.wait(1)
+    finally:
+        hangs.set()
+        pool.stop()
+        eventually(lambda: not served_threads())
+
+
 def test_what_is_posted_to_a_closed_loop_is_dropped(loop: FakeLoop, pool: Pool) -> None:
     loop.closed = True
     pool.post(lambda: None)

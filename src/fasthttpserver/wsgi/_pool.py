@@ -67,6 +67,7 @@ class Pool:
         for _ in range(self._threads):
             self._wakes.put(False)
         self._threads = 0
+        self._wakes = SimpleQueue()  # or a new thread would be ended in the place of a busy one
 
     def _hand_over(self) -> None:
         jobs, self._submitted = self._submitted, []
@@ -76,7 +77,9 @@ class Pool:
             self._threads += 1
             # A daemon: a view that hangs must not keep the process from ending. What has to be
             # waited for is waited for by drain().
-            threading.Thread(target=self._work, name="fasthttpserver.wsgi", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(self._wakes,), name="fasthttpserver.wsgi", daemon=True
+            ).start()
         self._jobs.extend(jobs)
         now = monotonic()
         if now >= self._patient_at:
@@ -132,9 +135,9 @@ class Pool:
             except RuntimeError:
                 pass  # the loop is closed, and with it all that the call could reach
 
-    def _work(self) -> None:
+    def _work(self, wakes: SimpleQueue[bool]) -> None:
         jobs, over = self._jobs, self._calls.append
-        while self._wakes.get():
+        while wakes.get():
             while (job := _next(jobs)) is not None:
                 try:
                     job()
