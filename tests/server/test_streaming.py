@@ -298,6 +298,7 @@ def test_body_timeout_of_one_request(wire: Wired, logs: Logs) -> None:
     end.pass_time(2)
     assert status_of(end.sent()) == 408
     assert len(logs.refusals()) == 1
+    assert end.server.stats()["timeouts"] == {"body": 1}
 
 
 # --- Ends -----------------------------------------------------------------------------------

@@ -1397,10 +1397,11 @@ class HTTPConnection(asyncio.Protocol):
             # It takes its time for what our kernel holds; from now on that is looked at.
             self._deadlines.overdue(Waiting.WRITING, message, writer.bytes_taken, limits, now)
             return False
-        self._settings.counters.add(waiting.name.lower())
         if waiting is Waiting.BODY:
-            self.refuse(HTTPInputError("Timeout reading body", 408))
-        elif parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
+            self.time_out_body()
+            return False
+        self._settings.counters.add(waiting.name.lower())
+        if parser.receiving_head and waiting in (Waiting.FIRST_HEAD, Waiting.HEAD):
             self.refuse(HTTPInputError("Timeout reading headers", 408))
         elif waiting is Waiting.WRITING:
             self.reset()
@@ -1411,6 +1412,11 @@ class HTTPConnection(asyncio.Protocol):
                 self._note_disconnect()
             self.close_idle()
         return False
+
+    def time_out_body(self) -> None:
+        """Answer 408, as the body of a request takes too long."""
+        self._settings.counters.add("body")
+        self.refuse(HTTPInputError("Timeout reading body", 408))
 
     @property
     def idle_since(self) -> float:

@@ -398,7 +398,7 @@ class StreamedRequests:
 
     def _is_late(self) -> None:
         if not self._whole and self._connection.is_open:
-            self._connection.refuse(HTTPInputError("Timeout reading body", 408))
+            self._connection.time_out_body()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
