@@ -11,7 +11,7 @@ from fasthttpserver.errors import HTTPInputError
 __all__ = ["Fields", "StartLine", "canonical_names", "check_field", "is_token", "parse_field_line"]
 
 # What an application passes for a response: a version, a status code and a reason; and header
-# fields, in which names are strings or bytes, and values may be numbers too.
+# fields, in which names are strings or bytes, and values may be ints too.
 StartLine = tuple[str, int, str]
 Fields = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 

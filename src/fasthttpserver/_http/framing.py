@@ -38,7 +38,7 @@ class ResponseFraming:
     Raises:
         ValueError: A field or the reason has CR, LF or NUL, a name is not a token, the status
             code is out of range, or Content-Length is not a number (CVE-2025-67724).
-        TypeError: A name is not a string, or a value neither a string nor a number.
+        TypeError: A name is not a string, or a value neither str, bytes nor int.
     """
 
     __slots__ = (
@@ -248,5 +248,5 @@ def _to_text(name: str, value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if not isinstance(value, (str, int)):
-        raise TypeError(f"header {name} is a string or a number, not {value!r}")
+        raise TypeError(f"header {name} is a str, bytes or an int, not {value!r}")
     return str(value)

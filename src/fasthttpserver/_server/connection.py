@@ -667,7 +667,7 @@ class HTTPConnection(asyncio.Protocol):
         Args:
             start_line: An ``httputil.ResponseStartLine``, or a version, a code and a reason.
             headers: An ``HTTPHeaders``, in which what delimits the body is set; or any other
-                mapping, or pairs. Names are strings or bytes, values may be numbers too.
+                mapping, or pairs. Names are strings or bytes, values may be ints too.
             chunk: The first part of the body, as for ``write``.
 
         Returns:

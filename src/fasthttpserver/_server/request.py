@@ -322,7 +322,7 @@ class HTTPRequest(RequestMessage):
             status: 200 to 999; ``http.HTTPStatus`` has names for them.
             body: Bytes; or a string, which is sent in UTF-8; or a dict or list, as JSON.
             headers: More fields: a mapping, or pairs of name and value, in which a name may be
-                repeated. Values may be numbers. A Date among them stays.
+                repeated. Values may be ints. A Date among them stays.
             content_type: Content-Type, which may as well be among the headers. Of a string it is
                 ``text/plain`` by default, and ``; charset=utf-8`` is added to any ``text/``; of
                 a dict or list it is ``application/json``. Bytes have none by default.
