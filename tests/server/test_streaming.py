@@ -348,6 +348,23 @@ def test_failing_delegate(
     assert len(logs.refusals() if kind is HTTPInputError else logs.errors()) == 1
 
 
+def test_end_that_is_a_coroutine_and_fails_is_answered(wire: Wired, logs: Logs) -> None:
+    class Failing(Message):
+        async def finish(self) -> None:  # type: ignore[override]
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+
+    class Delegate(HTTPServerConnectionDelegate):
+        def start_request(self, server_conn: object, request_conn: Any) -> Failing:
+            return Failing(Recorder(), request_conn)
+
+    end = wire(Delegate())
+    end.send(post(b"body"))
+    assert status_of(end.sent()) == 500
+    assert end.ended
+    assert len(logs.errors()) == 1
+
+
 def test_stream_that_is_detached_at_the_head(wire: Wired) -> None:
     streams: list[Any] = []
     recorder = Recorder(head=lambda message: streams.append(message.connection.detach()))

@@ -362,12 +362,13 @@ class StreamedRequests:
             result = step(*args)
             if result is None or not inspect.isawaitable(result):
                 return
+            if self._told_end:  # finish(): nothing waits for that, but it may fail
+                self._connection.follow(result, request)
+                return
             future = asyncio.ensure_future(result, loop=self._connection.loop)
         except (Exception, asyncio.CancelledError) as error:
             self._connection.callback_failed(error, request)
             return
-        if self._told_end:
-            return  # what finish() returns is ignored
         self._pending = future
         future.add_done_callback(lambda done: self._go_on(done, request))
 
