@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import threading
 import tracemalloc
@@ -348,7 +349,10 @@ def test_failing_delegate(
     assert len(logs.refusals() if kind is HTTPInputError else logs.errors()) == 1
 
 
-def test_end_that_is_a_coroutine_and_fails_is_answered(wire: Wired, logs: Logs) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_end_that_is_a_coroutine_and_fails_is_answered(
+    wire: Wired, logs: Logs, packed: bool
+) -> None:
     class Failing(Message):
         async def finish(self) -> None:  # type: ignore[override]
             await asyncio.sleep(0)
@@ -358,8 +362,9 @@ def test_end_that_is_a_coroutine_and_fails_is_answered(wire: Wired, logs: Logs) 
         def start_request(self, server_conn: object, request_conn: Any) -> Failing:
             return Failing(Recorder(), request_conn)
 
-    end = wire(Delegate())
-    end.send(post(b"body"))
+    end = wire(Delegate(), decompress_request=packed)
+    fields = ["Content-Encoding: gzip"] if packed else []
+    end.send(post(gzip.compress(b"body") if packed else b"body", *fields))
     assert status_of(end.sent()) == 500
     assert end.ended
     assert len(logs.errors()) == 1

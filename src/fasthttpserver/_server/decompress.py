@@ -192,13 +192,14 @@ class _Decompressing(HTTPMessageDelegate):
             raise HTTPInputError(_TOO_LARGE, 413)
         return self._message.data_received(piece)
 
-    def finish(self) -> None:
+    def finish(self) -> Any:
         try:
             self._unpacker.end()
         except HTTPInputError:
             self._message.on_connection_close()
             raise
-        self._message.finish()
+        finish: Any = self._message.finish  # which may be a coroutine function all the same
+        return finish()
 
     def on_connection_close(self) -> None:
         if self._rest is not None:
