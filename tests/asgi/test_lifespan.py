@@ -57,6 +57,40 @@ def test_application_is_told_of_its_start_and_end(run: Run) -> None:
     assert application.scope["asgi"] == {"version": "3.0", "spec_version": "2.0"}
 
 
+def test_container_starts_again_in_another_loop(run: Run) -> None:
+    application = Application()
+    container = ASGIContainer(application, lifespan="on")
+
+    async def main() -> None:
+        async with container:
+            await asyncio.sleep(0)  # the application waits for its end now
+            assert list(application.scope["state"]) == ["made"]
+            application.scope["state"]["stale"] = True
+
+    run(main())
+    run(main())
+    assert application.events == ["startup", "shutdown"] * 2
+
+
+def test_container_that_has_failed_may_fail_again(run: Run, logs: Logs) -> None:
+    application = Application(startup="failed")
+    container = ASGIContainer(application, lifespan="on")
+    with pytest.raises(LifespanError, match="on purpose"):
+        run(container.startup())
+    application.answers["startup"] = ValueError("broken")
+    with pytest.raises(LifespanError, match="broken"):
+        run(container.startup())
+    assert len(logs.errors()) == 1
+    application.answers["startup"] = "complete"
+
+    async def main() -> None:
+        async with container:
+            pass
+
+    run(main())
+    assert application.events[-2:] == ["startup", "shutdown"]
+
+
 def test_what_the_start_leaves_is_there_for_each_request(serve: Callable[..., Served]) -> None:
     recorder = Recorder(Application())
     container = ASGIContainer(recorder)

@@ -31,18 +31,23 @@ class Lifespan:
         self._application = application
         self._required = required
         self._state = state
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        # These are each start's own; it may be in another loop.
+        self._events: asyncio.Queue[Event]
+        self._phase: str
+        self._failure_told: bool
         self._answer: asyncio.Future[str | None] | None = None  # the application's, or why not
         self._task: asyncio.Task[None] | None = None
-        self._phase = "startup"
-        self._failure_told = False
 
     async def startup(self) -> None:
-        """Start the application.
+        """Start the application; after its end it may be started again.
 
         Raises:
             LifespanError: It has failed to.
         """
+        self._events = asyncio.Queue()
+        self._phase = "startup"
+        self._failure_told = False
+        self._state.clear()
         self._task = asyncio.get_running_loop().create_task(self._run())
         failure = await self._ask("startup")
         if failure is not None:
