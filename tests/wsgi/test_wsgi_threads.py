@@ -207,6 +207,18 @@ def test_pool_starts_a_thread_only_when_all_are_busy(loop: FakeLoop, pool: Pool)
     assert len(served_threads()) == 2
 
 
+def test_pool_is_busy_until_its_last_job_is_over(loop: FakeLoop, pool: Pool) -> None:
+    go_on = threading.Event()
+    assert not pool.is_busy
+    pool.submit(lambda: go_on.wait(TIMEOUT))
+    assert pool.is_busy
+    loop.turn()
+    assert pool.is_busy
+    go_on.set()
+    eventually(lambda: not pool.is_busy)
+    assert pool._running == 1  # as the loop does not know yet
+
+
 def test_quick_answers_need_not_wake_the_loop(
     loop: FakeLoop, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

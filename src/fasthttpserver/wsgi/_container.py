@@ -86,6 +86,11 @@ class WSGIContainer(HTTPServerConnectionDelegate):
         if self._pool is not None:
             self._pool.stop()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread runs the application, or is about to."""
+        return self._pool is not None and self._pool.is_busy
+
     def answer(
         self, request: HTTPRequest, body: Any, size: int | None = None
     ) -> Awaitable[None] | None:

@@ -56,6 +56,11 @@ class Pool:
 
     # --- In the loop --------------------------------------------------------------------------
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are jobs that are not over."""
+        return bool(self._submitted) or self._running > self._calls.count(None)
+
     def submit(self, job: Call) -> None:
         """Run something in a thread; what it raises is logged."""
         self._submitted.append(job)
