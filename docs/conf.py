@@ -44,10 +44,11 @@ nitpick_ignore_regex = [
     ("py:.*", r"(.*\.)?_\w+(\..*)?"),
     ("py:(class|obj|exc)", r"[A-Z]|AbstractEventLoop|Any|Awaitable|Callable|Generic|Morsel|Self"),
     ("py:(class|exc)", r"[a-z]+|[A-Z]\w+Error|Exception|FrameType|TimerHandle|optional"),
+    ("py:exc", r"websockets\..*"),
     ("py:class", r"hypothesis\..*|list\[tuple\[str|Fields"),
     ("py:class", r"(IPv[46](Address|Network)|Iterable|Iterator|Mapping|Sequence|HasFileno)"),
     ("py:class", "RequestCallback|WSGIApplication"),  # in signatures they have no module
-    ("py:class", "Access|Parts|Tally"),  # of our own insides too
+    ("py:class", "Access|Delegate|Parts|Tally"),  # of our own insides too
 ]
 
 

@@ -31,7 +31,7 @@ from tornado.web import Application, RequestHandler
 from websockets.exceptions import ConnectionClosed
 
 import fasthttpserver.tornado as door
-from fasthttpserver import errors, log
+from fasthttpserver import errors, log, testing
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -961,3 +961,33 @@ def test_exceptions_are_of_both_kinds() -> None:
     error = door.StreamClosedError(ZeroDivisionError("why"))
     assert repr(error.real_error) == "ZeroDivisionError('why')"
     assert str(error) == "Stream is closed"
+
+
+# --- In memory ------------------------------------------------------------------------------
+
+
+def test_application_runs_in_memory(logs: Logs, nothing_left: None) -> None:
+    class Slow(RequestHandler):
+        async def post(self) -> None:
+            await asyncio.sleep(50)
+            self.write(self.request.body.upper())
+
+        def get(self) -> None:
+            raise ZeroDivisionError
+
+    class Echo(tornado.websocket.WebSocketHandler):
+        def on_message(self, message: str | bytes) -> None:
+            self.write_message(message, binary=isinstance(message, bytes))
+
+    application = Application([("/", Slow), ("/echo", Echo)])
+    with testing.Client(application, max_body_size=10) as client:
+        assert client.request("POST", "/", body=b"body").body == b"BODY"
+        assert client.request("GET", "/").status == 500
+        assert [type(error) for error in client.errors] == [ZeroDivisionError]
+        assert [request.method for request in client.requests] == ["POST", "GET"]
+        assert client.connect().request("POST", "/", body=b"more than 10").status == 400
+        websocket = client.connect().websocket("/echo")
+        for message in "text", b"bytes":
+            websocket.send(message)
+            assert websocket.receive() == message
+    assert len(logged(logs, "application", logging.ERROR)) == 1

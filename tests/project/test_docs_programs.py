@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
 import re
 import signal
@@ -353,6 +355,21 @@ def test_events_for_everybody(serve: Callable[..., Served]) -> None:
 def test_clients_are_tested() -> None:
     with LiveServer() as server:
         names("howto/pytest", "pytest")["test_it_tries_again"](server)
+
+
+def test_application_of_wsgi_is_tested() -> None:
+    pytest.importorskip("flask", reason="flask is not installed")
+    found = names("howto/pytest", "flask")
+    for test in "test_notes_are_taken", "test_large_notes_are_refused":
+        with contextlib.contextmanager(inspect.unwrap(found["client"]))() as client:
+            found[test](client)
+
+
+@nothing_left
+def test_application_of_asgi_is_tested() -> None:
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    pytest.importorskip("websockets", reason="websockets is not installed")
+    names("howto/pytest", "fastapi")["test_names_are_greeted"]()
 
 
 @nothing_left

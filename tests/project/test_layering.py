@@ -153,5 +153,5 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
         foreign -= {f"<{DOORS.get(module.partition('.')[0])}"}
         if module.startswith("testing."):
             # When they are asked for (tests/testing/test_testing.py), and by pytest itself.
-            foreign -= {"hypothesis", "pytest", "trustme"}
+            foreign -= {"hypothesis", "<websockets", "pytest", "trustme"}
         assert not foreign, f"{module} imports {foreign}"

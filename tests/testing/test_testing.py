@@ -498,11 +498,21 @@ def test_nothing_follows_connect(pipeline: list[Request]) -> None:
     assert "CONNECT" not in [request.method for request in pipeline[:-1]]
 
 
-@pytest.mark.parametrize("name", ["requests", "check_callback", "mutations"])
-def test_without_hypothesis_the_client_works_and_the_rest_says_what_is_missing(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("requests", "hypothesis", "testing"),
+        ("check_callback", "hypothesis", "testing"),
+        ("mutations", "hypothesis", "testing"),
+        ("WebSocket", "websockets", "websocket"),
+    ],
+)
+def test_without_a_package_the_client_works_and_the_rest_says_what_is_missing(
+    name: str, package: str, extra: str
+) -> None:
     program = f"""
 import sys
-sys.modules["hypothesis"] = None
+sys.modules["hypothesis"] = sys.modules["websockets"] = None
 from fasthttpserver.testing import Client
 def callback(request):
     request.write({OK!r})
@@ -521,8 +531,8 @@ from fasthttpserver.testing import {name}
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last == (
-        f"ImportError: fasthttpserver.testing.{name} needs hypothesis: "
-        "pip install 'fasthttpserver-llhttp[testing]'"
+        f"ImportError: fasthttpserver.testing.{name} needs {package}: "
+        f"pip install 'fasthttpserver-llhttp[{extra}]'"
     )
 
 

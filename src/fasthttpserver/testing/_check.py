@@ -1,4 +1,4 @@
-"""How a callback is tried with any request and any bytes, and the shortest fault found."""
+"""How an application is tried with any request and any bytes, and the shortest fault found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fasthttpserver._server.request import RequestCallback
 from fasthttpserver.errors import HTTPInputError, StreamClosedError
 from fasthttpserver.log import app_log, gen_log
 from fasthttpserver.testing import _strategies
-from fasthttpserver.testing._client import Client
+from fasthttpserver.testing._client import Client, Delegate
 from fasthttpserver.testing._mutations import mutations, splits
 from fasthttpserver.testing._responses import A_RESPONSE, Response
 from fasthttpserver.testing._strategies import Request
@@ -23,7 +23,7 @@ __all__ = ["check_callback"]
 
 
 def check_callback(
-    request_callback: RequestCallback,
+    request_callback: RequestCallback | Delegate,
     *,
     pipelines: st.SearchStrategy[list[Request]] | None = None,
     settings: hypothesis.settings | None = None,
@@ -41,7 +41,8 @@ def check_callback(
     Every example has a connection and a loop of its own, see ``Client``.
 
     Args:
-        request_callback: The callback, plain or ``async def``.
+        request_callback: The callback, plain or ``async def``, or another application as
+            ``Client`` takes it.
         pipelines: Other valid requests, for instance ``pipelines(method=just("GET"))`` of
             this module. Spoiled requests may still have any method; so their responses are
             looked at only without this argument.

@@ -1,4 +1,4 @@
-"""A client in memory: it runs a callback and reads its responses, without a socket.
+"""A client in memory: it runs an application and reads its responses, without a socket.
 
 Between the two are the server's own ``HTTPServer``, ``HTTPConnection`` and ``RequestParser``;
 only the transport below them and the loop are of this package.
@@ -6,30 +6,42 @@ only the transport below them and the loop are of this package.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
-from fasthttpserver._net.ioloop import IOLoop
 from fasthttpserver._net.loops import running_loop
 from fasthttpserver._server.request import HTTPRequest, RequestCallback
-from fasthttpserver._server.server import HTTPServer
-from fasthttpserver.testing._loop import PatientLoop
 from fasthttpserver.testing._responses import Asked, Reading, Response, RuleBroken, read_response
+from fasthttpserver.testing._service import Service
 from fasthttpserver.testing._transport import MemoryTransport
 
-__all__ = ["Client"]
+if TYPE_CHECKING:
+    from fasthttpserver.testing._websocket import WebSocket
+
+__all__ = ["Client", "Delegate"]
 
 T = TypeVar("T")
 
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Delegate(Protocol):
+    """A delegate of ours or of Tornado: a container or an application is one."""
+
+    def start_request(self, server_conn: Any, request_conn: Any) -> Any: ...
+
 
 class Client:
-    r"""One connection to a callback, in memory.
+    r"""One connection to an application, in memory.
 
-    The callback runs in a loop of its own, which runs while a method of the client does. It
-    does not wait for time to pass: a callback that sleeps for a minute answers at once. Use it
-    in a ``with`` statement, and not inside a running loop.
+    The application is what ``HTTPServer`` serves: a callback or a delegate, so
+    ``WSGIContainer(app)`` and ``ASGIContainer(app)`` too; or what
+    ``fasthttpserver.tornado.HTTPServer`` does: an ``Application`` of Tornado. What is started
+    and shut down, as an ``ASGIContainer`` is by ``async with``, is so with the client.
+
+    It runs in a loop of its own, which runs while a method of the client does. It does not wait
+    for time to pass: a callback that sleeps for a minute answers at once. Use it in a ``with``
+    statement, and not inside a running loop.
 
     >>> def callback(request):
     ...     request.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -39,48 +51,60 @@ class Client:
     b'ok'
 
     Args:
-        request_callback: The callback, plain or ``async def``.
+        request_callback: The application: a callback, plain or ``async def``, or a delegate.
         timeout: Seconds, of the loop's time, in which it has to answer.
-        address: The client's, as the callback sees it.
+        address: The client's, as the application sees it.
         **options: Of ``HTTPServer``, its limits too.
 
     Raises:
         RuntimeError: A loop is running in this thread.
+        LifespanError: The application of an ``ASGIContainer`` has failed to start; or in
+            ``close``, to shut down.
     """
 
     def __init__(
         self,
-        request_callback: RequestCallback,
+        request_callback: RequestCallback | Delegate,
         *,
         timeout: float = 60.0,
-        address: tuple[str, int] | tuple[str, int, int, int] = ("127.0.0.1", 50_000),
+        address: Address = ("127.0.0.1", 50_000),
         **options: Any,
     ) -> None:
         if running_loop() is not None:
             raise RuntimeError("a loop is running in this thread; try asyncio.to_thread()")
-        self._callback = request_callback
-        self._timeout = timeout
+        self._owner = self
+        self._open(Service(request_callback, timeout, options), address)
+
+    def _open(self, service: Service, address: Address) -> None:
+        self._others: list[Client] = []  # that were connected from this one, or from these
+        self._service = service
+        self._loop = service.loop
+        self._timeout = service.timeout
         self.requests: list[HTTPRequest] = []
-        """The requests that have reached the callback."""
-        self.errors: list[BaseException] = []
-        """What the callback has raised. The client sees what real ones do: 500."""
+        """The requests that have reached the application."""
+        self.errors = service.errors
+        """What the application has raised. The client sees what real ones do: 500."""
+        self._address = address
         self._sent = bytearray()
-        self._running = 0  # coroutines of the callback
         self._at = 0  # where in what was written the next response begins
         self._read: list[tuple[Asked, Response]] = []
-        self._loop = PatientLoop()
-        self._loop.set_exception_handler(self._failed)
-        io_loop = IOLoop.from_asyncio(self._loop)
-        try:
-            # What is wrong with a response is told here, as an exception that says more.
-            options.setdefault("check_responses", False)
-            self._server = HTTPServer(self._run, io_loop=io_loop, **options)
-        except BaseException:
-            self._loop.close()
-            raise
-        self._connection: Any = self._server.new_protocol(self._loop, address)
+        self._connection: Any = service.new_connection(address, self.requests)
         self._transport = MemoryTransport(self._loop, self._connection, address)
         self.call(self._connection.connection_made, self._transport)
+
+    def connect(self, address: Address | None = None) -> Client:
+        """Open another connection to the application, for instance after one was closed.
+
+        Both share ``errors``, the loop and its time. The first client closes all of them.
+
+        Args:
+            address: The other client's; None for the same.
+        """
+        other = object.__new__(type(self))
+        other._owner = self._owner
+        other._open(self._service, address or self._address)
+        self._owner._others.append(other)
+        return other
 
     def __enter__(self) -> Self:
         return self
@@ -89,37 +113,17 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Disconnect, and end what still runs. What is in the attributes stays."""
-        if not self._loop.is_closed():
-            self.reset()
-            self._loop.close()
+        """Disconnect, and end what still runs. What is in the attributes stays.
 
-    # --- The callback -----------------------------------------------------------------------
-
-    def _run(self, request: HTTPRequest) -> object:
-        self.requests.append(request)
-        try:
-            result = self._callback(request)
-        except Exception as error:
-            self.errors.append(error)
-            raise
-        return self._await(result) if inspect.iscoroutine(result) else result
-
-    async def _await(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        self._running += 1
-        try:
-            await coroutine
-        except Exception as error:
-            self.errors.append(error)
-            raise
-        finally:
-            self._running -= 1
-
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # Only what a call of the loop raised: that a task failed unseen is told at some time.
-        if "handle" in context and "exception" in context:
-            self.errors.append(context["exception"])
-        loop.default_exception_handler(context)
+        The application is shut down with the first of its clients, as it is with a server: it
+        has time to end what it does in tasks and threads.
+        """
+        if self._loop.is_closed():
+            return
+        for client in [self, *self._others]:
+            client.reset()
+        if self._owner is self:
+            self._service.close()
 
     # --- Sending ----------------------------------------------------------------------------
 
@@ -135,10 +139,9 @@ class Client:
         Host and Content-Length are added where they are missing.
 
         Raises:
-            RuleBroken: What was written is no response, or nothing was.
+            RuleBroken: What was written is not a response, or nothing was.
         """
-        pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
-        fields: list[tuple[str, str]] = list(pairs)
+        fields = _pairs(headers)
         names = {name.lower() for name, _ in fields}
         if "host" not in names:
             fields.insert(0, ("Host", "localhost"))
@@ -156,6 +159,23 @@ class Client:
                 self._transport.feed(piece)
                 self._loop.run_until_idle()
 
+    def websocket(
+        self,
+        target: str = "/",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+    ) -> WebSocket:
+        """Open a WebSocket, on this connection. It needs the package ``websockets``.
+
+        Raises:
+            websockets.exceptions.InvalidStatus: The application refuses it; its ``response``
+                has status, headers and body.
+            RuleBroken: What was written is not a response, or nothing was.
+        """
+        from fasthttpserver.testing import WebSocket
+
+        return WebSocket(self, target, _pairs(headers), subprotocols)
+
     def half_close(self) -> None:
         """Send no more; what the server writes is still received."""
         self._transport.feed(b"")
@@ -172,7 +192,7 @@ class Client:
         """Wait for the next whole response, and return it.
 
         Raises:
-            RuleBroken: What was written is no response, or is not whole in time.
+            RuleBroken: What was written is not a response, or is not whole in time.
         """
 
         def is_here() -> bool:
@@ -180,6 +200,12 @@ class Client:
 
         self._loop.run_until(is_here, self._timeout)
         return self._take(self._next())
+
+    def _receive_raw(self) -> bytes:
+        """Wait for the next whole response, and return it as it came."""
+        start = self._at
+        self.receive()
+        return bytes(self._transport.written[start : self._at])
 
     def _take(self, reading: Reading) -> Response:
         response = reading.response
@@ -201,7 +227,7 @@ class Client:
         ``complete`` tells whether that is all; ``receive`` returns the same one.
 
         Raises:
-            RuleBroken: What was written is no response.
+            RuleBroken: What was written is not a response.
         """
         return self._next().response
 
@@ -238,7 +264,7 @@ class Client:
         finished = -1
 
         def is_done() -> bool:
-            return not self._running and self._all_finished()
+            return not self._service.running and self._all_finished()
 
         def goes_on() -> bool:
             return is_done() or self._finished() > finished
@@ -291,6 +317,11 @@ class Client:
     def closed(self) -> bool:
         """Whether the server has ended the connection."""
         return self._transport.ended
+
+
+def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+    return list(pairs)
 
 
 def _bytes_behind(asked: Asked, response: Response) -> str:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, TypeVarTuple
 
 __all__ = ["PatientLoop"]
+
+# Seconds between two looks at threads, as work may end without waking the loop.
+_GLANCE = 0.01
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -26,17 +30,29 @@ class _Selector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        return super().select(timeout) if self.loop.is_idle(timeout) else []
+        return super().select(self.loop.patience(timeout))
 
 
 class PatientLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop that tells when it is idle, and does not wait for time to pass."""
+    """An asyncio loop that tells when it is idle, and does not wait for time to pass.
 
-    def __init__(self) -> None:
+    Args:
+        has_work_elsewhere: Tells whether threads are at work for it, besides those of its
+            executors.
+        watching: Makes a context for it to run in.
+    """
+
+    def __init__(
+        self,
+        has_work_elsewhere: Callable[[], bool],
+        watching: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._has_work_elsewhere = has_work_elsewhere
+        self._watching = watching
         self._skipped = 0.0
         self._waits = 0  # how often it may still wait until it stops
         self._threads: set[asyncio.Future[Any]] = set()
-        self._watching = selector = _Selector()
+        self._files = selector = _Selector()
         selector.loop = self
         super().__init__(selector)
         self._own_files = len(selector.get_map())
@@ -52,16 +68,26 @@ class PatientLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._threads.discard)
         return future
 
-    def is_idle(self, timeout: float | None) -> bool:
-        """Be told that nothing is ready; True if something else is to be waited for."""
+    def patience(self, timeout: float | None) -> float | None:
+        """Be told that nothing is ready; return how many seconds to wait for something else.
+
+        Args:
+            timeout: Seconds to the next timer; None if there is none.
+        """
         if self._waits == 0:
             self.stop()
-            return False
+            return 0
         self._waits -= 1
-        if timeout is None or self._threads or len(self._watching.get_map()) > self._own_files:
-            return True
+        if self._has_work_elsewhere():
+            return _GLANCE if timeout is None else min(timeout, _GLANCE)
+        if timeout is None or self._threads or len(self._files.get_map()) > self._own_files:
+            return timeout
         self._skipped += timeout
-        return False
+        return 0
+
+    def run_forever(self) -> None:
+        with self._watching():
+            super().run_forever()
 
     def run_until_idle(self, waits: int = 0) -> None:
         """Run until nothing is ready; wait so often for a timer or for others before."""
@@ -82,6 +108,18 @@ class PatientLoop(asyncio.SelectorEventLoop):
             self.run_until_idle(waits=1)
         timer.cancel()
         return holds
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        """Run a coroutine, and return what it returns.
+
+        Raises:
+            TimeoutError: It takes longer than so many seconds of this loop's time.
+        """
+        task = self.create_task(coroutine)
+        if not self.run_until(task.done, timeout):
+            name = getattr(coroutine, "__qualname__", coroutine)
+            raise TimeoutError(f"{name} takes longer than {timeout:g} seconds")
+        return task.result()
 
     def close(self) -> None:
         """Cancel what still runs, and close."""
