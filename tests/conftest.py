@@ -13,10 +13,11 @@ import signal
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, Logs, Served, open_descriptors
+from helpers import TIMEOUT, Logs, Process, Served, open_descriptors
 from hypothesis import HealthCheck, settings
 from wire import Wire
 
@@ -145,3 +146,18 @@ def wire(logs: Logs, nothing_left: None) -> Iterator[Callable[..., Wire]]:
     """Make one connection of a server without a socket; arguments are those of ``Wire``."""
     with contextlib.ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(Wire(*args, **kwargs))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Run the command line in the folder of the test, with warnings of what is left open too.
+
+    Arguments are its own; those with names are variables of the environment.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, **env: str) -> Process:
+            command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", *arguments]
+            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
+
+        yield start

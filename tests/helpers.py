@@ -8,6 +8,7 @@ import inspect
 import itertools
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -516,6 +517,14 @@ class Process:
         return subprocess.CompletedProcess(
             self._process.args, self._process.returncode, stdout, stderr
         )
+
+
+def address_in(line: str) -> tuple[str, int]:
+    """The address in a line in which a process says where it listens."""
+    match = re.search(r"://([\d.]+|\[[\da-f:]+\]):(\d+)/", line)
+    assert match is not None, line
+    assert match[2] != "0"
+    return match[1].strip("[]"), int(match[2])
 
 
 def free_port() -> int:

@@ -8,12 +8,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Client, Process
+from helpers import Client, Process, address_in
 
 from fasthttpserver._cli import options as declared
 from fasthttpserver._cli.options import parse_options
@@ -348,23 +348,6 @@ def test_files_in_the_page_are_right(here: Path) -> None:
 
 
 Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str, **env: str) -> Process:
-            command = ["-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
-
-        yield start
-
-
-def address_in(line: str) -> tuple[str, int]:
-    match = re.search(r"://([\d.]+):(\d+)/", line)
-    assert match is not None
-    return match[1], int(match[2])
 
 
 def test_project_is_read_without_being_asked_for_and_the_banner_says_so(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import Client, Process, eventually, get
+from helpers import Client, Process, address_in, eventually, get
 
 Start = Callable[..., Process]
 
@@ -54,23 +52,10 @@ async def breaks(scope, receive, send):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(start: Start, tmp_path: Path) -> Start:
     """Run the command line in a folder that has a module ``served``."""
     (tmp_path / "served.py").write_text(APPLICATIONS)
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str, **env: str) -> Process:
-            command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
-
-        yield start
-
-
-def address_in(line: str) -> tuple[str, int]:
-    """The address in a line that the process has printed."""
-    match = re.search(r"http://([\d.]+):(\d+)/", line)
-    assert match is not None
-    return match[1], int(match[2])
+    return start
 
 
 def connect(process: Process, line: str) -> Client:

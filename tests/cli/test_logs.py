@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import Client, Process, eventually, get
+from helpers import Client, Process, address_in, eventually, get
 
 from fasthttpserver._cli.options import parse_options
 
@@ -36,24 +34,15 @@ def setproctitle(title):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Run the command line in a folder that has a module ``served``."""
+def start(start: Start, tmp_path: Path) -> Start:
+    """Run the command line with the application above, on any port."""
     (tmp_path / "served.py").write_text(APPLICATION)
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str, **env: str) -> Process:
-            command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", "served:application"]
-            command += ["--port=0", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
-
-        yield start
+    return lambda *arguments, **env: start("served:application", "--port=0", *arguments, **env)
 
 
 def ask(process: Process, *uris: str) -> tuple[str, int]:
     """Ask on the address that it prints, which is returned."""
-    match = re.search(r"http://([\d.]+):(\d+)/", process.line())
-    assert match is not None
-    address = (match[1], int(match[2]))
+    address = address_in(process.line())
     ask_at(address, *uris)
     return address
 

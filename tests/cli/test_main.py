@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Client, Process, answer, get
+from helpers import Client, Process, address_in, answer, get
 
 import fasthttpserver
 from fasthttpserver.__main__ import main
@@ -48,25 +47,15 @@ number = 5
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(start: Start, tmp_path: Path) -> Start:
     """Run the command line in a folder that has a module ``application``."""
     (tmp_path / "application.py").write_text(APPLICATION)
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str, **env: str) -> Process:
-            # Warnings about what is left open, too.
-            command = ["-X", "dev", "-W", "error", "-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
-
-        yield start
+    return start
 
 
 def connect(process: Process) -> Client:
     """Connect to the address that the process prints."""
-    match = re.search(r"http://([\d.]+|\[[\da-f:]+\]):(\d+)/", process.line())
-    assert match is not None
-    assert match[2] != "0"
-    return Client((match[1].strip("[]"), int(match[2])))
+    return Client(address_in(process.line()))
 
 
 def one_line_error(process: Process) -> str:

@@ -14,11 +14,11 @@ import ssl
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import Certificates, Client, Process, get
+from helpers import Certificates, Client, Process, address_in, get
 
 import fasthttpserver
 from fasthttpserver import limits as _limits
@@ -32,21 +32,8 @@ Start = Callable[..., Process]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="there are no such things on Windows")
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str, **env: str) -> Process:
-            command = ["-m", "fasthttpserver", *arguments]
-            return stack.enter_context(Process(command, cwd=tmp_path, env=env))
-
-        yield start
-
-
 def connect(process: Process) -> Client:
-    match = re.search(r"://([\d.]+):(\d+)/", process.line())
-    assert match is not None
-    return Client((match[1], int(match[2])))
+    return Client(address_in(process.line()))
 
 
 def end(process: Process) -> tuple[int, str]:
