@@ -131,6 +131,12 @@ class Response(NamedTuple):
 # --- Logging ----------------------------------------------------------------------------
 
 
+def await_threads_of_wsgi() -> None:
+    """Wait for threads that were told to end and are about to."""
+    names = "fasthttpserver.wsgi"
+    eventually(lambda: not any(thread.name == names for thread in threading.enumerate()))
+
+
 class Logs(logging.Handler):
     """Keeps what is logged, for a test to take what it expects."""
 
@@ -427,24 +433,34 @@ class Certificates:
 
     Args:
         folder: For the files that the server's options name.
+        names: In the server's certificate, beside 127.0.0.1.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.folder = folder
         self.authority = trustme.CA()
-        server = self.authority.issue_cert("127.0.0.1")
-        self.certfile = str(folder / "server.crt")
-        self.keyfile = str(folder / "server.key")
         self.ca_certs = str(folder / "ca.crt")
-        server.cert_chain_pems[0].write_to_path(self.certfile)
-        server.private_key_pem.write_to_path(self.keyfile)
         self.authority.cert_pem.write_to_path(self.ca_certs)
+        self.options: dict[str, Any] = self.issue("server", "127.0.0.1", *names)
+        self.certfile: str = self.options["certfile"]
+        self.keyfile: str = self.options["keyfile"]
 
-    def client_context(self, identity: str | None = None) -> ssl.SSLContext:
+    def issue(self, file: str, *names: str) -> dict[str, Any]:
+        """Write a certificate and its key; return what names the two files."""
+        made = self.authority.issue_cert(*names)
+        options = {kind: str(self.folder / f"{file}.{kind}") for kind in ("certfile", "keyfile")}
+        made.cert_chain_pems[0].write_to_path(options["certfile"])
+        made.private_key_pem.write_to_path(options["keyfile"])
+        return options
+
+    def client_context(self, identity: str | None = None, **attributes: Any) -> ssl.SSLContext:
         """A client's side; with a name it has a certificate."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         if identity is not None:
             self.authority.issue_cert(identity).configure_cert(context)
+        for name, value in attributes.items():
+            setattr(context, name, value)
         return context
 
 
@@ -517,6 +533,30 @@ class Process:
         return subprocess.CompletedProcess(
             self._process.args, self._process.returncode, stdout, stderr
         )
+
+
+def shake_hands(
+    server: ssl.SSLContext,
+    client: ssl.SSLContext,
+    name: str | None = "127.0.0.1",
+    session: ssl.SSLSession | None = None,
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Do a handshake in memory and send a byte each way; return client and server."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server, server_hostname=name, session=session),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    waiting = list(ends)
+    while waiting:
+        for end in list(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                waiting.remove(end)
+    for end in ends:
+        end.write(b"x")
+    assert [end.read(1) for end in ends] == [b"x", b"x"]
+    return ends[0], ends[1]
 
 
 def address_in(line: str) -> tuple[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ import pytest
 import trustme
 from helpers import (
     TIMEOUT,
+    Certificates,
     Client,
     Logs,
     Process,
@@ -25,6 +25,7 @@ from helpers import (
     echo,
     free_port,
     get,
+    shake_hands,
 )
 
 from fasthttpserver._net import certificates as _certificates
@@ -35,33 +36,8 @@ from fasthttpserver.netutil import ssl_options_to_context
 Serve = Callable[..., Served]
 
 
-class Site:
+class Site(Certificates):
     """Certificates in files, and clients that trust who has issued them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority = trustme.CA()
-        self.ca_certs = str(folder / "ca.pem")
-        self.authority.cert_pem.write_to_path(self.ca_certs)
-        self.options: dict[str, Any] = self.issue("server", "127.0.0.1", "one.test")
-
-    def issue(self, file: str, *names: str) -> dict[str, Any]:
-        """Write a certificate and its key; return what names the two files."""
-        made = self.authority.issue_cert(*names)
-        options = {kind: str(self.folder / f"{file}.{kind}") for kind in ("certfile", "keyfile")}
-        made.cert_chain_pems[0].write_to_path(options["certfile"])
-        made.private_key_pem.write_to_path(options["keyfile"])
-        return options
-
-    def context(self, identity: str | None = None, **attributes: Any) -> ssl.SSLContext:
-        """A client's side."""
-        context = ssl.create_default_context()
-        self.authority.configure_trust(context)
-        if identity is not None:
-            self.authority.issue_cert(identity).configure_cert(context)
-        for name, value in attributes.items():
-            setattr(context, name, value)
-        return context
 
     def connect(
         self,
@@ -71,7 +47,7 @@ class Site:
         session: ssl.SSLSession | None = None,
     ) -> Client:
         """Connect, and ask for a certificate by a name."""
-        context = context or self.context()
+        context = context or self.client_context()
         if name is None:
             context.check_hostname = False
         client = served.connect()
@@ -80,7 +56,7 @@ class Site:
 
     def names(self, served: Served, name: str | None = "127.0.0.1") -> list[str]:
         """The names in the certificate that a client gets who asks for that one."""
-        context = self.context()
+        context = self.client_context()
         context.check_hostname = False
         with self.connect(served, name, context) as client:
             assert client.ask(get("/x", "Connection: close")) == b"/x "
@@ -90,7 +66,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+    return Site(tmp_path, "one.test")
 
 
 @pytest.fixture
@@ -225,35 +201,11 @@ def test_each_name_has_its_certificate(
     sni = {name: site.issue(f"{n}", issued) for n, (name, issued) in enumerate(names.items())}
     made = _certificates.Certificates(site.options | {"sni": sni})
     made.load()
-    context = site.context(check_hostname=False, maximum_version=version)
+    context = site.client_context(check_hostname=False, maximum_version=version)
     certificate = shake_hands(made.context, context, asked)[0].getpeercert()
     assert certificate is not None
     values: Any = certificate["subjectAltName"]
     assert values[-1][1] == expected
-
-
-def shake_hands(
-    server: ssl.SSLContext,
-    client: ssl.SSLContext,
-    name: str | None = "127.0.0.1",
-    session: ssl.SSLSession | None = None,
-) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Do a handshake in memory and send a byte each way; return client and server."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [
-        client.wrap_bio(to_client, to_server, server_hostname=name, session=session),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    ]
-    waiting = list(ends)
-    while waiting:
-        for end in list(waiting):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-                waiting.remove(end)
-    for end in ends:
-        end.write(b"x")
-    assert [end.read(1) for end in ends] == [b"x", b"x"]
-    return ends[0], ends[1]
 
 
 @pytest.mark.usefixtures("at_once")
@@ -276,7 +228,7 @@ def test_session_goes_on_after_the_certificate_has_changed(
 ) -> None:
     made = _certificates.Certificates(site.options)
     made.load()
-    context = site.context(maximum_version=version)
+    context = site.client_context(maximum_version=version)
     first, _ = shake_hands(made.context, context)
     site.issue("server", "127.0.0.1", "two.test")
     made.load()
@@ -291,7 +243,7 @@ def test_session_ends_when_other_authorities_vouch_for_clients(
     options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": site.ca_certs}
     made = _certificates.Certificates(site.options | options)
     made.load()
-    context = site.context("ada@example.org", maximum_version=version)
+    context = site.client_context("ada@example.org", maximum_version=version)
     first, server = shake_hands(made.context, context)
     assert server.getpeercert()
     again, server = shake_hands(made.context, context, session=first.session)
@@ -329,7 +281,7 @@ def test_session_goes_on_at_another_worker_of_a_program(
     site: Site, version: ssl.TLSVersion
 ) -> None:
     port = free_port()
-    context = site.context(maximum_version=version)
+    context = site.client_context(maximum_version=version)
 
     def visit(client: Client, session: Any = None) -> tuple[int, Any, bool | None]:
         """Who answers, the session, and whether it is the one that is given."""
@@ -367,7 +319,7 @@ def test_http_1_1_is_chosen(
     chosen: str | None,
 ) -> None:
     served = serve(echo, ssl_options=site.options)
-    context = site.context(maximum_version=version)
+    context = site.client_context(maximum_version=version)
     if offered is not None:
         context.set_alpn_protocols(offered)
     client = site.connect(served, context=context)
@@ -380,7 +332,7 @@ def test_application_can_tell_what_was_chosen(serve: Serve, site: Site) -> None:
     def tell(request: HTTPRequest) -> None:
         answer(request, request.connection.stream.socket.selected_alpn_protocol())
 
-    context = site.context()
+    context = site.client_context()
     context.set_alpn_protocols(["http/1.1"])
     served = serve(tell, ssl_options=site.options)
     assert site.connect(served, context=context).ask(get()) == b"http/1.1"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import trustme
+from helpers import Certificates, shake_hands
 
 from fasthttpserver._net import accepting as _accepting
 from fasthttpserver._net import netutil as _netutil
@@ -633,28 +633,6 @@ def test_is_valid_ip(text: str, valid: bool) -> None:
     assert is_valid_ip(text) is valid
 
 
-class Certificates:
-    """An authority, a server's and a client's certificate as files."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        self.ca_certs = str(folder / "ca.pem")
-        authority.cert_pem.write_to_path(self.ca_certs)
-        self.paths: dict[str, dict[str, str]] = {}
-        for name, certificate in [
-            ("server", authority.issue_cert("localhost")),
-            ("client", authority.issue_cert("client@example.test")),
-        ]:
-            certfile, keyfile = str(folder / f"{name}.crt"), str(folder / f"{name}.key")
-            certificate.private_key_pem.write_to_path(keyfile)
-            for blob in certificate.cert_chain_pems:
-                blob.write_to_path(certfile, append=True)
-            self.paths[name] = {"certfile": certfile, "keyfile": keyfile}
-
-    def options(self, name: str = "server", **more: Any) -> dict[str, Any]:
-        return {**self.paths[name], **more}
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
@@ -662,7 +640,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 class TestCheckSSLOptions:
     def test_what_can_work_is_accepted(self, certificates: Certificates, tmp_path: Path) -> None:
-        check_ssl_options(certificates.options())
+        check_ssl_options(certificates.options)
         check_ssl_options(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
         both = tmp_path / "both.pem"
         both.write_text("nobody looks at it yet")
@@ -676,37 +654,16 @@ class TestCheckSSLOptions:
     @pytest.mark.parametrize("key", ["certfile", "keyfile"])
     def test_a_file_that_is_not_there_is_named(self, certificates: Certificates, key: str) -> None:
         with pytest.raises(ValueError, match=f"{key} '/no/such.pem' does not exist"):
-            check_ssl_options(certificates.options(**{key: "/no/such.pem"}))
+            check_ssl_options(dict(certificates.options, **{key: "/no/such.pem"}))
 
     @pytest.mark.parametrize("function", [check_ssl_options, ssl_options_to_context])
     def test_unknown_keys_and_types_are_refused(
         self, certificates: Certificates, function: Callable[[Any], object]
     ) -> None:
         with pytest.raises(ValueError, match="unknown keys in ssl_options: cert_file, nonsense"):
-            function(certificates.options(nonsense=1, cert_file=2))
+            function(dict(certificates.options, nonsense=1, cert_file=2))
         with pytest.raises(TypeError, match="must be a dict or an SSLContext"):
             function("server.pem")
-
-
-def shake_hands(
-    server: ssl.SSLContext, client: ssl.SSLContext
-) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Do a handshake in memory and send a byte each way; return both sides."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [
-        client.wrap_bio(to_client, to_server, server_hostname="localhost"),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    ]
-    waiting = list(ends)
-    while waiting:
-        for end in list(waiting):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-                waiting.remove(end)
-    for end in ends:
-        end.write(b"x")
-    assert [end.read(1) for end in ends] == [b"x", b"x"]
-    return ends[1], ends[0]
 
 
 class TestContext:
@@ -721,50 +678,53 @@ class TestContext:
     def test_a_servers_takes_the_best_version(
         self, certificates: Certificates, client: ssl.SSLContext, version: int | None
     ) -> None:
-        context = ssl_options_to_context(certificates.options(ssl_version=version))
+        context = ssl_options_to_context(dict(certificates.options, ssl_version=version))
         assert context.options & ssl.OP_NO_COMPRESSION
         assert context.protocol == ssl.PROTOCOL_TLS_SERVER
-        server_end, client_end = shake_hands(context, client)
+        client_end, server_end = shake_hands(context, client)
         assert client_end.version() == "TLSv1.3"
         assert server_end.getpeercert() is None
 
     def test_a_version_that_was_asked_for_is_taken(
         self, certificates: Certificates, client: ssl.SSLContext
     ) -> None:
-        options = certificates.options(ssl_version=ssl.PROTOCOL_TLSv1_2)
-        _, client_end = shake_hands(ssl_options_to_context(options), client)
+        options = dict(certificates.options, ssl_version=ssl.PROTOCOL_TLSv1_2)
+        client_end, _ = shake_hands(ssl_options_to_context(options), client)
         assert client_end.version() == "TLSv1.2"
 
     def test_an_impossible_version_is_refused(self, certificates: Certificates) -> None:
         with pytest.raises(ValueError, match="ssl_version 99 is not supported"):
-            ssl_options_to_context(certificates.options(ssl_version=99))
+            ssl_options_to_context(dict(certificates.options, ssl_version=99))
 
     def test_client_certificates(self, certificates: Certificates, client: ssl.SSLContext) -> None:
-        options = certificates.options(cert_reqs=ssl.CERT_REQUIRED, ca_certs=certificates.ca_certs)
+        options = dict(
+            certificates.options, cert_reqs=ssl.CERT_REQUIRED, ca_certs=certificates.ca_certs
+        )
         context = ssl_options_to_context(options)
         with pytest.raises(ssl.SSLError, match="did not return a certificate"):
             shake_hands(context, client)
-        client.load_cert_chain(**certificates.paths["client"])
-        server_end, _ = shake_hands(context, client)
+        client.load_cert_chain(**certificates.issue("client", "client@example.test"))
+        _, server_end = shake_hands(context, client)
         peer = server_end.getpeercert()
         assert peer and ("email", "client@example.test") in peer["subjectAltName"]
 
     def test_without_cert_reqs_no_client_certificate_is_asked_for(
         self, certificates: Certificates
     ) -> None:
-        for options in certificates.options(), certificates.options(cert_reqs=ssl.CERT_NONE):
+        for options in certificates.options, dict(certificates.options, cert_reqs=ssl.CERT_NONE):
             assert ssl_options_to_context(options).verify_mode == ssl.CERT_NONE
 
     def test_ciphers(self, certificates: Certificates, client: ssl.SSLContext) -> None:
-        options = certificates.options(
+        options = dict(
+            certificates.options,
             ciphers="ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
             ssl_version=ssl.PROTOCOL_TLSv1_2,
         )
-        _, client_end = shake_hands(ssl_options_to_context(options), client)
+        client_end, _ = shake_hands(ssl_options_to_context(options), client)
         cipher = client_end.cipher()
         assert cipher and cipher[0].endswith("AES128-GCM-SHA256")
         with pytest.raises(ssl.SSLError):
-            ssl_options_to_context(certificates.options(ciphers="no such cipher"))
+            ssl_options_to_context(dict(certificates.options, ciphers="no such cipher"))
 
     def test_what_openssl_refuses_is_an_error_at_once(
         self, certificates: Certificates, tmp_path: Path
@@ -774,7 +734,7 @@ class TestContext:
             ssl_options_to_context({"certfile": tmp_path / "empty"})
 
     def test_a_clients_context_checks_the_server(self, certificates: Certificates) -> None:
-        server = ssl_options_to_context(certificates.options())
+        server = ssl_options_to_context(certificates.options)
         trusting = {"ca_certs": certificates.ca_certs}
         shake_hands(server, ssl_options_to_context(trusting, server_side=False))
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -790,12 +750,12 @@ def test_ssl_wrap_socket(certificates: Certificates, closing: Callable[..., Any]
     theirs.setblocking(False)
     ends = [
         ssl_wrap_socket(
-            ours, certificates.options(), server_side=True, do_handshake_on_connect=False
+            ours, certificates.options, server_side=True, do_handshake_on_connect=False
         ),
         ssl_wrap_socket(
             theirs,
             {"ca_certs": certificates.ca_certs},
-            server_hostname="localhost",
+            server_hostname="127.0.0.1",
             do_handshake_on_connect=False,
         ),
     ]

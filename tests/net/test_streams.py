@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from helpers import OK, Logs, Slow, answer, echo, fail, framed, get
@@ -42,13 +42,6 @@ class Ends:
     def take(self, size: int) -> None:
         self.transport.peer_takes(size)
         self.turn()
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
 
 
 @pytest.fixture

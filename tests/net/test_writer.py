@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from helpers import Logs, fail
@@ -54,13 +54,6 @@ class End(asyncio.Protocol):
     def take(self, size: int) -> None:
         self.transport.peer_takes(size)
         self.turn()
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from helpers import (
     Client,
     Process,
     Served,
+    await_threads_of_wsgi,
     connect_when_up,
     eventually,
     free_port,
@@ -357,12 +358,14 @@ def test_clients_are_tested() -> None:
         names("howto/pytest", "pytest")["test_it_tries_again"](server)
 
 
+@nothing_left
 def test_application_of_wsgi_is_tested() -> None:
     pytest.importorskip("flask", reason="flask is not installed")
     found = names("howto/pytest", "flask")
     for test in "test_notes_are_taken", "test_large_notes_are_refused":
         with contextlib.contextmanager(inspect.unwrap(found["client"]))() as client:
             found[test](client)
+    await_threads_of_wsgi()
 
 
 @nothing_left

@@ -500,6 +500,16 @@ def test_client_that_never_reads_is_reset(serve: Serve) -> None:
         client.read_to_end()
 
 
+def read_slowly(client: Client, seconds: float) -> int:
+    """Read 5 kB after 5 kB for so long; return how many bytes that was."""
+    size = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        size += len(client.read(5_000))
+        threading.Event().wait(0.02)
+    return size
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked what has arrived")
 @pytest.mark.slow
 def test_client_that_reads_slowly_but_steadily_is_waited_for(serve: Serve) -> None:
@@ -508,11 +518,7 @@ def test_client_that_reads_slowly_but_steadily_is_waited_for(serve: Serve) -> No
     served = serve(lambda request: answer(request, body), write_timeout=0.4)
     client = served.connect(receive_buffer=20_000)
     client.send(get())
-    size = 0
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
-        size += len(client.read(5_000))
-        threading.Event().wait(0.02)
+    size = read_slowly(client, 1.5)
     assert size + len(client.read(len(framed(body)) - size)) == len(framed(body))
 
 
@@ -522,11 +528,7 @@ def test_connection_is_not_idle_while_its_client_takes_what_the_kernel_holds(ser
     served = serve(lambda request: answer(request, body), idle_connection_timeout=0.2)
     client = served.connect(receive_buffer=20_000)
     client.send(get())
-    size = 0
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
-        size += len(client.read(5_000))
-        threading.Event().wait(0.02)
+    size = read_slowly(client, 1)
     assert size + len(client.read(len(framed(body)) - size)) == len(framed(body))
     assert client.ask(get()) == body
 

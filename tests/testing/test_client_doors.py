@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from asgi_apps import Receive, Scope, Send, body, read_body, respond, start
-from helpers import Logs, echo, eventually, get
+from helpers import Logs, await_threads_of_wsgi, echo, get
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
@@ -30,11 +30,8 @@ FIRST = settings(
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(logs: Logs, nothing_left: None) -> Iterator[None]:
-    """Threads that were told to end are about to."""
     yield
-    eventually(
-        lambda: not any(each.name == "fasthttpserver.wsgi" for each in threading.enumerate())
-    )
+    await_threads_of_wsgi()
 
 
 # --- WSGI -----------------------------------------------------------------------------------

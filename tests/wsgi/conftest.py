@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from helpers import Served, eventually
+from helpers import Served, await_threads_of_wsgi
 
 from fasthttpserver.wsgi import WSGIContainer
 
@@ -21,10 +20,8 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def threads_end(loop_kind: str, nothing_left: None) -> Iterator[None]:
-    """Wait for threads that were told to end and are about to."""
     yield
-    names = "fasthttpserver.wsgi"
-    eventually(lambda: not any(thread.name == names for thread in threading.enumerate()))
+    await_threads_of_wsgi()
 
 
 @pytest.fixture
