@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, Logs, Process, Served, open_descriptors
+from helpers import TIMEOUT, Logs, Process, Served, open_descriptors, release_ports
 from hypothesis import HealthCheck, settings
 from wire import Wire
 
@@ -64,6 +64,10 @@ def pytest_runtest_setup() -> None:
     if next(_run) % 50 == 0:
         gc.collect()
         gc.freeze()
+
+
+def pytest_runtest_teardown() -> None:
+    release_ports()
 
 
 @pytest.fixture

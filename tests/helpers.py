@@ -40,9 +40,13 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
+_held_ports: list[socket.socket] = []
+
+
 def open_descriptors() -> int:
+    """How many there are, without those of ports that are kept for a test."""
     path = Path("/proc/self/fd")
-    return len(list(path.iterdir())) if path.exists() else 0
+    return len(list(path.iterdir())) - len(_held_ports) if path.exists() else 0
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -568,11 +572,27 @@ def address_in(line: str) -> tuple[str, int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, for what cannot be told to choose one."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody listens on, for what cannot be told to choose one.
+
+    Until the end of the test nobody else gets it.
+    """
+    sock = socket.socket()
+    if sys.platform == "linux":
+        # Who says so too, as servers do, may listen where a socket is bound that does not.
+        # The system gives its port to nobody.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held_ports.append(sock)
+    sock.bind(("127.0.0.1", 0))
+    port: int = sock.getsockname()[1]
+    if sys.platform != "linux":
+        sock.close()
+    return port
+
+
+def release_ports() -> None:
+    """Let others have the ports of the test that ends."""
+    while _held_ports:
+        _held_ports.pop().close()
 
 
 def connect_when_up(port: int) -> Client:
