@@ -22,6 +22,7 @@ from helpers import Certificates, Client, Process, address_in, get
 
 import fasthttpserver
 from fasthttpserver import limits as _limits
+from fasthttpserver.__main__ import main
 from fasthttpserver._cli.application import Application
 from fasthttpserver._cli.listening import listen
 from fasthttpserver._cli.options import limits_of, parse_options
@@ -199,10 +200,17 @@ def test_mistake_is_told_and_ends_with_status_2(
     ],
 )
 @posix
-def test_wrong_value_is_one_line(words: list[str], text: str, start: Start) -> None:
-    ended = start("--port", "0", *words).end()
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+@pytest.mark.usefixtures("nothing_left")
+def test_wrong_value_is_one_line(
+    words: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--port", "0", *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("fasthttpserver: ")
     assert text in line
 

@@ -79,6 +79,12 @@ def write(path: Path, text: str, version: int = 0) -> None:
     new.replace(path)  # at once, as editors do
 
 
+# What follows on a change is the same however it is seen; CI looks at all of it twice.
+once_in_short = pytest.mark.parametrize(
+    "start", [pytest.param("watchfiles", marks=pytest.mark.slow), "polling"], indirect=True
+)
+
+
 @pytest.fixture(params=["watchfiles", "polling"])
 def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     before = POLLING
@@ -120,6 +126,7 @@ def test_mistake_is_told_and_what_works_is_served_until_it_is_mended(start: Star
     program.end()
 
 
+@once_in_short
 @pytest.mark.parametrize("text", ["def (:", "import nosuchmodule", None])
 def test_mistake_at_the_start_is_told_and_waits_for_being_mended(
     start: Start, text: str | None
@@ -131,12 +138,14 @@ def test_mistake_at_the_start_is_told_and_waits_for_being_mended(
     program.end()
 
 
+@once_in_short
 def test_program_that_waits_for_a_mistake_to_be_mended_ends_on_a_signal(start: Start) -> None:
     program = start("--port=0", text="def (:")
     program.expect("^fasthttpserver: ")
     program.end()
 
 
+@once_in_short
 @pytest.mark.parametrize("fd", ["number", "systemd"])
 def test_inherited_socket_is_kept(start: Start, fd: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
