@@ -699,7 +699,7 @@ def test_shutdown_cancels_what_still_runs(serve: Serve, logs: Logs, begun: bool)
 
     recorder = Recorder(application)
     container = ASGIContainer(recorder, lifespan="off")
-    server = serve(container)
+    server = serve(container, linger_silence=0.1)
     client = server.connect()
     client.send(get())
     eventually(lambda: recorder.scopes)

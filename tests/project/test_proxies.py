@@ -228,6 +228,7 @@ def test_proxy_keeps_its_connections_to_the_server(proxy: Proxy) -> None:
         assert len({ask(client) for _ in range(20)}) <= 3
 
 
+@pytest.mark.slow
 def test_workers_are_replaced_without_a_failed_request(app: App, proxy: Proxy) -> None:
     seen: list[str] = []
     failures: list[BaseException] = []

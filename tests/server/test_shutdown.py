@@ -1217,6 +1217,7 @@ def test_rolling_restart_under_load_fails_no_request(launch: Callable[..., Proce
 
 
 @needs_fork
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_rolling_restart_fails_no_request_of_wrk(launch: Callable[..., Process]) -> None:
     process = launch("-c", BIND_AND_START + RUN)
