@@ -254,6 +254,16 @@ def test_workers_without_a_supervisor_have_no_delay(start: Start) -> None:
     program.rest()  # ends when both have ended
 
 
+def test_delay_of_workers_ends_with_their_supervisor(start: Start) -> None:
+    program = start("--processes=2", "--shutdown-delay=60").serve()
+    program.expect("accepts")
+    program.send_signal(signal.SIGTERM)
+    eventually(lambda: is_announced(program))
+    program.send_signal(signal.SIGKILL)
+    said = program.rest()  # ends when both have ended
+    assert said.count("Drained:") == 2
+
+
 # --- Rolling restarts -------------------------------------------------------------------
 
 

@@ -198,7 +198,7 @@ def test_drain_without_a_delay_ends_that_of_one_before(serve: Serve) -> None:
     assert begin_drain(served, delay=0).result(TIMEOUT) == report()
     with pytest.raises(ConnectionRefusedError):
         served.connect()
-    first.cancel()
+    assert first.result(TIMEOUT) == report()
 
 
 @pytest.mark.parametrize("value", [-1, float("nan")])
@@ -1034,19 +1034,19 @@ atexit.register(lambda: print("at exit", flush=True))
 DELAYED = BIND_AND_START.replace("callback)", "callback, shutdown_delay=60)") + RUN
 
 
+def announces(address: tuple[str, int]) -> bool:
+    with Client(address) as client:
+        client.send(get())
+        return client.read_response().fields.get("connection") == "close"
+
+
 @needs_fork
 def test_workers_serve_on_for_the_delay_of_their_server(launch: Callable[..., Process]) -> None:
     process = launch("-c", DELAYED)
     address = ("127.0.0.1", port_in(process.line()))
     process.line()
     process.send_signal(signal.SIGTERM)
-
-    def is_announced() -> bool:
-        with Client(address) as client:
-            client.send(get())
-            return client.read_response().fields.get("connection") == "close"
-
-    eventually(is_announced)
+    eventually(lambda: announces(address))
     process.send_signal(signal.SIGTERM)
     assert process.end().returncode == 1
 
@@ -1067,6 +1067,30 @@ def test_worker_whose_parent_is_gone_has_no_delay(launch: Callable[..., Process]
         process.line()
     process.send_signal(signal.SIGKILL)
     assert process.end().stdout.count("ended") == 2
+
+
+@needs_fork
+def test_delay_of_a_worker_ends_with_its_parent(launch: Callable[..., Process]) -> None:
+    process = launch("-c", DELAYED)
+    address = ("127.0.0.1", port_in(process.line()))
+    process.line()
+    process.send_signal(signal.SIGTERM)
+    eventually(lambda: announces(address))
+    process.send_signal(signal.SIGKILL)
+    assert process.end().stdout.count("ended") == 2
+
+
+@needs_fork
+def test_delay_of_a_worker_ends_when_it_is_replaced(launch: Callable[..., Process]) -> None:
+    process = launch("-c", DELAYED)
+    line = process.line()
+    address, old = ("127.0.0.1", port_in(line)), worker_in(line)
+    process.line()
+    os.kill(old, signal.SIGTERM)
+    eventually(lambda: announces(address))
+    process.send_signal(signal.SIGHUP)
+    while process.line().split() != [str(old), "ended"]:
+        pass
 
 
 @needs_fork

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
@@ -278,6 +279,7 @@ class HTTPServer(TCPServer):
         self._streams = type(self).handle_stream is not HTTPServer.handle_stream
         self._shutdown_delay = shutdown_delay
         self._draining = False
+        self._delay_over = asyncio.Event()
         self._turned_away: deque[HTTPConnection] = deque()
         self._without_room: WeakSet[HTTPConnection] = WeakSet()
 
@@ -451,7 +453,7 @@ class HTTPServer(TCPServer):
             timeout: Seconds, after the delay, after which what still runs is aborted.
             grace: Seconds, after the delay, for which connections without a request stay open.
             delay: Seconds for which clients are accepted as before; None for the server's
-                ``shutdown_delay``.
+                ``shutdown_delay``. A later call without a delay ends that of one before.
 
         Returns:
             How many requests were ``served`` in the time, and how many connections were
@@ -473,7 +475,10 @@ class HTTPServer(TCPServer):
         for connection in pool:
             connection.drain(ANNOUNCING)
         if delay:
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._delay_over.wait()
+        self._delay_over.set()
         self.accept_waiting()
         self.stop()
         await self._wait_gone(min(grace, timeout))

@@ -50,6 +50,7 @@ class Shutdown:
         self._on_begin = on_begin
         self._first: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._hurried: list[asyncio.Task[dict[str, int]]] = []  # drains that end the delay of those before
 
     def install(self, *signals: int) -> None:
         """Handle these signals from now on, in the main thread."""
@@ -73,31 +74,39 @@ class Shutdown:
         if self._first is None:
             self._first = now
             process.told_to_end()
-            # No delay where it is replaced: others accept.
-            delay = 0.0 if process.is_replaced() else None
-            self._io_loop.add_callback_from_signal(self.begin, delay)
-        elif not relayed and now - self._first > SAME_SIGNAL:
-            flush_lines()
-            os._exit(128 + number)
+        elif not relayed:
+            if now - self._first > SAME_SIGNAL:
+                flush_lines()
+                os._exit(128 + number)
+            return
+        # No delay where it is replaced: others accept.
+        delay = 0.0 if process.is_replaced() else None
+        self._io_loop.add_callback_from_signal(self.begin, delay)
 
     def begin(self, delay: float | None = None) -> None:
         """Drain from now on; in the loop. More than once does no harm.
 
         Args:
-            delay: As for ``HTTPServer.drain``.
+            delay: As for ``HTTPServer.drain``; 0 ends that of a call before.
         """
         if self._task is None:
-            self._task = self._io_loop.asyncio_loop.create_task(self._drain(delay))
+            self._task = self._io_loop.asyncio_loop.create_task(self._end(delay))
+        elif delay == 0:
+            self._hurried += self._drain(delay)
 
-    async def _drain(self, delay: float | None) -> None:
+    def _drain(self, delay: float | None) -> list[asyncio.Task[dict[str, int]]]:
         loop = self._io_loop.asyncio_loop
-        drains = [
+        return [
             loop.create_task(server.drain(self._timeout, delay=delay)) for server in self.servers
         ]
+
+    async def _end(self, delay: float | None) -> None:
+        drains = self._drain(delay)
         await asyncio.sleep(0)  # in which each begins
         if self._on_begin is not None:
             self._on_begin()
         reports = await asyncio.gather(*drains, return_exceptions=True)
+        await asyncio.gather(*self._hurried, return_exceptions=True)
         for report in reports:
             if isinstance(report, BaseException):
                 gen_log.error("Draining failed", exc_info=report)
