@@ -197,6 +197,7 @@ def test_subject_is_written_as_ldap_does(subject: Any, name: str) -> None:
         ({"websocket_ping_interval": "1"}, TypeError),
         ({"websocket_ping_timeout": -1}, ValueError),
         ({"websocket_close_timeout": None}, TypeError),
+        ({"websocket_close_timeout": float("inf")}, ValueError),
     ],
 )
 def test_options_are_checked(options: Any, error: type[Exception]) -> None:

@@ -156,6 +156,8 @@ def test_what_is_not_given_is_left_to_the_server() -> None:
         (["--drain-timeout", "-1"], "--drain-timeout must be 0 or more"),
         (["--drain-timeout", "nan"], "--drain-timeout must be 0 or more"),
         (["--worker-timeout", "nan"], "--worker-timeout must be 0 or more"),
+        (["--shutdown-delay", "nan"], "--shutdown-delay must be 0 or more"),
+        (["--shutdown-delay", "inf"], "--shutdown-delay must be a day at most"),
         (["--start-timeout", "-1"], "--start-timeout must be 0 or more"),
         (["--max-requests", "-1"], "--max-requests must be 0 or more"),
         (["--max-rss", "1T"], "invalid size value"),

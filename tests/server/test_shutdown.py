@@ -115,6 +115,7 @@ def at_end(client: Client) -> bool:
         *((name, True, TypeError) for name in ("timeout", "grace", "delay")),
         *((name, -1, ValueError) for name in ("timeout", "grace", "delay")),
         *((name, float("nan"), ValueError) for name in ("timeout", "grace", "delay")),
+        *((name, float("inf"), ValueError) for name in ("grace", "delay")),
     ],
 )
 def test_time_that_is_none_is_refused_before_anything_ends(
@@ -201,7 +202,7 @@ def test_drain_without_a_delay_ends_that_of_one_before(serve: Serve) -> None:
     assert first.result(TIMEOUT) == report()
 
 
-@pytest.mark.parametrize("value", [-1, float("nan")])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_option_for_the_delay_is_checked(value: float) -> None:
     with pytest.raises(ValueError, match=r"^shutdown_delay must be"):
         HTTPServer(echo, shutdown_delay=value)

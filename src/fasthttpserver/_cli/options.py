@@ -54,6 +54,7 @@ _NOT_NEGATIVE = (
     "max_rss",
     "max_lifetime",
 )
+_LONGEST_DELAY = 86_400.0
 _NEEDS_DOWNSTREAM = (
     "{} needs --trusted-downstream: the proxy's address or network, such as 127.0.0.1, 'unix' for "
     "whoever comes by a Unix socket, or '*' to believe everybody"
@@ -433,6 +434,8 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not value >= 0:  # NaN is not either
             parser.error(f"--{name.replace('_', '-')} must be 0 or more")
+    if options.shutdown_delay > _LONGEST_DELAY:
+        parser.error("--shutdown-delay must be a day at most")
     if options.preload and options.reload:
         parser.error("--reload imports the application anew, --preload once")
     if options.threads is not None and options.threads < 0:

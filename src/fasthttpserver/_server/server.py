@@ -47,6 +47,8 @@ _DEFAULTS = Limits()
 _CHUNK_SIZE = Rule(0, math.inf, whole=True, optional=True)
 _SECONDS = Rule(0, math.inf)
 _SECONDS_OR_NONE = _SECONDS._replace(optional=True)
+# What comes before an end has to be over at some time.
+_PAUSE = Rule(0, 86_400.0)
 
 
 def _in_own_context(callback: RequestCallback) -> RequestCallback:
@@ -202,7 +204,7 @@ class HTTPServer(TCPServer):
         if client_cert_header and trusted_peers is None:
             raise ValueError("client_cert_header needs trusted_peers, whose word is to be taken")
         check_number("chunk_size", chunk_size, _CHUNK_SIZE)
-        check_number("shutdown_delay", shutdown_delay, _SECONDS)
+        check_number("shutdown_delay", shutdown_delay, _PAUSE)
         super().__init__(io_loop, ssl_options, max_buffer_size, proxy_protocol=proxy_protocol)
         if max_body_size is None:
             max_body_size = _DEFAULTS.max_body_size if max_buffer_size is None else max_buffer_size
@@ -461,11 +463,12 @@ class HTTPServer(TCPServer):
 
         Raises:
             TypeError: A time is not a number.
-            ValueError: A time is negative, or not a number (NaN).
+            ValueError: A time is negative, or not a number (NaN); or grace or delay are more
+                than a day.
         """
         check_number("timeout", timeout, _SECONDS)
-        check_number("grace", grace, _SECONDS)
-        check_number("delay", delay, _SECONDS_OR_NONE)
+        check_number("grace", grace, _PAUSE)
+        check_number("delay", delay, _PAUSE._replace(optional=True))
         if delay is None:
             delay = self._shutdown_delay
         self._draining = True

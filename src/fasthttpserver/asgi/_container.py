@@ -21,8 +21,8 @@ from fasthttpserver.log import gen_log
 __all__ = ["ASGIContainer"]
 
 _SIZE = Rule(0, math.inf, whole=True, optional=True)
-_SECONDS = Rule(0, math.inf)
-_SECONDS_OR_NONE = _SECONDS._replace(optional=True)
+_SECONDS_OR_NONE = Rule(0, math.inf, optional=True)
+_CLOSE_TIMEOUT = Rule(0, 86_400.0)  # a client that does not answer has to go at some time
 
 
 class ASGIContainer(HTTPServerConnectionDelegate):
@@ -45,7 +45,8 @@ class ASGIContainer(HTTPServerConnectionDelegate):
 
     Raises:
         TypeError: A limit is not a number.
-        ValueError: ``lifespan`` is something else, ``root_path`` no path, or a limit negative.
+        ValueError: ``lifespan`` is something else, ``root_path`` no path, or a limit is out
+            of its range.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ASGIContainer(HTTPServerConnectionDelegate):
         check_number("websocket_max_size", websocket_max_size, _SIZE)
         check_number("websocket_ping_interval", websocket_ping_interval, _SECONDS_OR_NONE)
         check_number("websocket_ping_timeout", websocket_ping_timeout, _SECONDS_OR_NONE)
-        check_number("websocket_close_timeout", websocket_close_timeout, _SECONDS)
+        check_number("websocket_close_timeout", websocket_close_timeout, _CLOSE_TIMEOUT)
         self._websocket = WebSocketOptions(
             websocket_max_size,
             websocket_ping_interval,
