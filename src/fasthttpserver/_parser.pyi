@@ -45,7 +45,7 @@ class RequestMessage:
     version: str
     """``HTTP/1.0`` or ``HTTP/1.1``."""
     start_time: float
-    """When the head was complete, in seconds since the epoch."""
+    """When the head was complete, in seconds since the epoch. May be assigned, if it is a time."""
     body: bytes
     """The whole body; ``b""`` where ``next_event`` delivers it in pieces."""
     connection: Any

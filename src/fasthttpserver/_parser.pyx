@@ -392,6 +392,8 @@ END_OF_MESSAGE = EndOfMessage()
 NOTHING_YET = ()
 cdef object _NOTHING_YET = NOTHING_YET
 
+# Seconds since the epoch: in the year 9892, after which calendars end.
+cdef double _NO_CALENDAR = 2.5e11
 # The fields of a message that has died, with room for FEW_FIELDS: for the next one.
 cdef Field* _spare_fields = NULL
 # What was known of a message that has been read, for the next one of any parser.
@@ -402,7 +404,7 @@ cdef class RequestMessage:
     cdef public str method
     cdef public str version
     cdef public object body
-    cdef public double start_time
+    cdef double _started_at
     cdef readonly bint keep_alive
     cdef readonly bint upgrade
     cdef readonly bint expect_continue
@@ -541,6 +543,18 @@ cdef class RequestMessage:
     def trailers(self):
         return [] if self._trailers is None else self._trailers
 
+    # What is assigned gets into the access log, the counters and Date, which have no way to
+    # write what is no time, or one that no calendar has.
+    @property
+    def start_time(self):
+        return self._started_at
+
+    @start_time.setter
+    def start_time(self, double value):
+        if not 0.0 <= value < _NO_CALENDAR:
+            raise ValueError(f"start_time must be seconds since the epoch, not {value}")
+        self._started_at = value
+
     # --- The response, as far as the fast path goes. The subclass knows the rest. -----------
 
     @property
@@ -661,7 +675,7 @@ cdef class Tally:
         elif _check_response(<bytes>response, request, &status_class) != 0:
             return None
         request._corked = None  # the application may keep the request
-        count_response(self._at, status_class, request._finished_at - request.start_time)
+        count_response(self._at, status_class, request._finished_at - request._started_at)
         if not pipelined and not parser._has_begun():
             self._at[TALLY_BYTES_SENT] += PyBytes_GET_SIZE(<bytes>response)
         return response
@@ -676,7 +690,7 @@ cdef class Tally:
         elif _check_response(<bytes>response, request, &status_class) > 1:
             return None
         request._corked = None
-        count_response(self._at, status_class, request._finished_at - request.start_time)
+        count_response(self._at, status_class, request._finished_at - request._started_at)
         return response
 
     def end(self, int status, double seconds):
@@ -1214,7 +1228,7 @@ cdef class RequestParser:
         message._is_1_1 = reading.llhttp.http_minor == 1
         message.version = "HTTP/1.1" if message._is_1_1 else "HTTP/1.0"
         message.body = b""
-        message.start_time = _time()
+        message._started_at = _time()
         message.keep_alive = reading.head.keep_alive
         message.upgrade = reading.head.upgrade
         message.expect_continue = reading.head.expect_continue

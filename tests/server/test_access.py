@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -120,6 +121,32 @@ def test_failing_callback_has_status_500(
     (line,) = lines()
     assert '" 500 ' in line
     assert len(logs.errors()) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_start_that_is_no_time_is_refused_and_loses_no_line(
+    wire: Callable[..., Wire], lines: Lines, value: float
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        with pytest.raises(ValueError, match=r"^start_time must be"):
+            request.start_time = value
+        answer(request)
+
+    end = wire(callback, access_log="common")
+    end.send(get())
+    (line,) = lines()
+    assert '" 200 2 0.0' in line
+    assert end.server.stats()["seconds"] < 1
+
+
+def test_start_may_be_moved(wire: Callable[..., Wire], lines: Lines) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.start_time -= 3600
+        answer(request)
+
+    end = wire(callback, access_log="common")
+    end.send(get())
+    assert '" 200 2 3600.0' in lines()[0]
 
 
 def test_framed_response_and_its_size(wire: Callable[..., Wire], lines: Lines) -> None:

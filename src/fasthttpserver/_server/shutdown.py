@@ -50,7 +50,8 @@ class Shutdown:
         self._on_begin = on_begin
         self._first: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._hurried: list[asyncio.Task[dict[str, int]]] = []  # drains that end the delay of those before
+        # Drains without a delay, which end that of those before.
+        self._hurried: list[asyncio.Task[dict[str, int]]] = []
 
     def install(self, *signals: int) -> None:
         """Handle these signals from now on, in the main thread."""
