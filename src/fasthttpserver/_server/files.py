@@ -186,7 +186,9 @@ def _open(name: str, folder: int | None = None) -> int | None:
 
 def _open_below(root: str, name: str) -> int | None:
     """Open a regular file below a folder, as ``_open``; None if it is elsewhere, too."""
-    if name.endswith("/") or ".." in name.split("/") or not _SEPARATORS.isdisjoint(name):
+    parts = name.split("/")
+    # Resolving a path leaves out the "." and the slash that the system would refuse after a file.
+    if parts[-1] in ("", ".") or ".." in parts or not _SEPARATORS.isdisjoint(name):
         return None
     root = os.path.realpath(root)
     path = os.path.realpath(os.path.join(root, name.lstrip("/")))
@@ -194,13 +196,13 @@ def _open_below(root: str, name: str) -> int | None:
         return None
     if os.open not in os.supports_dir_fd:
         return _open(path)
-    parts = PurePath(path).relative_to(root).parts
+    names = PurePath(path).relative_to(root).parts
     folder = os.open(root, _FOLDER)
     try:
-        for part in parts[:-1]:
+        for part in names[:-1]:
             inner = os.open(part, _FOLDER | _NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
-        return _open(parts[-1], folder) if parts else None
+        return _open(names[-1], folder) if names else None
     finally:
         os.close(folder)

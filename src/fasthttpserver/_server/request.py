@@ -388,8 +388,8 @@ class HTTPRequest(RequestMessage):
             path: Of the file. Nothing is decoded: if the client names it, pass
                 ``urllib.parse.unquote(request.path)``.
             root: A folder that the file has to be in, and that the path begins at. Symbolic links
-                may lead to other places in it, and not out of it. ``..``, backslashes and a
-                slash at the end are answered with 404. Without a root every file is sent
+                may lead to other places in it, and not out of it. ``..``, backslashes, and a
+                slash or ``/.`` at the end are answered with 404. Without a root every file is sent
                 that the process may read.
             headers: More fields, as for ``respond``. An ETag among them takes the place of the one
                 that is made of size, time and number of the file.
