@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import base64
 import contextlib
 import gzip
 import json
@@ -702,6 +704,52 @@ def test_client_certificates_are_tornados(serve: Serve, tmp_path: Path) -> None:
     served = serve(answering(tell), ssl_options=options)
     client = served.connect(context=certificates.client_context("ada@example.org"))
     assert client.ask(get()) == b"https (('email', 'ada@example.org'),)"
+
+
+def test_client_certificates_are_those_that_a_trusted_proxy_tells(
+    serve: Serve, tmp_path: Path
+) -> None:
+    certificates = Certificates(tmp_path)
+    der = ssl.PEM_cert_to_DER_cert(Path(certificates.certfile).read_text())
+    field = f"Client-Cert: :{base64.b64encode(der).decode()}:"
+
+    def tell(handler: RequestHandler) -> str:
+        request = handler.request
+        return ascii((request.get_ssl_certificate(), request.get_ssl_certificate(True)))
+
+    trusting: dict[str, Any] = {"client_cert_header": True, "trusted_peers": ["127.0.0.1"]}
+    client = serve(answering(tell), **trusting).connect()
+    told, binary = ast.literal_eval(client.ask(get("/", field)).decode())
+    assert (told["version"], binary) == (3, der)
+    assert client.ask(get()) == b"(None, None)"
+    # With TLS it is not that of the proxy.
+    options = {
+        "certfile": certificates.certfile,
+        "keyfile": certificates.keyfile,
+        "ca_certs": certificates.ca_certs,
+        "cert_reqs": ssl.CERT_REQUIRED,
+    }
+    served = serve(answering(tell), ssl_options=options, **trusting)
+    client = served.connect(context=certificates.client_context("proxy@example.org"))
+    assert client.ask(get()) == b"(None, None)"
+    assert ast.literal_eval(client.ask(get("/", field)).decode()) == (told, der)
+    distrusting = trusting | {"trusted_peers": ["192.0.2.1"]}
+    client = serve(answering(tell), **distrusting).connect()
+    assert client.ask(get("/", "X: y")) == b"(None, None)"
+    client.send(get("/", field))
+    assert client.read_response().status == 400
+
+
+def test_handlers_find_the_id_that_the_access_log_has(serve: Serve, logs: Logs) -> None:
+    def tell(handler: RequestHandler) -> str:
+        connection: Any = handler.request.connection
+        return str(connection.request.request_id)
+
+    served = serve(answering(tell), access_log=logging.getLogger("of.test"))
+    told = served.ask(get()).decode()
+    eventually(lambda: [each for each in logs.records if each.name == "of.test"])
+    (record,) = (each for each in logs.records if each.name == "of.test")
+    assert record.__dict__["request_id"] == told
 
 
 LONG = "x" * 20_000

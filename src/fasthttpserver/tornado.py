@@ -137,7 +137,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if idle_connection_timeout:  # Tornado's is for waiting and for reading the head
             options.setdefault("header_timeout", min(idle_connection_timeout, 60.0))
         options.setdefault("on_refusal", _refuse)
-        self.engine = httpserver.HTTPServer(_Door(self, request_callback), **common, **options)
+        door = _Door(self, request_callback, bool(options.get("client_cert_header")))
+        self.engine = httpserver.HTTPServer(door, **common, **options)
         _speak_tornado()
 
     # --- Tornado's methods
@@ -195,17 +196,50 @@ def _never_called(sock: socket.socket, events: int) -> None:
 
 
 class _Door(httputil.HTTPServerConnectionDelegate):
-    """Hands the engine's requests to a server's delegate."""
+    """Hands the engine's requests to a server's delegate.
 
-    def __init__(self, server: HTTPServer, application: Any) -> None:
+    Args:
+        server: Has the delegate.
+        application: What is served.
+        certified: Whether proxies tell the certificates of clients.
+    """
+
+    def __init__(self, server: HTTPServer, application: Any, certified: bool) -> None:
         self._server = server
+        self._certified = certified
         self.__wrapped__ = application  # for inspect.unwrap(), as warnings name it
 
     def start_request(self, server_conn: object, request_conn: Any) -> _Message:
+        if self._certified:
+            request_conn = _Certified(request_conn)
         return _Message(self._server.start_request(server_conn, request_conn))
 
     def on_close(self, server_conn: object) -> None:
         self._server.on_close(server_conn)
+
+
+class _View:
+    """Something as it is, but for some attributes."""
+
+    def __init__(self, target: Any, **others: Any) -> None:
+        self._target = target
+        self.__dict__.update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+class _Certified(_View):
+    """The connection of a request whose certificate a proxy may tell.
+
+    ``get_ssl_certificate()`` of Tornado's request asks ``connection.stream.socket``.
+    """
+
+    @property
+    def stream(self) -> Any:
+        stream = self._target.stream
+        certificate_of = self._target.request.get_ssl_certificate
+        return _View(stream, socket=_View(stream.socket, getpeercert=certificate_of))
 
 
 class _Message(httputil.HTTPMessageDelegate):
