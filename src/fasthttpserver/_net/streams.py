@@ -404,7 +404,10 @@ class IOStream(asyncio.Protocol):
         return self._writer.error
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
-        """Have `callback` run from the loop when the stream has been closed."""
+        """Have `callback` run from the loop when the stream has been closed.
+
+        On one that is closed already it never runs; ``closed()`` tells.
+        """
         self._close_callback = callback
 
     def set_default_close_callback(self, callback: Callable[[], object] | None) -> None:

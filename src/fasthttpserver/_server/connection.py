@@ -906,7 +906,8 @@ class HTTPConnection(asyncio.Protocol):
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         """Have `callback` run when the exchange ends before the response was finished.
 
-        That is when the client has gone, or an exception of the application ends it.
+        That is when the client has gone, or an exception of the application ends it. On a
+        connection that is closed already it never runs, as in Tornado; ``stream.closed()`` tells.
 
         Args:
             callback: Called without arguments, once, from the loop; None removes it.
