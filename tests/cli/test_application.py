@@ -31,6 +31,10 @@ framework = Framework()
 class Framework3:
     async def __call__(self, scope, receive, send): ...
 framework3 = Framework3()
+class Named(Framework):
+    def __init__(self, name): ...
+class Handler:
+    def __init__(self, request): ...
 partial = functools.partial(asgi)
 bound = framework.__call__
 def anything(*arguments): ...
@@ -56,6 +60,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("coroutine", "callback"),
         ("with_defaults", "callback"),
         ("delegate", "callback"),
+        ("Handler", "callback"),
         ("tornado_application", "tornado"),
         ("wsgi", "wsgi"),
         ("framework", "wsgi"),
@@ -75,6 +80,9 @@ def test_interface_is_told_by_the_application(here: Path, name: str, interface: 
         ("anything", "say --interface"),
         ("four", "say --interface"),
         ("make", "say --factory"),
+        ("Framework", "is a class; name what is made of it, or say --factory"),
+        ("Named", "is a class"),
+        ("Delegate", "is a class"),
         ("frame", "did you mean 'framework'"),
     ],
 )
@@ -87,6 +95,10 @@ def test_interface_that_is_said_counts(here: Path) -> None:
     assert load_application("served:anything", "asgi").interface == "asgi"
     with pytest.raises(ValueError, match="not callable"):
         load_application("served:__name__", "wsgi")
+    with pytest.raises(ValueError, match="is a class"):
+        load_application("served:Named", "wsgi")
+    with pytest.raises(ValueError, match="'served:asgi' is no callback.* takes 3 arguments"):
+        load_application("served:asgi", "callback")
 
 
 def test_factory_makes_the_application(here: Path) -> None:

@@ -7,11 +7,13 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import flask
 import pytest
 import tornado.web
 
 from fasthttpserver.asgi import ASGIContainer
 from fasthttpserver.httpserver import HTTPServer
+from fasthttpserver.httputil import HTTPServerConnectionDelegate
 from fasthttpserver.wsgi import WSGIContainer
 
 
@@ -30,6 +32,17 @@ class Handler:
 
 class Framework:
     def __call__(self, environ: Any, start_response: Any) -> None: ...
+
+
+class OneArgument:
+    """A framework: the application is made with its name, and not with a request."""
+
+    def __init__(self, name: str) -> None: ...
+    def __call__(self, environ: Any, start_response: Any) -> None: ...
+
+
+class Delegate(HTTPServerConnectionDelegate):
+    def __init__(self, application: Any) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -66,6 +79,10 @@ def test_application_of_tornado_3_is_a_callback(monkeypatch: pytest.MonkeyPatch)
         (Framework(), r"Framework.* takes 2 arguments; one of WSGI is served by"),
         (asgi, r"asgi.* takes 3 arguments; .*fasthttpserver\.asgi\.ASGIContainer\(application\)"),
         (four, r"four.* takes 4 arguments$"),
+        (OneArgument, r"is the class .*OneArgument, .* OneArgument\(\.\.\.\)"),
+        (flask.Flask, "is the class flask.app.Flask"),
+        (Delegate, "is the class .*Delegate"),
+        (tornado.web.Application, "is the class tornado.web.Application"),
         (tornado.web.Application(), r"of Tornado; serve it by fasthttpserver\.tornado\.HTTPServer"),
         ("callback", "must be callable, not 'callback'"),
         (None, "must be callable, not None"),

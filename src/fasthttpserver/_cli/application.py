@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fasthttpserver._cli.mistakes import suggestion
-from fasthttpserver._server.applications import count_parameters
+from fasthttpserver._server.applications import (
+    check_callback,
+    count_parameters,
+    is_class_of_applications,
+)
 from fasthttpserver.httpserver import HTTPServer
 
 __all__ = ["INTERFACES", "Application", "load_application"]
@@ -101,10 +105,20 @@ def load_application(name: str, interface: str = "auto", factory: bool = False) 
         except Exception as error:
             raise ValueError(f"{name!r} has failed to make one: {_told(error)}") from error
         name += "()"
+    if is_class_of_applications(target):
+        raise ValueError(
+            f"{name!r} is a class; name what is made of it, or say --factory, which makes it "
+            "without arguments"
+        )
     if interface == "auto":
         interface = _interface(name, target)
     elif not (callable(target) or hasattr(target, "start_request")):
         raise ValueError(f"{name!r} is not callable")
+    elif interface == "callback":
+        try:
+            check_callback(target)
+        except TypeError as error:
+            raise ValueError(f"{name!r} is no callback: {error}") from error
     return Application(interface, target)
 
 

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import Any
 
-__all__ = ["check_callback", "count_parameters"]
+__all__ = ["check_callback", "count_parameters", "is_class_of_applications"]
 
 # What serves an application that is called with so many arguments.
 _DOORS = {
@@ -21,6 +21,12 @@ def check_callback(callback: Any) -> None:
     Raises:
         TypeError: It is none, with a message that says what serves it, if anything does.
     """
+    if is_class_of_applications(callback):
+        name = callback.__qualname__
+        raise TypeError(
+            f"request_callback is the class {callback.__module__}.{name}, of which an application "
+            f"has to be made first, by {name}(...)"
+        )
     if hasattr(callback, "start_request"):
         web = sys.modules.get("tornado.web")  # since Tornado 4; one of Tornado 3 is a callback
         if web is not None and isinstance(callback, web.Application):
@@ -37,6 +43,17 @@ def check_callback(callback: Any) -> None:
             f"request_callback is called with the request alone, and {callback!r} takes {count} "
             f"arguments{_DOORS.get(count, '')}"
         )
+
+
+def is_class_of_applications(target: Any) -> bool:
+    """Whether it is a class, and what is made of it answers requests.
+
+    A class may be a callback itself: what is made of it for each request answers that one.
+    """
+    return inspect.isclass(target) and (
+        hasattr(target, "start_request")
+        or any("__call__" in vars(each) for each in target.__mro__)  # not that of all classes
+    )
 
 
 def count_parameters(target: Any) -> int | None:
