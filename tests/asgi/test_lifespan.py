@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asgi_apps import Receive, Recorder, Scope, Send, respond
-from helpers import Logs, Served, get
+from helpers import Logs, Served, eventually, get
 
-from fasthttpserver.asgi import ASGIContainer, LifespanError
+from fasthttpserver.asgi import ASGIContainer, LifespanError, _lifespan
 
 Run = Callable[[Any], Any]
 
@@ -231,3 +233,68 @@ def test_start_that_is_cancelled_cancels_the_application(run: Run) -> None:
         await asyncio.sleep(0)
 
     run(main())
+
+
+class Deaf:
+    """Goes on although it is cancelled, until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self.cancels = 0
+
+    async def go_on(self) -> None:
+        while not self.over.is_set():
+            try:
+                await self.over.wait()
+            except asyncio.CancelledError:
+                self.cancels += 1
+
+
+@pytest.mark.parametrize("answer", ["complete", "failed"])
+def test_lifespan_that_does_not_end_when_it_is_cancelled_is_left(
+    run: Run, logs: Logs, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(_lifespan, "_PATIENCE", 0.01)
+    deaf = Deaf()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        for phase, kind in [("startup", "complete"), ("shutdown", answer)]:
+            await receive()
+            await send({"type": f"lifespan.{phase}.{kind}"})
+        await deaf.go_on()
+
+    async def main() -> None:
+        container = ASGIContainer(application)
+        await container.startup()
+        with contextlib.nullcontext() if answer == "complete" else pytest.raises(LifespanError):
+            await container.shutdown(0)
+        assert deaf.cancels == 1
+        deaf.over.set()
+        await asyncio.sleep(0.01)
+
+    run(main())
+    (warning,) = logs.take("application", logging.WARNING)
+    assert "does not end, though it was cancelled" in warning
+
+
+def test_requests_that_do_not_end_when_they_are_cancelled_are_left(
+    serve: Callable[..., Served], logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lifespan, "_PATIENCE", 0.01)
+    deaf = Deaf()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await deaf.go_on()
+
+    container = ASGIContainer(application, lifespan="off")
+    server = serve(container)
+    client = server.connect()
+    client.send(get())
+    eventually(lambda: container._running)
+    server.call(container.shutdown, 0)
+    assert deaf.cancels == 1
+    (warning,) = logs.take("application", logging.WARNING)
+    assert "does not end, though it was cancelled" in warning
+    server.call(deaf.over.set)
+    eventually(lambda: not container._running)
+    assert client.read_to_end() == b""

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from fasthttpserver.asgi._http import HTTPExchange
-from fasthttpserver.asgi._lifespan import Lifespan
+from fasthttpserver.asgi._lifespan import Lifespan, end_tasks
 from fasthttpserver.asgi._options import WebSocketOptions
 from fasthttpserver.asgi._scope import ConnectionScope
 from fasthttpserver.asgi._types import Application, Exchange, Scope
@@ -100,7 +100,8 @@ class ASGIContainer(HTTPServerConnectionDelegate):
     async def shutdown(self, timeout: float = 10.0) -> None:
         """Shut the application down; after ``HTTPServer.drain()``.
 
-        WebSockets are closed with the code 1012. What still runs is waited for, then cancelled.
+        WebSockets are closed with the code 1012. What still runs is waited for, then cancelled; a
+        WARNING tells of what goes on in spite of that for a second.
 
         Args:
             timeout: Seconds to wait.
@@ -112,13 +113,9 @@ class ASGIContainer(HTTPServerConnectionDelegate):
             exchange.stop()
         await asyncio.sleep(0)  # for those that return at once
         if self._running:
-            _, late = await asyncio.wait(self._running.values(), timeout=timeout)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await end_tasks(self._running.values(), timeout)
         if self._lifespan is not None:
-            await self._lifespan.shutdown()
+            await self._lifespan.shutdown(timeout)
 
     async def __aenter__(self) -> Self:
         await self.startup()

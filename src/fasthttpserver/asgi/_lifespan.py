@@ -6,16 +6,37 @@ https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from fasthttpserver.asgi._types import Application, Event, Message
 from fasthttpserver.log import app_log, gen_log
 
-__all__ = ["Lifespan", "LifespanError"]
+__all__ = ["Lifespan", "LifespanError", "end_tasks"]
+
+# Seconds for what was cancelled to end: code that takes no cancellation must not keep a server
+# from ending.
+_PATIENCE = 1.0
 
 
 class LifespanError(RuntimeError):
     """The application has failed to start, or to shut down."""
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[None]], timeout: float) -> None:
+    """Wait for tasks of the application, and then cancel them.
+
+    Args:
+        tasks: At least one.
+        timeout: Seconds to wait before that.
+    """
+    _, late = await asyncio.wait(tasks, timeout=timeout)
+    for task in late:
+        task.cancel()
+    if late:
+        _, deaf = await asyncio.wait(late, timeout=_PATIENCE)
+        for task in deaf:
+            app_log.warning("The ASGI application does not end, though it was cancelled: %r", task)
 
 
 class Lifespan:
@@ -53,8 +74,11 @@ class Lifespan:
         if failure is not None:
             await self._fail(self._task, failure)
 
-    async def shutdown(self) -> None:
-        """Shut the application down.
+    async def shutdown(self, timeout: float) -> None:
+        """Shut the application down; its own end takes as long as it takes.
+
+        Args:
+            timeout: Seconds in which it has to return after that.
 
         Raises:
             LifespanError: It has failed to.
@@ -64,11 +88,10 @@ class Lifespan:
         failure = await self._ask("shutdown")
         if failure is not None:
             await self._fail(self._task, failure)
-        await asyncio.wait([self._task])
+        await end_tasks([self._task], timeout)
 
     async def _fail(self, task: asyncio.Task[None], failure: str) -> NoReturn:
-        task.cancel()  # it may go on, although nothing is to come
-        await asyncio.wait([task])
+        await end_tasks([task], 0)  # it may go on, although nothing is to come
         raise LifespanError(failure)
 
     async def _ask(self, phase: str) -> str | None:
