@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,3 +113,26 @@ def test_bodies(client: http.client.HTTPConnection) -> None:
     for body in large, iter([large[:100_000], large[100_000:]]):  # the second in chunks
         client.request("POST", "/raw", body)
         assert client.getresponse().read() == large
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_body_that_the_server_unpacks_is_read_to_its_end(
+    wsgi: Callable[..., Served], threads: int, size: int, chunked: bool
+) -> None:
+    host, port = wsgi(make_app(), threads, decompress_request=True).address
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+
+    def ask(target: str, body: bytes, kind: str) -> bytes:
+        packed = gzip.compress(body, 0 if chunked else 9)  # of many pieces, or one
+        pieces = [packed[at : at + 50_000] for at in range(0, len(packed), 50_000)]
+        headers = {"Content-Encoding": "gzip", "Content-Type": kind}
+        connection.request("POST", target, pieces if chunked else packed, headers)
+        return connection.getresponse().read()
+
+    body = bytes(range(250)) * (size // 250)
+    assert ask("/raw", body, "application/octet-stream") == body
+    form = b"a=" + b"x" * min(size, 400_000)
+    told = ask("/form", form, "application/x-www-form-urlencoded")
+    assert json.loads(told) == {"a": form[2:].decode()}
+    connection.close()
