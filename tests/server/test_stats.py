@@ -159,6 +159,19 @@ def test_interim_response_has_no_class(wire: Callable[..., Wire]) -> None:
     assert stats(end)["responses"] == {"2xx": 0, "3xx": 0, "4xx": 1, "5xx": 0}
 
 
+@pytest.mark.parametrize("check_responses", [True, False])
+def test_interim_response_has_no_class_off_the_fast_path(
+    wire: Callable[..., Wire], check_responses: bool
+) -> None:
+    def callback(request: HTTPRequest) -> None:
+        request.connection.set_close_callback(lambda: None)
+        raw(INTERIM + NOT_FOUND)(request)
+
+    end = wire(callback, check_responses=check_responses)
+    end.send(get())
+    assert stats(end)["responses"] == {"2xx": 0, "3xx": 0, "4xx": 1, "5xx": 0}
+
+
 @pytest.mark.parametrize("pipelined", [1, 2, 5])
 def test_pipelined_requests_are_counted_one_by_one(
     wire: Callable[..., Wire], pipelined: int

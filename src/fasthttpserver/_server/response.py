@@ -14,7 +14,7 @@ from time import time
 from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.framing import ResponseFraming
-from fasthttpserver._parser import ResponseChecker
+from fasthttpserver._parser import ResponseChecker, measure_response
 from fasthttpserver.errors import HTTPOutputError
 
 if TYPE_CHECKING:
@@ -180,8 +180,7 @@ class Response:
     def take(self, chunk: bytes) -> None:
         """Take note of bytes of the application's own, which are sent by somebody else."""
         if not self.wrote and not self._checked:
-            digits = chunk[9:12]  # of "HTTP/1.1 200"
-            self._status = int(digits) if digits.isdigit() else 0
+            self._status, _ = measure_response(chunk, self.request)
         self.wrote = True
         if self._checked or self._logged:
             checker = self._checker
