@@ -10,12 +10,14 @@ import struct
 import sys
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi_apps import Message, Receive, Recorder, Scope, Send, respond
-from helpers import Client, Logs, Served, eventually, get
+from helpers import Certificates, Client, Logs, Served, eventually, get
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -317,6 +319,58 @@ def test_pings_may_go_unanswered(serve: Serve) -> None:
     eventually(lambda: recorder.done)
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_client_may_half_close_behind_messages_that_wait(
+    serve: Serve, tmp_path: Path, tls: bool
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        await goes_on.wait()
+        while (await receive())["type"] == "websocket.receive":
+            pass
+
+    recorder = Recorder(application)
+    certificates = Certificates(tmp_path)
+    options = {"certfile": certificates.certfile, "keyfile": certificates.keyfile}
+    server = serve(ASGIContainer(recorder), ssl_options=options if tls else None)
+    client = server.connect(context=certificates.client_context() if tls else None)
+    client.send(get("/", *HANDSHAKE))
+    client.read_until(b"\r\n\r\n")
+    (exchange,) = server.server._settings.delegate._running  # type: ignore[union-attr]
+    client.send(frame(BINARY, b"x") * 2000 + frame(CLOSE, b"\x03\xe8"))
+    client.half_close()
+    eventually(lambda: exchange._paused)
+    server.settle()
+    server.call(goes_on.set)
+    eventually(lambda: recorder.done)
+    assert len(recorder.received) == 1 + 2000 + 1
+    assert recorder.received[-1]["code"] == 1000
+
+
+def test_client_that_has_to_wait_need_not_answer_pings(serve: Serve) -> None:
+    goes_on = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        await goes_on.wait()
+        while (await receive())["type"] == "websocket.receive":
+            pass
+
+    recorder = Recorder(application)
+    container = ASGIContainer(recorder, websocket_ping_interval=1e-3, websocket_ping_timeout=1e-3)
+    server = serve(container)
+    client = server.connect()
+    client.send(get("/", *HANDSHAKE) + frame(BINARY, b"x") * 1000)
+    client.read_until(b"\r\n\r\n")
+    for _ in range(3):
+        assert client.read(2) == b"\x89\x00"
+    server.call(goes_on.set)
+    client.close()
+    eventually(lambda: recorder.done)
+
+
 def test_application_may_close_while_the_client_has_to_wait(serve: Serve) -> None:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
@@ -353,6 +407,52 @@ def test_client_has_to_wait_while_nobody_receives(serve: Serve) -> None:
     server.call(goes_on.set)
     client.send(data[sent:])
     assert client.read(5) == b"\x81\x03all"
+
+
+def packed(data: bytes) -> bytes:
+    """A compressed message of a client that uses no context (RFC 7692 section 7.2.1)."""
+    deflate = zlib.compressobj(wbits=-15)
+    payload = deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    message = bytearray(frame(BINARY, payload[:-4]))
+    message[0] |= 0x40  # RSV1
+    return bytes(message)
+
+
+@pytest.mark.parametrize(
+    ("messages", "most"),
+    [
+        ([packed(bytes([number]) * 4_000_000) for number in range(12)], 2),
+        ([frame(BINARY, struct.pack(">H", number)) for number in range(20_000)], 1000),
+        ([frame(BINARY, bytes([number]) * 60_000) for number in range(12)], 3),
+    ],
+    ids=["compressed", "small", "large"],
+)
+def test_messages_that_nobody_receives_wait_in_the_form_that_they_came_in(
+    serve: Serve, messages: list[bytes], most: int
+) -> None:
+    goes_on = asyncio.Event()
+    received: list[bytes] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        await goes_on.wait()
+        while (message := await receive())["type"] == "websocket.receive":
+            received.append(message["bytes"][:2])
+
+    server = serve(ASGIContainer(application))
+    client = server.connect()
+    client.send(get("/", *HANDSHAKE, "Sec-WebSocket-Extensions: permessage-deflate"))
+    client.read_until(b"\r\n\r\n")
+    (exchange,) = server.server._settings.delegate._running  # type: ignore[union-attr]
+    sender = threading.Thread(target=client.send, args=(b"".join(messages) + frame(CLOSE),))
+    sender.start()
+    eventually(lambda: exchange._paused)
+    assert 0 < server.call(lambda: len(exchange._messages)) <= most
+    server.call(goes_on.set)
+    assert client.read_to_end() == b"\x88\x00"
+    sender.join()
+    assert len(received) == len(messages)
+    assert received == sorted(received)  # each begins with its number
 
 
 def test_application_has_to_wait_for_a_client_that_reads_slowly(serve: Serve) -> None:

@@ -39,10 +39,14 @@ _EXPECTED = {
     _NOTHING: "nothing, as the WebSocket is closed",
 }
 
-# How many messages wait for the application, and bytes for the client, before the other side
-# has to: those of websockets and of asyncio.
+# How many messages wait for the application, and bytes for it or for the client, before the other
+# side has to: those of websockets and of asyncio.
 _MOST_MESSAGES = 16
 _MOST_BYTES = 65_536
+
+# So many bytes of the client are looked at before it is asked whether it has to wait: they may be
+# hundreds of messages, or a thousand times as long when they are unpacked.
+_PIECE = 4096
 
 # Seconds for a client that did something wrong to read why.
 _LINGER = 1.0
@@ -73,7 +77,9 @@ class WebSocketExchange:
         self._state = _CONNECT
         self._stream: IOStream | None = None  # from the handshake on
         self._denial: HTTPExchange | None = None  # an ordinary response in its place
+        self._unread = memoryview(b"")  # what has come, and was not looked at
         self._messages: deque[Event] = deque()  # for the application
+        self._size = 0  # of these
         self._floods = False  # the client takes no answers to its pings
         self._paused = False  # for one of these
         self._part = bytearray()  # of a message that is not whole; a list of parts has no bound
@@ -120,6 +126,7 @@ class WebSocketExchange:
             self._event.clear()
             await self._event.wait()
         message = self._messages.popleft()
+        self._size -= _size_of(message)
         self._read_on()
         return message
 
@@ -207,6 +214,19 @@ class WebSocketExchange:
     def _data_received(self, data: bytes) -> None:
         if self._stream is None or not data:
             return
+        self._unread = memoryview(bytes(self._unread) + data if self._unread else data)
+        self._look()
+        if self._paused:
+            self._stream.pause_reading()
+
+    def _look(self) -> None:
+        """Look at what has come, until somebody has to do something before the rest."""
+        while self._unread and not self._paused:
+            piece, self._unread = bytes(self._unread[:_PIECE]), self._unread[_PIECE:]
+            self._piece_received(piece)
+
+    def _piece_received(self, data: bytes) -> None:
+        assert self._stream is not None
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             assert isinstance(event, Frame)
@@ -221,20 +241,35 @@ class WebSocketExchange:
         elif self._protocol.parser_exc is not None and self._protocol.close_sent is not None:
             self._over(self._protocol.close_sent.code, self._protocol.close_sent.reason)
         talks = self._state is _TALK  # else only the client's close is waited for
-        many = talks and len(self._messages) >= _MOST_MESSAGES
-        if not self._paused and (self._floods or many):
+        many = len(self._messages) >= _MOST_MESSAGES or self._size > _MOST_BYTES
+        if self._floods or (talks and many):
             self._paused = True
-            self._stream.pause_reading()
 
     def _answers_left(self, _: object) -> None:
         self._floods = False
         self._read_on()
 
     def _read_on(self) -> None:
-        """Read again, if nothing speaks against it."""
-        if self._paused and not self._floods and len(self._messages) < _MOST_MESSAGES // 2:
-            assert self._stream is not None
-            self._paused = False
+        """Go on, if nothing speaks against it, after others had a turn."""
+        if self._paused and self._may_go_on():
+            self._connection.loop.call_soon(self._go_on_if_it_may)
+
+    def _may_go_on(self) -> bool:
+        few = len(self._messages) < _MOST_MESSAGES // 2 and self._size <= _MOST_BYTES // 2
+        return few and not self._floods
+
+    def _go_on_if_it_may(self) -> None:
+        if self._may_go_on():  # another call may have found many again
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at what is left, and read again."""
+        assert self._stream is not None
+        if not self._paused:
+            return
+        self._paused = False
+        self._look()
+        if not self._paused:
             self._stream.resume_reading()
 
     def _frame_received(self, frame: Frame) -> None:
@@ -265,6 +300,7 @@ class WebSocketExchange:
 
     def _put(self, message: Event) -> None:
         self._messages.append(message)
+        self._size += _size_of(message)
         if self._event is not None:
             self._event.set()
 
@@ -289,9 +325,7 @@ class WebSocketExchange:
         assert self._stream is not None
         if self._end is None:
             self._end = self._connection.loop.call_later(seconds, self._stream.close)
-        if self._paused:  # or the client's close would not be seen
-            self._paused = False
-            self._stream.resume_reading()
+        self._go_on()  # or the client's close would not be seen
 
     def _ended(self, data: bytes) -> None:
         """The client sends nothing more; and may have said so before the stream was ours."""
@@ -341,6 +375,9 @@ class WebSocketExchange:
 
     def _does_not_answer(self) -> None:
         self._ping = None
+        if self._paused:  # the answer may be here
+            self._ping_later()
+            return
         self._protocol.fail(1011, "keepalive ping timeout")
         self._flush()
         self._over(1011, "keepalive ping timeout")
@@ -383,6 +420,10 @@ class WebSocketExchange:
         if self._state is _TALK:
             self._close(1012, "")
             self._over(1012, "")
+
+
+def _size_of(message: Event) -> int:
+    return len(message["bytes"] if "bytes" in message else message["text"])
 
 
 def _disconnected(code: int, reason: str) -> Event:
