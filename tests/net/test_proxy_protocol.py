@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import socket
 import struct
@@ -26,6 +27,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasthttpserver._net import tcpserver
 from fasthttpserver._net.proxy_protocol import ProxyHeaderError, read_proxy_header
 from fasthttpserver._server.request import HTTPRequest
 from fasthttpserver._server.server import HTTPServer
@@ -365,6 +367,17 @@ def test_client_that_leaves_before_the_header_is_no_news(
     eventually(lambda: not served.server._tasks)
     assert logs.refusals() == []
     assert served.call(served.server.stats)["refused_connections"] == 0
+
+
+def test_way_to_a_proxy_that_is_lost_before_the_header_is_no_news(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(loop: Any, sock: Any) -> None:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(tcpserver, "read_proxy_header", fail)
+    client = serve(tell, proxy_protocol=HERE).connect()
+    assert client.read_to_end() == b""
 
 
 def test_header_that_does_not_come_does_not_outlive_the_server(serve: Serve) -> None:

@@ -408,7 +408,7 @@ class TCPServer:
             except (ProxyHeaderError, TimeoutError) as error:
                 self._refuse(connection, f"Malformed PROXY header from {address!r}: {error}")
                 return
-            except ConnectionError:  # disconnected before: a health check, a port scan
+            except OSError:  # disconnected before: a health check, a port scan
                 connection.close()
                 return
             except BaseException:
