@@ -141,6 +141,25 @@ def test_line_that_was_written_in_part_does_not_run_into_the_next_one(
     loop.turn()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_fifo_that_nobody_reads_is_an_error_and_not_waited_for(
+    loop: SetLoop, tmp_path: Path, logs: Logs
+) -> None:
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=path):
+        FileOutput(path)
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        output = FileOutput(path)
+        assert os.get_blocking(output._fd)
+        output.add(b"read", loop)
+        output.flush()
+        assert reader.read() == b"read\n"
+    output.reopen()  # as for all outputs, on a signal
+    assert "Cannot reopen the access log" in logs.warnings()[0]
+    loop.turn()
+
+
 def test_several_append_to_one_file_and_it_may_be_moved_away(
     loop: SetLoop, tmp_path: Path, logs: Logs
 ) -> None:

@@ -19,6 +19,9 @@ __all__ = ["FileOutput", "Output", "StreamOutput", "flush_lines", "reopen_files"
 _INTERVAL = 0.25
 _ENOUGH = 65_536
 
+# A FIFO that nobody reads would be waited for, by the whole loop when it is opened anew.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+
 _outputs: WeakSet[Output] = WeakSet()
 
 
@@ -118,7 +121,10 @@ class FileOutput(Output):
         finalize(self, os.close, self._fd).atexit = False
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK, 0o666)
+        if _NONBLOCK:
+            os.set_blocking(fd, True)
+        return fd
 
     def write(self, data: bytes) -> None:
         _write_all(self._fd, data)
