@@ -1139,6 +1139,39 @@ def test_workers_end_in_good_order_when_their_parent_is_gone(
     assert ended.stderr.count("The parent of this process is gone, ending") == 2
 
 
+UNSEEN = """
+import asyncio, selectors, signal, threading
+from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._server.shutdown import Shutdown
+
+waits = threading.Event()
+
+class Selector(selectors.DefaultSelector):
+    def select(self, timeout=None):
+        if timeout is None:
+            waits.set()
+        return super().select(timeout)
+
+def send():
+    waits.wait()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+loop = IOLoop.from_asyncio(asyncio.SelectorEventLoop(Selector()))
+Shutdown(loop).install(signal.SIGTERM)
+threading.Thread(target=send).start()
+loop.start()
+print("ended")
+"""
+
+
+@needs_signals
+def test_signal_is_seen_also_if_it_interrupts_no_call_of_the_loop() -> None:
+    # It comes to another thread, or just before the loop begins to wait.
+    command = [sys.executable, "-c", UNSEEN]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    assert ended.stdout == "ended\n"
+
+
 @needs_fork
 def test_worker_that_handles_the_signal_by_itself_is_left_alone(
     launch: Callable[..., Process],

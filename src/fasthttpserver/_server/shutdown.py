@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -56,6 +57,10 @@ class Shutdown:
     def install(self, *signals: int) -> None:
         """Handle these signals from now on, in the main thread."""
         for number in signals:
+            with contextlib.suppress(NotImplementedError):  # on Windows
+                # Has each signal wake the loop: one that comes to another thread, or just before
+                # the loop begins to wait, interrupts nothing.
+                self._io_loop.asyncio_loop.add_signal_handler(number, _wake)
             signal.signal(number, self._on_signal)
 
     def watch_parent(self) -> None:
@@ -114,6 +119,10 @@ class Shutdown:
             else:
                 gen_log.info("Drained: %s", _text(report))
         self._io_loop.stop()
+
+
+def _wake() -> None:
+    """Run in the loop for a signal that was handled already."""
 
 
 def _text(report: dict[str, Any]) -> str:
