@@ -1,7 +1,8 @@
-"""A FastAPI application: a dependency, an upload, a stream, work after the answer, a WebSocket.
+r"""A FastAPI application: a dependency, an upload, a stream, work after the answer, a WebSocket.
 
 Run `python examples/fastapi_app.py` (PORT=... for another port), then try
-`curl http://127.0.0.1:8888/hello/you` and `curl -F file=@README.md http://127.0.0.1:8888/upload`.
+`curl -w '\n' http://127.0.0.1:8888/hello/you` and
+`curl -w '\n' -F file=@README.md http://127.0.0.1:8888/upload`.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """The documented example: echo the URI. Run it, then `curl http://127.0.0.1:8888/x`.
 
 It leaves all of the response to the application, which does not announce here that the connection
-ends when the server does, so a restart may lose a request; `request.respond` does.
+ends when the server does, so a restart may lose a request; `request.respond` does. Ctrl-C ends it
+with a traceback; the other examples end without one.
 """
 
 import fasthttpserver.httpserver

@@ -571,6 +571,18 @@ def address_in(line: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
+def end_by_ctrl_c(process: Process) -> None:
+    """Press Ctrl-C: the program ends well, and says nothing of it.
+
+    Windows does not have that signal for one process alone; there it is ended.
+    """
+    is_posix = os.name == "posix"
+    process.send_signal(signal.SIGINT if is_posix else signal.SIGTERM)
+    ended = process.end()
+    assert ended.stderr == ""
+    assert ended.returncode == (0 if is_posix else 1)
+
+
 def free_port() -> int:
     """A port that nobody listens on, for what cannot be told to choose one.
 

@@ -7,7 +7,8 @@ A block runs in this process, in a module of its own; functions in it that are c
 ``<!-- skip: why -->``         It cannot run.
 ``<!-- program: name -->``     It is run, and spoken to, by ``test_docs_programs.py``.
 ``<!-- serve: /path -->``      It serves on port 8888 until it is ended: a process does, on
-                               a free port, and answers a GET for that path with 200.
+                               a free port, and answers a GET for that path with 200 and what
+                               the page shows below the block, after a line with curl.
 ``<!-- name: words -->``       What the test is called, instead of the number of its line.
 ``<!-- before: code -->``      One line to run first, for what a reader has already.
 ``<!-- continues -->``         It goes on in the module of the block before.
@@ -27,7 +28,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from helpers import Process, connect_when_up, free_port, get
+from helpers import Process, connect_when_up, end_by_ctrl_c, free_port, get
 from hypothesis import Phase, settings
 
 from fasthttpserver.log import access_log, app_log, gen_log
@@ -198,12 +199,37 @@ def test_block_runs(
     assert text in str(raised.value)
 
 
+def shown_answer(block: Block) -> bytes:
+    """What a page shows below a block as the answer to curl."""
+    path = re.escape(block.marks["serve"])
+    rest = block.path.read_text(encoding="utf-8").partition(block.code)[2]
+    found = re.match(rf"```\n+```\n\$ curl (.*)http://\S+{path}\n([^`]*)```", rest)
+    assert found, f"{block.id}: the page does not show what it answers"
+    # JSON does not end with a line feed, and curl adds one there.
+    return found[2].removesuffix("\n" if found[1] else "").encode()
+
+
 @pytest.mark.parametrize("block", SERVE, ids=lambda block: block.id)
 @pytest.mark.usefixtures("nothing_left")
 def test_block_serves(block: Block) -> None:
     port = free_port()
     assert "8888" in block.code
     program = block.code.replace("8888", str(port))
-    with Process(["-W", "error", "-c", program]), connect_when_up(port) as client:
-        client.send(get(block.marks["serve"]))
-        assert client.read_response().status == 200
+    with Process(["-W", "error", "-c", program]) as process:
+        with connect_when_up(port) as client:
+            client.send(get(block.marks["serve"]))
+            response = client.read_response()
+            assert (response.status, response.body) == (200, shown_answer(block))
+        if DOCUMENTED not in block.code:
+            end_by_ctrl_c(process)
+
+
+# What begins a program's end, where that is not left to Ctrl-C alone; processes that were forked
+# are told by the first one.
+ENDS_WELL = re.compile(r"suppress\(KeyboardInterrupt\)|signal\.SIGINT|fork_processes\(|\.bind\(")
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in SHOWN])
+def test_program_that_readers_copy_ends_without_a_traceback(code: str) -> None:
+    if DOCUMENTED not in code and (".start()\n" in code or "asyncio.run(" in code):
+        assert ENDS_WELL.search(code)
