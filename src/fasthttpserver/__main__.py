@@ -12,6 +12,7 @@ from fasthttpserver._cli.alone import run_alone
 from fasthttpserver._cli.banner import announce, say_failure, url_of
 from fasthttpserver._cli.listening import listen
 from fasthttpserver._cli.logs import configure_logs
+from fasthttpserver._cli.mistakes import in_words
 from fasthttpserver._cli.options import parse_options, read_again
 from fasthttpserver._cli.serving import FAILURES, check, load
 from fasthttpserver._cli.supervisor import Supervisor
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         application = load(options) if options.preload else None
         listening = listen(options)
     except FAILURES as error:
-        say_failure(error)
+        say_failure(in_words(error, options))
         return 1
     if listening.admin:
         gen_log.info("The admin address is %s", url_of(listening.admin[0], "http"))
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         supervisor = Supervisor(options, listening, say, application, again)
     except (RuntimeError, ValueError) as error:
         listening.close_all()
-        say_failure(error)
+        say_failure(str(error))
         return 1
     outcome = supervisor.run()
     return outcome if isinstance(outcome, int) else outcome.run()

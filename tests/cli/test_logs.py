@@ -109,7 +109,7 @@ def test_access_log_that_cannot_be_opened_is_told_in_a_line(start: Start) -> Non
     ended = start("--access-log-file=no/such/folder").end()
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
-    assert "No such file or directory: no/such/folder" in line
+    assert "--access-log-file no/such/folder: No such file or directory" in line
 
 
 def test_lines_are_lost_where_nobody_reads_them_and_serving_goes_on(start: Start) -> None:
@@ -184,21 +184,21 @@ def test_handler_in_the_file_gets_the_access_log(start: Start, tmp_path: Path) -
 @pytest.mark.parametrize(
     "name, text, what",
     [
-        ("c.json", None, "No such file or directory: c.json"),
-        ("c.json", "{", "cannot read log configuration c.json: Expecting property name"),
-        ("c.json", "[]", "cannot read log configuration c.json: it is no JSON object"),
-        ("c.toml", "a", "cannot read log configuration c.toml: Expected '=' after a key"),
-        ("c.ini", "", "cannot read log configuration c.ini: its name has to end with .json or"),
-        ("c.json", '{"version": 2}', "cannot use log configuration c.json: Unsupported version"),
+        ("c.json", None, "--log-config c.json: No such file or directory"),
+        ("c.json", "{", "--log-config c.json: Expecting property name"),
+        ("c.json", "[]", "--log-config c.json: it is no JSON object"),
+        ("c.toml", "a", "--log-config c.toml: Expected '=' after a key"),
+        ("c.ini", "", "--log-config c.ini: its name has to end with .json or"),
+        ("c.json", '{"version": 2}', "--log-config c.json: Unsupported version"),
         (
             "c.json",
             '{"handlers": {"h": {"class": "no.such"}}}',
-            "cannot use log configuration c.json: Unable to configure handler 'h': ",
+            "--log-config c.json: Unable to configure handler 'h': ",
         ),
         (
             "c.json",
             '{"root": {"handlers": ["none"]}}',
-            "cannot use log configuration c.json: Unable to configure root logger",
+            "--log-config c.json: Unable to configure root logger",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import Certificates
 
 from fasthttpserver.__main__ import main
 from fasthttpserver._cli.application import load_application
@@ -19,6 +20,7 @@ from fasthttpserver._cli.options import parse_options
 from fasthttpserver._cli.serving import NotStarted, Serving
 from fasthttpserver.ioloop import IOLoop
 
+PAIR = ["--certfile=server.crt", "--keyfile=server.key"]
 MODULE = """
 import functools, os
 from fasthttpserver.httputil import HTTPServerConnectionDelegate
@@ -118,6 +120,63 @@ def test_failure_is_told_without_the_number_of_the_system(
 )
 def test_exceptions_in_words(error: Exception, said: str) -> None:
     assert in_words(error) == said
+
+
+@pytest.fixture
+def files(here: Path) -> Certificates:
+    """A certificate with its key, and in the current folder some files that are neither."""
+    (here / "text").write_text("text\n")
+    (here / "folder").mkdir()
+    return Certificates(here)
+
+
+MISSING = "No such file or directory"
+NO_PEM = "it is not PEM, as there is no '-----BEGIN' in it"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--certfile=none"], f"--certfile none: {MISSING}"),
+        (["--certfile=folder"], "--certfile folder: Is a directory"),
+        (["--certfile=text"], f"--certfile text: {NO_PEM}"),
+        (["--certfile=server.crt", "--keyfile=none"], f"--keyfile none: {MISSING}"),
+        (["--certfile=server.crt", "--keyfile=text"], f"--keyfile text: {NO_PEM}"),
+        (
+            ["--certfile=server.crt"],
+            "--certfile server.crt: it has no private key, and no keyfile is given",
+        ),
+        ([*PAIR, "--ca-certs=none", "--verify-client=required"], f"--ca-certs none: {MISSING}"),
+        ([*PAIR, "--ca-certs=text", "--verify-client=required"], f"--ca-certs text: {NO_PEM}"),
+        ([*PAIR, "--sni=a.test=none"], f"--sni a.test=none: {MISSING}"),
+        ([*PAIR, "--sni=b.test=server.crt:text"], f"--sni b.test=text: {NO_PEM}"),
+        (["--log-config=none.json"], f"--log-config none.json: {MISSING}"),
+        (["--log-config=text"], "--log-config text: its name has to end with .json or .toml"),
+        (["--access-log-file=none/a"], f"--access-log-file none/a: {MISSING}"),
+        (["--access-log-file=folder"], "--access-log-file folder: Is a directory"),
+        (["--unix-socket=none/a"], f"--unix-socket none/a: {MISSING}"),
+        (["--unix-socket=text"], "--unix-socket text: file 'text' exists and is no socket"),
+        (["--admin=unix:none/a"], f"--admin unix:none/a: {MISSING}"),
+        (["--admin=unix:text"], "--admin unix:text: file 'text' exists and is no socket"),
+    ],
+)
+@pytest.mark.usefixtures("files")
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets")
+def test_option_whose_file_cannot_be_used_is_named(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--port=0", *words]) == 1
+    assert capsys.readouterr().err == f"fasthttpserver: {said}\n"
+
+
+def test_config_that_cannot_be_read_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--config", "none"])
+    assert (
+        f"fasthttpserver: error: --config: cannot read none: {MISSING}\n" in capsys.readouterr().err
+    )
 
 
 def test_number_that_is_no_socket(capsys: pytest.CaptureFixture[str]) -> None:

@@ -361,6 +361,104 @@ def test_file_that_cannot_be_used_is_named(site: Site, how: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def wrong_files(site: Site) -> dict[str, str]:
+    """Paths of files by what is wrong with them; those that are right are there, too."""
+    authority = site.authority
+    made, other = authority.issue_cert("a.test"), authority.issue_cert("b.test")
+    certificate, key = made.cert_chain_pems[0].bytes(), made.private_key_pem.bytes()
+    contents = {
+        "certificate": certificate,
+        "key": key,
+        "other key": other.private_key_pem.bytes(),
+        "empty": b"\n",
+        "text": b"certfile = yes\n",
+        "DER": ssl.PEM_cert_to_DER_cert(certificate.decode()),
+        "half a certificate": certificate[:300],
+        "damaged certificate": certificate[:200] + b"!!!!" + certificate[204:],
+        "half a key": key[:150],
+        "chain that begins with another": authority.cert_pem.bytes() + certificate,
+        "damaged chain": certificate + authority.cert_pem.bytes()[:300],
+    }
+    paths = {name: str(site.folder / name.replace(" ", "-")) for name in contents}
+    for name, content in contents.items():
+        Path(paths[name]).write_bytes(content)
+    return paths
+
+
+NO_PEM = "it is not PEM, as there is no '-----BEGIN' in it"
+OTHER_KEY = "its private key is not that of the first certificate in"
+BINARY = "it is binary (DER or PKCS #12), and not PEM"
+
+
+@pytest.mark.parametrize(
+    ("certfile", "keyfile", "wrong", "said"),
+    [
+        ("empty", "key", "certfile", "it is empty"),
+        ("text", "key", "certfile", NO_PEM),
+        ("DER", "key", "certfile", BINARY),
+        ("key", "certificate", "certfile", "it has no certificate, but PRIVATE KEY"),
+        ("half a certificate", "key", "certfile", "a certificate in it is damaged"),
+        ("damaged certificate", "key", "certfile", "a certificate in it is damaged"),
+        ("damaged chain", "key", "certfile", "a certificate in it is damaged"),
+        ("certificate", None, "certfile", "it has no private key, and no keyfile is given"),
+        ("certificate", "empty", "keyfile", "it is empty"),
+        ("certificate", "text", "keyfile", NO_PEM),
+        ("certificate", "DER", "keyfile", BINARY),
+        ("certificate", "certificate", "keyfile", "it has no private key, but CERTIFICATE"),
+        ("certificate", "half a key", "keyfile", "its private key is damaged, or of a kind that "),
+        (
+            "certificate",
+            "other key",
+            "keyfile",
+            f"{OTHER_KEY} {{certificate}}",
+        ),
+        (
+            "chain that begins with another",
+            "key",
+            "keyfile",
+            f"{OTHER_KEY} {{chain that begins with another}}",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_pair_of_files_is_told_in_plain_words(
+    site: Site, certfile: str, keyfile: str | None, wrong: str, said: str
+) -> None:
+    paths = wrong_files(site)
+    options = {"certfile": paths[certfile], "keyfile": keyfile and paths[keyfile]}
+    with pytest.raises(ssl.SSLError) as raised:
+        ssl_options_to_context(options)
+    # Kinds of keys have names of their own, such as EC PRIVATE KEY.
+    text = str(raised.value).replace("EC PRIVATE", "PRIVATE").replace("RSA PRIVATE", "PRIVATE")
+    assert text.startswith(f"{wrong} {options[wrong]}: {said.format(**paths)}")
+    assert raised.value.filename == options[wrong]
+
+
+def test_key_of_another_kind_is_told_as_that_of_another_certificate(site: Site) -> None:
+    other = site.authority.issue_cert("a.test", key_type=trustme.KeyType.RSA)
+    other.private_key_pem.write_to_path(site.options["keyfile"])
+    with pytest.raises(ssl.SSLError, match=f"{OTHER_KEY} {site.options['certfile']}"):
+        ssl_options_to_context(site.options)
+
+
+@pytest.mark.parametrize(
+    ("ca_certs", "said"),
+    [
+        ("empty", "it is empty"),
+        ("text", NO_PEM),
+        ("DER", BINARY),
+        ("key", "it has no certificate, but "),
+        ("damaged certificate", "a certificate in it is damaged"),
+    ],
+)
+def test_what_is_wrong_with_authorities_is_told_in_plain_words(
+    site: Site, ca_certs: str, said: str
+) -> None:
+    path = wrong_files(site)[ca_certs]
+    with pytest.raises(ssl.SSLError) as raised:
+        ssl_options_to_context(site.options | {"ca_certs": path})
+    assert str(raised.value).startswith(f"ca_certs {path}: {said}")
+
+
 def test_encrypted_key_is_an_error_and_no_question(site: Site) -> None:
     encrypt(site)
     server = HTTPServer(echo, ssl_options=site.options)

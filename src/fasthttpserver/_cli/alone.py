@@ -38,7 +38,7 @@ def run_alone(
         serving = Serving(options)
     except NotStarted as error:
         listening.close_all()
-        say_failure(error)
+        say_failure(str(error))
         return error.status
     shutdown = Shutdown(serving.loop, options.drain_timeout)
     shutdown.servers.append(serving.server)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fasthttpserver._cli.application import INTERFACES
-from fasthttpserver._cli.mistakes import in_words
 
 __all__ = ["announce", "say", "say_failure", "url_of"]
 
@@ -66,10 +65,8 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def say_failure(failure: str | Exception) -> None:
+def say_failure(failure: str) -> None:
     """Print for the user, in a line, what is wrong."""
-    if isinstance(failure, Exception):
-        failure = in_words(failure)
     with contextlib.suppress(OSError):
         print(f"fasthttpserver: {failure}", file=sys.stderr, flush=True)
 

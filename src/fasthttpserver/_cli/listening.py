@@ -170,7 +170,8 @@ def _bind_admin(options: argparse.Namespace, public: list[socket.socket]) -> lis
         host, port = address
         return netutil.bind_sockets(port, host)
     except (OSError, ValueError) as error:
-        raise ValueError(f"--admin {options.admin}: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # without the path, which is there
+        raise ValueError(f"--admin {options.admin}: {reason}") from error
 
 
 def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:
@@ -186,11 +187,11 @@ def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:
     if options.unix_socket:
         mode = 0o600 if options.unix_socket_mode is None else options.unix_socket_mode
         user, group = options.unix_socket_owner or (None, None)
-        return [
-            netutil.bind_unix_socket(
-                options.unix_socket, mode, options.backlog, user=user, group=group
-            )
-        ]
+        path, backlog = options.unix_socket, options.backlog
+        try:
+            return [netutil.bind_unix_socket(path, mode, backlog, user=user, group=group)]
+        except ValueError as error:
+            raise ValueError(f"--unix-socket {path}: {error}") from error
     return netutil.bind_sockets(
         port, options.address, backlog=options.backlog, reuse_port=options.reuse_port
     )

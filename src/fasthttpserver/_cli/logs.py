@@ -41,14 +41,14 @@ def _configure_by(name: str) -> None:
     try:
         config = _read(Path(name))
     except ValueError as error:
-        raise ValueError(f"cannot read log configuration {name}: {error}") from error
+        raise ValueError(f"--log-config {name}: {error}") from error
     # By default all loggers that exist would be disabled, those of this server too.
     config = {"version": 1, "disable_existing_loggers": False} | config
     try:
         logging.config.dictConfig(config)
     except (ValueError, TypeError, AttributeError, ImportError, KeyError) as error:
         reason = f"{error}: {error.__cause__}" if error.__cause__ else f"{error}"
-        raise ValueError(f"cannot use log configuration {name}: {reason}") from error
+        raise ValueError(f"--log-config {name}: {reason}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

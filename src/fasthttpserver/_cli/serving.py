@@ -160,7 +160,7 @@ class Serving:
             self.server = make_server(self.application, options, certificates)
             self.loop = IOLoop.current()
         except FAILURES as error:
-            raise NotStarted(in_words(error), 1) from error
+            raise NotStarted(in_words(error, options), 1) from error
         if self.application.container is not None:
             try:
                 self.loop.run_sync(self.application.container.startup)

@@ -163,7 +163,7 @@ class Parser(argparse.ArgumentParser):
         try:
             table = read_file(path)
         except ValueError as error:
-            raise Mistake(error) from None
+            raise Mistake(error if path == find_project() else f"--config: {error}") from None
         actions = {flag_of(action).removeprefix("--"): action for action in self._of_files()}
         given: dict[str, Given] = {}
         for key, value in table.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
+
+from fasthttpserver._net.pem import fault_of_authorities, fault_of_pair
 
 __all__ = [
     "SSLOptions",
@@ -70,8 +71,8 @@ def ssl_options_to_context(ssl_options: SSLOptions, server_side: bool = True) ->
         ValueError: An option is unknown, the protocol version is not to be had, or the key
             is encrypted.
         TypeError: It is neither a mapping nor a context.
-        OSError: A file cannot be read; ``ssl.SSLError`` if OpenSSL refuses what is in it. Both
-            name the file.
+        OSError: A file cannot be read; an ``ssl.SSLError`` if OpenSSL refuses what is in it.
+            Both name the file, and the latter what is wrong with it.
     """
     if isinstance(ssl_options, ssl.SSLContext):
         return ssl_options
@@ -124,25 +125,22 @@ def load_files(context: ssl.SSLContext, ssl_options: Mapping[str, Any]) -> None:
             open(path, "rb").close()  # whose error names the file
 
     def refuse() -> NoReturn:  # OpenSSL would ask whoever sits at the terminal
+        path = str(keyfile or certfile)
         raise ValueError(
-            f"key {str(keyfile or certfile)!r} is encrypted; decrypt it, or pass an SSLContext"
+            f"key {path!r} is encrypted, and nobody is asked for a password; "
+            "`openssl pkey -in ENCRYPTED -out DECRYPTED` decrypts it"
         )
 
     if certfile is not None:
-        with _named(f"certificate {certfile}" + (f" with {keyfile}" if keyfile else "")):
+        try:
             context.load_cert_chain(certfile, keyfile, refuse)
+        except ssl.SSLError as error:
+            raise fault_of_pair(error, certfile, keyfile) from error
     if ca_certs is not None:
-        with _named(f"ca_certs {ca_certs}"):
+        try:
             context.load_verify_locations(ca_certs)
-
-
-@contextlib.contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Have OpenSSL's errors say what they are about."""
-    try:
-        yield
-    except ssl.SSLError as error:
-        raise ssl.SSLError(error.errno, f"cannot use {what}: {error}") from error
+        except ssl.SSLError as error:
+            raise fault_of_authorities(error, ca_certs) from error
 
 
 def ssl_wrap_socket(
