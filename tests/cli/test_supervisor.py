@@ -207,6 +207,14 @@ def test_clients_are_served_for_the_delay_and_a_second_signal_ends_it(
     assert program.status() == 128 + signal.SIGTERM
 
 
+def test_it_is_said_of_each_of_several_workers_that_it_accepts(start: Start) -> None:
+    program = start("--processes=2").serve()
+    program.expect("accepts")
+    said = re.findall(r"worker (\d) \(pid \d+\) accepts", "".join(program.seen))
+    assert said == ["0", "1"]
+    end(program)
+
+
 def test_it_drains_after_the_delay(start: Start) -> None:
     program = start("--shutdown-delay=0.05").serve()
     with Client(program.address) as client:
@@ -217,7 +225,7 @@ def test_it_drains_after_the_delay(start: Start) -> None:
         (program.folder / "release").touch()
         response = client.read_response()
         assert (response.body, response.fields["connection"]) == (b"held", "close")
-    assert "Drained: 1 served" in program.rest()
+    assert "Drained: 1 request answered, " in program.rest()
     assert program.status() == 0
 
 
@@ -322,7 +330,7 @@ def test_wrong_key_is_told_and_all_goes_on_as_before(start: Start, tmp_path: Pat
     key.write_text("wrong")
     program.send_signal(signal.SIGHUP)
     line = program.expect("ERROR").string
-    assert f"certificate {made.certfile} with {made.keyfile}" in line
+    assert f": --keyfile {made.keyfile}: it is not PEM" in line
     assert ask() in before or len(before) == 1
     key.write_text(right)
     program.send_signal(signal.SIGHUP)
@@ -836,7 +844,7 @@ def test_workers_that_have_had_enough_are_replaced_one_at_a_time(start: Start) -
         (program.folder / "release").touch()
         program.expect(rf"\(pid {replaced}\) ended with status 0")
         # No other one was started meanwhile.
-        assert sum("accepts" in line for line in program.seen) == 2
+        assert sum("accepts" in line for line in program.seen) == 3
         program.expect("accepts")
         for client in clients.values():
             assert client.read_response().body == b"held"

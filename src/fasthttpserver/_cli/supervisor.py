@@ -506,11 +506,12 @@ class Supervisor:
         self._publish()  # before anybody reads that it serves
         self._interface = interface
         replaces, child.replaces = child.replaces, None
-        if not self._has_started or (self._options.reload and replaces is None):
+        is_first = not self._has_started or (self._options.reload and replaces is None)
+        if self._wanted > 1 or not is_first:
+            gen_log.info("%s accepts", child)
+        if is_first:
             self._has_started = True
             self._announce(interface, self._wanted)
-        else:
-            gen_log.info("%s accepts", child)
         if replaces is not None and replaces.pid in self._children:
             if self._options.reload:
                 self._banner_due = replaces

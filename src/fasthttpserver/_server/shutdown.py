@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.ioloop import IOLoop
@@ -125,8 +125,15 @@ def _wake() -> None:
     """Run in the loop for a signal that was handled already."""
 
 
-def _text(report: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in report.items())
+def _text(report: dict[str, int]) -> str:
+    if not any(report.values()):
+        return "no client was connected"
+    served, closed = _count(report["served"], "request"), _count(report["closed"], "connection")
+    return f"{served} answered, {closed} closed, {report['aborted']} aborted"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _of_process: Shutdown | None = None
