@@ -27,7 +27,7 @@ CYTHON_SOURCES := $(wildcard src/fasthttpserver/*.pyx src/fasthttpserver/*/*.pxd
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make run       start the echo server on http://localhost:$(PORT)/ (PORT=...)'
+	@echo 'make run       serve a first page on http://localhost:$(PORT)/ (PORT=...)'
 	@echo 'make test      run the tests, but for those that take seconds each (CI=1: all; ARGS=... goes to pytest)'
 	@echo 'make test-frameworks  install Django, Quart and Litestar, and run applications of them'
 	@echo 'make conformance  run the tests of Tornado 6.6.1, and on Python 3.11 of 3.2.2, against it'

@@ -74,12 +74,28 @@ def test_echo_by_default(start: Start) -> None:
         assert client.ask(get("/again")) == b"You requested /again\n"
 
 
-def test_what_it_prints_can_be_tried(start: Start) -> None:
-    process = start("--port", "0")
+def test_browser_gets_a_page_by_default(start: Start) -> None:
+    with connect(start("--port", "0")) as client:
+        client.send(get("/<b>?x=&amp;", "Accept: text/html,*/*;q=0.8"))
+        response = client.read_response()
+        assert response.fields["content-type"] == "text/html; charset=utf-8"
+        assert b"You requested <code>/&lt;b&gt;?x=&amp;amp;</code>" in response.body
+        assert client.ask(get("/", "Accept: */*")) == b"You requested /\n"
+
+
+@pytest.mark.parametrize("application", [None, "application:callback"])
+def test_what_it_prints_can_be_tried(start: Start, application: str | None) -> None:
+    process = start("--port", "0", *filter(None, [application]))
     first, second = process.line(), process.line()
     match = re.fullmatch(r"Serving on (http://127\.0\.0\.1:\d+/) .*Ctrl-C.*\n", first)
     assert match is not None
     assert second == f"Try: curl -i {match[1]}hello\n"
+    if application is None:
+        assert process.line().startswith("No application is named")
+        assert process.line().startswith("To serve yours: fasthttpserver ")
+    if sys.platform != "win32":
+        process.send_signal(signal.SIGTERM)
+        assert process.end().stdout == ""
 
 
 @pytest.mark.parametrize("name", ["callback", "coroutine", "handler", "Handler.method"])

@@ -48,6 +48,9 @@ def announce(
     say(f"Try: {attempt}")
     if options.config_files:
         say(f"Options are from {' and '.join(options.config_files)}, too; see --print-config.")
+    if options.application is None:
+        say("No application is named, so each request is answered with its URI.")
+        say("To serve yours: fasthttpserver package.module:application")
 
 
 def url_of(sock: socket.socket, scheme: str) -> str:

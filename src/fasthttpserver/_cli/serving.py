@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import ssl
 from typing import Any
 
@@ -32,8 +33,24 @@ FAILURES = (OSError, OverflowError, ValueError, ImportError)
 NOT_STARTED = 3
 
 
+# For a browser, in the place of a line of text.
+_PAGE = """<!doctype html>
+<html lang="en">
+<title>fasthttpserver</title>
+<body style="font: 1.1em/1.5 sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em">
+<h1>fasthttpserver</h1>
+<p>You requested <code>{uri}</code>
+<p>This page answers while no application is named. To serve yours:
+<pre>fasthttpserver package.module:application</pre>
+"""
+
+
 def echo(request: HTTPRequest) -> None:
-    """Answer with the URI that was asked for: what runs when no callback is named."""
+    """Answer with the URI that was asked for: what runs when no application is named."""
+    if "text/html" in (request.find_field("Accept") or ""):
+        page = _PAGE.format(uri=html.escape(request.uri))
+        request.respond(200, page, {"Vary": "Accept"}, "text/html")
+        return
     message = f"You requested {request.uri}\n"
     connection = "Connection: close\r\n" if request.connection.no_keep_alive else ""
     request.write(
