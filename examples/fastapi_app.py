@@ -1,6 +1,7 @@
 r"""A FastAPI application: a dependency, an upload, a stream, work after the answer, a WebSocket.
 
-Run `python examples/fastapi_app.py` (PORT=... for another port), then try
+Run `pip install fastapi python-multipart websockets` and `python examples/fastapi_app.py`
+(PORT=... for another port), then try
 `curl -w '\n' http://127.0.0.1:8888/hello/you` and
 `curl -w '\n' -F file=@README.md http://127.0.0.1:8888/upload`.
 """

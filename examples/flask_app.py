@@ -1,6 +1,6 @@
 """A Flask application: its views run in threads, and may take their time.
 
-Run `python examples/flask_app.py` (PORT=... for another port), then try
+Run `pip install flask` and `python examples/flask_app.py` (PORT=... for another port), then try
 `curl http://127.0.0.1:8888/hello/you` and `curl -F file=@README.md http://127.0.0.1:8888/upload`.
 """
 

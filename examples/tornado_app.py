@@ -1,7 +1,8 @@
 """An application of Tornado 6, its WebSocket included, on this server.
 
-Run `python examples/tornado_app.py` (PORT=... for another port). Only the two lines about
-`fasthttpserver` are not Tornado's.
+Run `pip install tornado` and `python examples/tornado_app.py` (PORT=... for another port), then
+try `curl 'http://127.0.0.1:8888/?name=Ada'`. Only the two lines about `fasthttpserver` are not
+Tornado's.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ import http.client
 import http.cookiejar
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -129,6 +130,9 @@ def run_until_ctrl_c(start: Callable[..., Example]) -> Iterator[Callable[..., Ex
 def test_each_example_is_tested_and_says_how_to_run_it() -> None:
     tests = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):
+        imported = set(re.findall(r"^(?:import|from) (\w+)", path.read_text(), re.MULTILINE))
+        for name in imported - {"fasthttpserver", *sys.stdlib_module_names}:
+            assert re.search(rf"`pip install [^`]*{name}", path.read_text()), path
         assert f'"{path.stem}"' in tests
         assert path.read_text().removeprefix("r").startswith('"""')
         if path.stem != "hello":
