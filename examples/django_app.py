@@ -1,7 +1,8 @@
 """A Django site in one file, with its admin; an ordinary project is served by the same `main`.
 
 Run `pip install django` and `python examples/django_app.py` (PORT=... for another port,
-DATABASE=... for another file than example.sqlite3), then open http://127.0.0.1:8888/admin/: user `admin`, password `admin`.
+DATABASE=... for another file than example.sqlite3), then open http://127.0.0.1:8888/admin/: user
+`admin`, password `admin`.
 """
 
 import asyncio
