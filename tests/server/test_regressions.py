@@ -1,4 +1,4 @@
-"""What the second reader of the rebuilt connection found; each of these failed at first."""
+"""Faults of connections that were found by reading their code; each of these failed at first."""
 
 from __future__ import annotations
 
