@@ -15,8 +15,8 @@ from helpers import Certificates
 
 from fasthttpserver.__main__ import main
 from fasthttpserver._cli.application import load_application
-from fasthttpserver._cli.mistakes import in_words
-from fasthttpserver._cli.options import parse_options
+from fasthttpserver._cli.mistakes import _FILES, in_words
+from fasthttpserver._cli.options import _make_parser, parse_options
 from fasthttpserver._cli.serving import NotStarted, Serving
 from fasthttpserver.ioloop import IOLoop
 
@@ -167,6 +167,13 @@ def test_option_whose_file_cannot_be_used_is_named(
 ) -> None:
     assert main(["--port=0", *words]) == 1
     assert capsys.readouterr().err == f"fasthttpserver: {said}\n"
+
+
+def test_every_option_with_a_path_is_among_those_that_are_named() -> None:
+    options = {
+        each.dest for each in _make_parser("0").options() if each.metavar in ("PATH", "FILE")
+    }
+    assert options - {"root_path", "config"} == set(_FILES)  # no file, and told by its reader
 
 
 def test_config_that_cannot_be_read_is_named(

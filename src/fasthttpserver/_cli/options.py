@@ -156,7 +156,7 @@ def _declare_application(parser: Parser) -> None:
         "application",
         nargs="?",
         metavar="package.module:application",
-        help="what answers the requests (default: what answers each with its URI)",
+        help="what answers the requests (default: each is answered with its URI)",
     )
     what.add_argument(
         "--interface",
