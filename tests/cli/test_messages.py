@@ -170,10 +170,9 @@ def test_option_whose_file_cannot_be_used_is_named(
 
 
 def test_every_option_with_a_path_is_among_those_that_are_named() -> None:
-    options = {
-        each.dest for each in _make_parser("0").options() if each.metavar in ("PATH", "FILE")
-    }
-    assert options - {"root_path", "config"} == set(_FILES)  # no file, and told by its reader
+    options = _make_parser("0").options()
+    names = {each.dest for each in options if each.metavar in ("PATH", "FILE")}
+    assert names - {"root_path", "config"} == set(_FILES)  # no file, and told by its reader
 
 
 def test_config_that_cannot_be_read_is_named(
