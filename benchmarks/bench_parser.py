@@ -19,8 +19,8 @@ from benchmarks.results import RESULTS, ResultFile, median
 
 __all__ = ["CASES", "main"]
 
-CASES = ("small", "browser", "forty", "chunked", "split")
-COUNTED = ("ours", "raw-llhttp", "httptools", "ours-exchange", "limit-exchange")
+CASES = ("small", "browser", "forty", "chunked", "split", "attributes")
+COUNTED = ("ours", "raw-llhttp", "httptools", "tornado", "ours-exchange", "limit-exchange")
 
 
 def measure_times(rounds: int, seconds: float, path: Path) -> None:
@@ -43,6 +43,8 @@ def measure_times(rounds: int, seconds: float, path: Path) -> None:
                 for name in names
                 if PARSERS[name].measures(CORPUS[case], mode)
             }
+            if not runs:
+                continue
             counts = {name: _count_for(run, seconds) for name, run in runs.items()}
             for turn in range(rounds):
                 for name in list(runs) if turn % 2 == 0 else list(runs)[::-1]:
@@ -87,7 +89,13 @@ def count_instructions(path: Path) -> None:
             file.leave_out(name, why)
             print(f"{name} is not counted: {why}")
             continue
-        counts = instructions.count(name, [(case, mode) for case in CASES for mode in parser.modes])
+        cases = [
+            (case, mode)
+            for case in CASES
+            for mode in parser.modes
+            if parser.measures(CORPUS[case], mode)
+        ]
+        counts = instructions.count(name, cases)
         for (case, mode), number in counts.items():
             described = {"title": parser.title, "kind": parser.kind}
             file.add(name, described, {"case": case, "mode": mode, "instructions": number})

@@ -148,6 +148,18 @@ def _beside_httptools(mode: str, factor: float) -> Judge:
     return judge
 
 
+def _instructions(results: Results, name: str, case: str, mode: str) -> float | None:
+    if "instructions" not in results:
+        return None
+    return median(results["instructions"], name, "instructions", case=case, mode=mode)
+
+
+def _reading_beside_tornado(results: Results) -> Iterator[Verdict]:
+    ours = _instructions(results, "ours", "attributes", "attributes")
+    theirs = _instructions(results, "tornado", "attributes", "attributes")
+    yield from _ratio("from bytes to what was read, ours to tornado", ours, theirs, 0.1)
+
+
 _BOTH_LOOPS = ("ours-asyncio", "ours-uvloop")
 _ITSELF = {name: name for name in _BOTH_LOOPS}
 _TORNADO = {"ours-asyncio": "tornado", "ours-uvloop": "tornado-uvloop"}
@@ -208,6 +220,11 @@ GOALS = (
         "callback that reads path, arguments, 3 headers, a cookie",
         "CPU ≤ 1/10 of tornado's",
         _beside("attributes", _PACED, _TORNADO, 0.1),
+    ),
+    Goal(
+        "reading path, arguments, 3 headers, a cookie, without the server",
+        "instructions ≤ 1/10 of those of tornado's request object",
+        _reading_beside_tornado,
     ),
     Goal(
         "async def callback, at saturation",

@@ -22,7 +22,10 @@ SLACK = 0.10
 _PARSED = ("small", "browser", "forty", "chunked", "split")
 # What is counted: names of parsers.py, to cases and modes.
 COUNTED: dict[str, list[instructions.Case]] = {
-    "ours": [(case, mode) for mode in ("request", "headers") for case in _PARSED],
+    "ours": [
+        *((case, mode) for mode in ("request", "headers") for case in _PARSED),
+        ("attributes", "attributes"),
+    ],
     "ours-exchange": [(case, "exchange") for case in (*_PARSED, "form", "pipelined")],
     "ours-respond": [(case, "exchange") for case in _PARSED],
     "ours-logged": [("small", "exchange")],

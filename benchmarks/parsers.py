@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import raw_llhttp
-from benchmarks.corpus import Request
+from benchmarks.apps.options import attributes_of
+from benchmarks.corpus import CORPUS, SEARCH_ATTRIBUTES, Request
 
 __all__ = ["MODES", "PARSERS", "Code", "Parser", "check", "timer"]
 
 MODES = {
     "request": "to a request object",
     "headers": "to a request object, and every header read as a pair of str",
+    "attributes": "to a request object, and path, arguments, 3 headers and a cookie read",
     "exchange": "request to answer through all layers, without loop and kernel",
     "whole": "the same for other kinds of applications, with their turns of asyncio's loop",
 }
@@ -59,6 +61,9 @@ class Parser:
 
     def measures(self, request: Request, mode: str) -> bool:
         """Tell whether this request is measured in this mode."""
+        # One request has all that is read there, and is of no use elsewhere.
+        if (mode == "attributes") != (request == CORPUS["attributes"]):
+            return False
         # Who waits for an answer to each piece wants whole requests.
         return mode in self.modes and (mode != "whole" or request.reads == 1)
 
@@ -90,6 +95,10 @@ def check(name: str, request: Request) -> None:
         return
     code = parser.code(request)
     names = _names(code, request)
+    if "attributes" in parser.modes and request == CORPUS["attributes"]:
+        exec("\n".join(_statements(code, request, "attributes")), names)
+        if names["message"] != SEARCH_ATTRIBUTES:
+            raise ValueError(f"{name} read {names['message']!r}")
     for _ in range(2):
         exec("\n".join(_statements(code, request, "headers")), names)
     if "sink" in names:
@@ -105,12 +114,13 @@ def check(name: str, request: Request) -> None:
 
 def _statements(code: Code, request: Request, mode: str) -> list[str]:
     feeds = [code.feed.format(piece=f"piece{n}") for n in range(len(request.pieces))]
-    headers = [code.headers] if mode == "headers" else []
-    return [code.begin, *feeds, code.finish, *headers]
+    reads = {"headers": [code.headers], "attributes": ["message = attributes_of(request)"]}
+    return [code.begin, *feeds, code.finish, *reads.get(mode, [])]
 
 
 def _names(code: Code, request: Request) -> dict[str, Any]:
-    return {**code.names, **{f"piece{n}": piece for n, piece in enumerate(request.pieces)}}
+    pieces = {f"piece{n}": piece for n, piece in enumerate(request.pieces)}
+    return {"attributes_of": attributes_of, **code.names, **pieces}
 
 
 def _ours(request: Request) -> Code:
@@ -245,6 +255,25 @@ def _zttp(request: Request) -> Code:
     )
 
 
+def _tornado(request: Request) -> Code:
+    from tornado.httputil import HTTPHeaders, HTTPServerRequest, parse_request_start_line
+
+    # What Tornado's HTTP1Connection does with a head, from its bytes to the request.
+    return Code(
+        {
+            "HTTPHeaders": HTTPHeaders,
+            "HTTPServerRequest": HTTPServerRequest,
+            "parse_request_start_line": parse_request_start_line,
+        },
+        "head = {piece}.decode('latin-1').lstrip('\\r\\n')",
+        "pairs = list(request.headers.get_all())",
+        "len(request.body)",
+        finish="end = head.find('\\n')\n"
+        "line = parse_request_start_line(head[:end].rstrip('\\r'))\n"
+        "request = HTTPServerRequest(start_line=line, headers=HTTPHeaders.parse(head[end:]))",
+    )
+
+
 def _our_exchange(request: Request) -> Code:
     from benchmarks.exchange import callback
 
@@ -298,13 +327,14 @@ def _exchange(protocol: Any, sink: Any) -> Code:
 _WHOLE = ("whole",)
 
 PARSERS = {
-    "ours": Parser("fasthttpserver", "ours", None, _ours),
+    "ours": Parser("fasthttpserver", "ours", None, _ours, ("request", "headers", "attributes")),
     "ours-headers": Parser("fasthttpserver, HTTPHeaders", "ours", None, _our_headers, ("headers",)),
     "raw-llhttp": Parser("llhttp alone, in C", "limit", None, None, ("request",)),
     "httptools": Parser("httptools", "peer", "httptools", _httptools),
     "aiohttp": Parser("aiohttp's C parser", "peer", "aiohttp", _aiohttp),
     "zttp": Parser("zttp", "peer", "zttp", _zttp),
     "h11": Parser("h11", "peer", "h11", _h11),
+    "tornado": Parser("tornado", "peer", "tornado", _tornado, ("attributes",)),
     "ours-exchange": Parser("fasthttpserver", "ours", None, _our_exchange, ("exchange",)),
     "ours-respond": Parser(
         "fasthttpserver, request.respond", "ours", None, _our_respond, ("exchange",)

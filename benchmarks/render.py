@@ -163,13 +163,19 @@ def _parser_sections(results: Results, plots: str | None) -> list[str]:
     parts = []
     if "parser" in results:
         parts.append("## Parser\n")
-        for mode, words in MODES.items():
-            parts += [f"### ns, {words}\n", parser_table(results["parser"], "ns", mode)]
-    if "instructions" in results and results["instructions"]["contenders"]:
-        for mode, words in MODES.items():
-            parts.append(f"### Instructions, {words}\n")
-            parts.append(parser_table(results["instructions"], "instructions", mode))
+        parts += _parser_tables(results["parser"], "ns", "ns")
+    if "instructions" in results:
+        parts += _parser_tables(results["instructions"], "instructions", "Instructions")
     return parts
+
+
+def _parser_tables(result: dict[str, Any], key: str, unit: str) -> list[str]:
+    measured = {run["mode"] for each in result["contenders"].values() for run in each["runs"]}
+    return [
+        f"### {unit}, {words}\n\n{parser_table(result, key, mode)}"
+        for mode, words in MODES.items()
+        if mode in measured
+    ]
 
 
 def _pythons(results: list[dict[str, Any]]) -> str:

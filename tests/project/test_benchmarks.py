@@ -18,7 +18,7 @@ from benchmarks.compiling import program
 from benchmarks.corpus import CORPUS
 from benchmarks.goals import GOALS
 from benchmarks.guard import BOUNDS, COUNTED
-from benchmarks.parsers import PARSERS
+from benchmarks.parsers import PARSERS, check
 from benchmarks.rates import choose_rate
 from benchmarks.render import SECTIONS, fill
 from benchmarks.root import ROOT
@@ -121,6 +121,13 @@ def test_some_record_of_the_guard_bounds_everything_that_is_counted() -> None:
     records = json.loads(BOUNDS.read_text(encoding="utf-8")).values()
     most = max(len(record["bounds"]) for record in records)
     assert most == sum(map(len, COUNTED.values()))
+
+
+@pytest.mark.parametrize("name", [name for name in PARSERS if "attributes" in PARSERS[name].modes])
+def test_what_applications_ask_for_is_found(name: str) -> None:
+    if reason := PARSERS[name].missing():
+        pytest.skip(reason)
+    check(name, CORPUS["attributes"])
 
 
 def test_a_goal_without_figures_has_no_verdict() -> None:
