@@ -18,6 +18,8 @@ __all__ = [
     "log_line",
     "measure_response",
     "serialize_fields",
+    "split_arguments",
+    "unescape",
 ]
 
 _M = TypeVar("_M", bound=RequestMessage)
@@ -509,3 +511,17 @@ def serialize_fields(
         None if something is neither bytes nor a str in latin-1, a name is not a token, or a value
         or the first line has CR, LF or NUL.
     """
+
+def split_arguments(query: str | bytes, most: int, /) -> dict[str, list[bytes]] | None:
+    """Return the arguments of a query, as ``parse_query`` does.
+
+    Args:
+        query: A str is of latin-1.
+        most: How many fields there may be, empty ones included.
+
+    Returns:
+        None if there are more.
+    """
+
+def unescape(data: bytes, /) -> bytes:
+    """Decode percent escapes; a percent sign that begins none stands for itself."""

@@ -50,7 +50,7 @@ from cpython.unicode cimport (
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fasthttpserver._parsing.chunks cimport (
     count_size_digits,
@@ -75,6 +75,8 @@ from fasthttpserver._parsing.counting cimport (
     count_response,
     tally_bounds,
 )
+from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
+from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
 from fasthttpserver._parsing.grammar cimport TOKEN, equals, fill_classes, is_a, trim
 from fasthttpserver._parsing.head cimport (
@@ -220,6 +222,8 @@ __all__ = [
     "log_line",
     "measure_response",
     "serialize_fields",
+    "split_arguments",
+    "unescape",
 ]
 
 
@@ -1554,6 +1558,72 @@ def measure_response(bytes response not None, RequestMessage request not None, /
     begin_response(&reading, request._is_head, False, request._is_1_1)
     read_response(&reading, PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response))
     return reading.status, reading.body
+
+
+# --- Arguments ----------------------------------------------------------------------------------
+
+
+cdef bytes _decoded(const char* at, Py_ssize_t size, bint plus):
+    cdef bytes decoded
+    if not has_escapes(at, size, plus):
+        return PyBytes_FromStringAndSize(at, size)
+    decoded = PyBytes_FromStringAndSize(NULL, decoded_size(at, size))
+    write_decoded(PyBytes_AS_STRING(decoded), at, size, plus)
+    return decoded
+
+
+cdef str _decoded_name(const char* at, Py_ssize_t size):
+    cdef bytes decoded
+    if not has_escapes(at, size, True):
+        return PyUnicode_DecodeLatin1(at, size, NULL)
+    decoded = _decoded(at, size, True)
+    return PyUnicode_DecodeLatin1(PyBytes_AS_STRING(decoded), PyBytes_GET_SIZE(decoded), NULL)
+
+
+@cython.binding(False)
+def unescape(bytes data not None, /):
+    return _decoded(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), False)
+
+
+@cython.binding(False)
+def split_arguments(query not None, Py_ssize_t most, /):
+    cdef dict arguments = {}
+    cdef object values
+    cdef str name
+    cdef bytes value
+    cdef const char* at     # borrowed from the query, as the others are
+    cdef const char* end
+    cdef const char* stop
+    cdef const char* equals_sign
+    if isinstance(query, bytes):
+        at = PyBytes_AS_STRING(query)
+        end = at + PyBytes_GET_SIZE(query)
+    elif isinstance(query, str) and PyUnicode_KIND(query) == PyUnicode_1BYTE_KIND:
+        at = <const char*>PyUnicode_1BYTE_DATA(query)
+        end = at + PyUnicode_GET_LENGTH(query)
+    else:
+        raise TypeError("a query is bytes, or a str of latin-1")
+    if at < end and count_fields(at, end - at) > most:
+        return None
+    while at < end:
+        stop = <const char*>memchr(at, b"&", end - at)
+        if stop == NULL:
+            stop = end
+        if at < stop:
+            equals_sign = <const char*>memchr(at, b"=", stop - at)
+            if equals_sign == NULL:
+                name = _decoded_name(at, stop - at)
+                value = b""
+            else:
+                name = _decoded_name(at, equals_sign - at)
+                value = _decoded(equals_sign + 1, stop - equals_sign - 1, True)
+            values = arguments.get(name)
+            if values is None:
+                arguments[name] = [value]
+            else:
+                (<list>values).append(value)
+        at = stop + 1
+    return arguments
 
 
 # --- Responses that the server frames ---------------------------------------------------------

@@ -1,13 +1,13 @@
 """Arguments of a query."""
 
 import urllib.parse
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthttpserver._http import query as _query
-from fasthttpserver._http.query import unescape
+from fasthttpserver._parser import unescape
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.httputil import count_arguments, parse_query
 
@@ -85,15 +85,41 @@ def test_a_thousand_arguments_are_the_default_limit() -> None:
 
 
 @pytest.mark.parametrize("unit", [b"%41", b"%", b"%4", b"%x", b"a%41", b"=", b"%3D%", b"\xff%"])
-def test_long_values_are_decoded_in_pieces(unit: bytes) -> None:
+def test_long_values_are_decoded_to_their_end(unit: bytes) -> None:
     for shift in range(4):
-        data = b"." * shift + unit * (3 * _query._PIECE_SIZE // len(unit))
+        data = b"." * shift + unit * (200_000 // len(unit))
         assert unescape(data) == urllib.parse.unquote_to_bytes(data)
 
 
 def test_megabytes_of_escapes_are_decoded_in_linear_time() -> None:
     assert parse_query(b"a=" + b"%41" * 3_000_000) == {"a": [b"A" * 3_000_000]}
     assert parse_query(b"a=" + b"+" * 3_000_000) == {"a": [b" " * 3_000_000]}
+
+
+class Text(str):
+    """What libraries make of texts that need no quoting, for instance."""
+
+
+@pytest.mark.parametrize("query", [Text("a=%41&\xe9"), Text("a=%41&\u20ac"), Text("")])
+def test_a_query_may_be_of_a_subclass_of_str(query: str) -> None:
+    assert parse_query(query) == parse_query(query[:])
+
+
+@pytest.mark.parametrize("query", [bytearray(b"a=1"), memoryview(b"a=1"), 5, ["a=1"]])
+def test_nothing_else_is_a_query(query: Any) -> None:
+    with pytest.raises(TypeError):
+        parse_query(query)
+
+
+def test_decoding_leaves_the_single_bytes_of_the_interpreter_alone() -> None:
+    # bytes of one byte are shared by all that have the same value.
+    assert parse_query("a=%41&b=%42&%43=%44&c=+") == {
+        "a": [b"A"],
+        "b": [b"B"],
+        "C": [b"D"],
+        "c": [b" "],
+    }
+    assert [bytes([number])[0] for number in range(256)] == list(range(256))
 
 
 BYTES_WITH_ESCAPES = st.lists(

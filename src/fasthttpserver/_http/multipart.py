@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fasthttpserver._http.fields import is_token
-from fasthttpserver._http.query import stray_percent, unescape
+from fasthttpserver._parser import unescape
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.log import gen_log
 
@@ -38,6 +38,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # has begun cannot fail, as any character has its place, so nothing is read twice.
 _PARAMETER = re.compile(r'((?:[^;"\\]+|\\"?|"(?:[^"\\]+|\\.?)*"?)*);?', re.DOTALL)
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
+# A percent sign that begins no escape.
+_STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # RFC 8187 section 3.2.1 asks for the first, RFC 5987 for both. Clients do not get to choose
 # among all of Python's codecs: some are slow (CVE-2022-45061).
 _EXTENDED_CHARSETS = frozenset({"utf-8", "iso-8859-1"})
@@ -264,7 +266,7 @@ def _decode_extended(value: str) -> str | None:
     if not quote or charset not in _EXTENDED_CHARSETS or not text.isascii():
         return None
     data = text.encode("ascii")
-    if stray_percent.search(data):
+    if _STRAY_PERCENT.search(data):
         return None
     try:
         decoded = unescape(data).decode(charset)
