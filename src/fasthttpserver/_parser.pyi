@@ -1,4 +1,5 @@
 from collections.abc import Awaitable, Callable, Iterable
+from http.cookies import Morsel
 from types import GenericAlias
 from typing import Any, Final, Generic, TypeVar, final, overload
 
@@ -17,6 +18,7 @@ __all__ = [
     "frame_response",
     "log_line",
     "measure_response",
+    "put_cookies",
     "serialize_fields",
     "split_arguments",
     "unescape",
@@ -510,6 +512,17 @@ def serialize_fields(
     Returns:
         None if something is neither bytes nor a str in latin-1, a name is not a token, or a value
         or the first line has CR, LF or NUL.
+    """
+
+def put_cookies(
+    cookies: dict[str, Morsel[str]], header: str, unquote: Callable[[str], str], /
+) -> None:
+    """Put what ``parse_cookie`` finds into a dict.
+
+    Args:
+        cookies: Is given a ``Morsel`` for each name.
+        header: What clients sent.
+        unquote: Returns the value of a text in quotes.
     """
 
 def split_arguments(query: str | bytes, most: int, /) -> dict[str, list[bytes]] | None:

@@ -35,7 +35,7 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
     _PyBytes_Resize,
 )
-from cpython.dict cimport PyDict_SetItem, PyDict_Size
+from cpython.dict cimport PyDict_SetItem, PyDict_Size, PyDict_Update
 # Raw: for callbacks without the GIL, and yet tracemalloc sees what is held.
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyTypeObject
@@ -44,9 +44,12 @@ from cpython.unicode cimport (
     PyUnicode_1BYTE_DATA,
     PyUnicode_1BYTE_KIND,
     PyUnicode_DecodeLatin1,
+    PyUnicode_FindChar,
     PyUnicode_GET_LENGTH,
     PyUnicode_KIND,
     PyUnicode_New,
+    PyUnicode_READ_CHAR,
+    PyUnicode_Substring,
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -180,6 +183,7 @@ from fasthttpserver._parsing.response_framing cimport (
     response_closes,
 )
 
+from http.cookies import Morsel
 from json.encoder import encode_basestring_ascii
 from types import GenericAlias
 
@@ -221,6 +225,7 @@ __all__ = [
     "frame_response",
     "log_line",
     "measure_response",
+    "put_cookies",
     "serialize_fields",
     "split_arguments",
     "unescape",
@@ -1624,6 +1629,88 @@ def split_arguments(query not None, Py_ssize_t most, /):
                 (<list>values).append(value)
         at = stop + 1
     return arguments
+
+
+# --- Cookies ------------------------------------------------------------------------------------
+
+
+# What a new Morsel has, and none may be called. Its constructor sets one after the other.
+cdef dict _MORSEL_ATTRIBUTES = dict(Morsel())
+
+
+cdef object _new_morsel(str name, str value, str coded):
+    """Do as ``Morsel().set(name, value, coded)``, which takes three times as long to check."""
+    morsel = (<PyTypeObject*>Morsel).tp_new(Morsel, <PyObject*>_NO_ARGUMENTS, NULL)
+    PyDict_Update(morsel, _MORSEL_ATTRIBUTES)
+    morsel._key = name
+    morsel._value = value
+    morsel._coded_value = coded
+    return morsel
+
+
+cdef bint _is_cookie_name(str name):
+    cdef Py_UCS4 c
+    if name == "":
+        return False
+    for c in name:
+        # A colon is no token (RFC 6265 section 4.1.1), but may be in the name of a Morsel.
+        if not (c < 128 and (is_a(TOKEN, <char>c) or c == u":")):
+            return False
+    return name.lower() not in _MORSEL_ATTRIBUTES
+
+
+cdef bint _has_control(str text):
+    cdef Py_UCS4 c
+    for c in text:
+        if c < 32 or c == 127:
+            return True
+    return False
+
+
+cdef str _trimmed(header, Py_ssize_t start, Py_ssize_t end):
+    while start < end and PyUnicode_READ_CHAR(header, end - 1) in (u" ", u"\t"):
+        end -= 1
+    while start < end and PyUnicode_READ_CHAR(header, start) in (u" ", u"\t"):
+        start += 1
+    return PyUnicode_Substring(header, start, end)
+
+
+@cython.binding(False)
+def put_cookies(cookies not None, header not None, unquote not None, /):
+    cdef Py_ssize_t size
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t end
+    cdef Py_ssize_t equals_sign
+    cdef Py_ssize_t coded_size
+    cdef str name
+    cdef str value
+    cdef str coded
+    if not isinstance(header, str):
+        raise TypeError("a Cookie field is a str")
+    size = PyUnicode_GET_LENGTH(header)
+    while at < size:
+        end = PyUnicode_FindChar(header, u";", at, size, 1)
+        if end == -1:
+            end = size
+        equals_sign = PyUnicode_FindChar(header, u"=", at, end, 1)
+        if equals_sign != -1:
+            name = _trimmed(header, at, equals_sign)
+            value = coded = _trimmed(header, equals_sign + 1, end)
+            coded_size = PyUnicode_GET_LENGTH(coded)
+            if (
+                coded_size > 1
+                and PyUnicode_READ_CHAR(coded, 0) == u'"'
+                and PyUnicode_READ_CHAR(coded, coded_size - 1) == u'"'
+            ):
+                value = unquote(coded)
+            if (
+                _is_cookie_name(name)
+                and not _has_control(coded)
+                # What newer versions of Morsel refuse, all do here: octal digits can spell it.
+                and (value is coded or not _has_control(value))
+            ):
+                PyDict_SetItem(cookies, name, _new_morsel(name, value, coded))
+        at = end + 1
 
 
 # --- Responses that the server frames ---------------------------------------------------------

@@ -2,7 +2,9 @@
 
 import copy
 import pickle
-from http.cookies import Morsel, SimpleCookie
+import re
+from http.cookies import CookieError, Morsel, SimpleCookie
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -97,6 +99,59 @@ def test_quoted_values_are_read_in_linear_time() -> None:
     # The unquoting of Python 3.11.7 needs minutes for this (CVE-2024-7592).
     assert values('a="' + "\\\\" * 2_000_000 + '"') == {"a": "\\" * 2_000_000}
     assert values("a=b;" * 100_000) == {"a": "b"}
+
+
+def read_slowly(header: str) -> SimpleCookie:
+    """What parse_cookie does, each step by the standard library's own means."""
+    cookies = SimpleCookie()
+    for pair in header.split(";"):
+        name, equals, coded = (part.strip(" \t") for part in pair.partition("="))
+        value = coded
+        if re.fullmatch('".*"', coded, re.DOTALL):
+            escaped = re.compile(r"\\(?:([0-3][0-7]{2})|(.))", re.DOTALL)
+            value = escaped.sub(lambda pair: pair[2] or chr(int(pair[1], 8)), coded[1:-1])
+        morsel: Morsel[str] = Morsel()
+        try:
+            morsel.set(name, value, coded)
+        except CookieError:
+            continue
+        if equals and not re.search(r"[\0-\x1f\x7f]", value + coded):
+            dict.__setitem__(cookies, name, morsel)
+    return cookies
+
+
+# Whatever is special about a character of a name or a value, and those beyond latin-1.
+PARTS = st.text('ab=;"\\ \t0123:\x00\x7f\x80\xe9\u0120\u20ac\U0001f36a') | st.sampled_from(
+    ["path", "Expires", "max-age", "ſecure"]
+)
+
+
+@given(st.text() | st.lists(PARTS).map("=".join) | st.lists(PARTS).map(";".join))
+def test_a_cookie_is_taken_if_a_morsel_takes_it(header: str) -> None:
+    expected = read_slowly(header)
+    cookies = parse_cookie(header)
+    assert list(cookies.items()) == list(expected.items())
+    assert [*map(vars, cookies.values())] == [*map(vars, expected.values())]
+
+
+@pytest.mark.parametrize(
+    "character", [chr(number) for number in range(0x100)] + ["\u0130", "\u212a"]
+)
+def test_names_have_the_characters_that_a_morsel_allows(character: str) -> None:
+    for header in [f"a{character}b=c", f"{character}=c", f"max-{character}ge=c"]:
+        assert parse_cookie(header) == read_slowly(header)
+
+
+class Text(str):
+    """A str of a library's own."""
+
+
+def test_a_cookie_field_is_a_str_of_any_class() -> None:
+    assert parse_cookie(Text("a=b; c=d")) == parse_cookie("a=b; c=d")
+    for header in [b"a=b", None, 5]:
+        other: Any = header
+        with pytest.raises(TypeError):
+            parse_cookie(other)
 
 
 @given(st.text() | st.text('ab=;"\\ \t0123'))
