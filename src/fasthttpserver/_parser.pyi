@@ -16,6 +16,7 @@ __all__ = [
     "check_response",
     "frame_prepared",
     "frame_response",
+    "lazy",
     "log_line",
     "measure_response",
     "put_cookies",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 _M = TypeVar("_M", bound=RequestMessage)
+_T = TypeVar("_T")
 
 @final
 class EndOfMessage:
@@ -132,6 +134,22 @@ class RequestMessage:
 
     def _finish_framed(self, response: bytes | None) -> None:
         """Cork a whole response that the server has framed, and end it; None: it was sent."""
+
+@final
+class lazy(Generic[_T]):
+    """A method that is called once and then is the attribute of its name.
+
+    ``functools.cached_property`` takes a lock in Python 3.11, and in any version takes longer
+    than most of these methods.
+    """
+
+    def __init__(self, compute: Callable[[Any], _T]) -> None: ...
+    @overload
+    def __get__(self, instance: None, owner: type | None = None, /) -> lazy[_T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None, /) -> _T: ...
+    # Not there: assigning makes an ordinary attribute. So it is said to type checkers.
+    def __set__(self, instance: object, value: _T) -> None: ...
 
 @final
 class RequestParser(Generic[_M]):

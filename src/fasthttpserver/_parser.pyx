@@ -223,6 +223,7 @@ __all__ = [
     "check_response",
     "frame_prepared",
     "frame_response",
+    "lazy",
     "log_line",
     "measure_response",
     "put_cookies",
@@ -602,6 +603,30 @@ cdef class RequestMessage:
             f"<{type(self).__name__} {method!r} {uri!r} {self.version!r} "
             f"{len(self.body or b'')} body bytes>"
         )
+
+
+@cython.final
+cdef class lazy:
+    cdef object _compute
+    cdef str _name
+
+    def __init__(self, compute):
+        self._compute = compute
+        self._name = compute.__name__
+
+    def __reduce__(self):
+        raise TypeError("a lazy attribute cannot be pickled")
+
+    def __get__(self, instance, owner):
+        if instance is None:
+            return self
+        value = self._compute(instance)
+        setattr(instance, self._name, value)  # in its __dict__, which need not be made for that
+        return value
+
+    @property
+    def __doc__(self):
+        return self._compute.__doc__
 
 
 # --- What is counted --------------------------------------------------------------------------

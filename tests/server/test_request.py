@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from helpers import Logs, Served, answer, eventually, get, post
 from wire import Wire
 
 from fasthttpserver.httpserver import HTTPRequest
-from fasthttpserver.httputil import HTTPFile, HTTPHeaders
+from fasthttpserver.httputil import HTTPFile, HTTPHeaders, HTTPInputError
 
 Serve = Callable[..., Served]
 Received = Callable[..., HTTPRequest]
@@ -143,6 +144,22 @@ def test_attributes_are_computed_once_and_may_be_assigned(received: Received) ->
     request.body = b"x"
     request.anything = 1  # type: ignore[attr-defined]
     assert (request.method, request.body) == ("POST", b"x")
+
+
+def test_what_could_not_be_computed_is_asked_for_again(received: Received) -> None:
+    request = received(get("/?" + "a&" * 2000))
+    for _ in range(2):
+        with pytest.raises(HTTPInputError):
+            _ = request.arguments
+    request.query = "a=b"
+    assert request.arguments == {"a": [b"b"]}
+
+
+def test_on_the_class_an_attribute_has_its_documentation() -> None:
+    assert HTTPRequest.path.__doc__
+    assert inspect.getdoc(HTTPRequest.cookies) == (
+        "The cookies: names to ``http.cookies.Morsel`` objects."
+    )
 
 
 def test_each_request_of_a_connection_has_its_own_attributes(wire: Callable[..., Wire]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from http.cookies import Morsel
 from os import PathLike
 from time import time
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fasthttpserver import httputil
 from fasthttpserver._http.fields import Fields
@@ -28,7 +28,7 @@ from fasthttpserver._http.whole import (
     separate_type,
     start_line_of,
 )
-from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared
+from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared, lazy
 from fasthttpserver._server.files import send_file
 from fasthttpserver.log import gen_log
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from fasthttpserver._server.connection import HTTPConnection
 
 __all__ = ["TOO_LATE", "HTTPRequest", "RequestCallback", "encode_chunk"]
-
-T = TypeVar("T")
 
 # How many bytes the writes of one callback may make in all to be joined one by one.
 _MOST_CORKED = 16_384
@@ -61,34 +59,6 @@ def _split_target(uri: str) -> tuple[str, str]:
     rest = uri[match.end() :]
     # An empty path is "/" (RFC 9110 section 4.2.3).
     return match[1], rest if rest.startswith("/") else f"/{rest}"
-
-
-class _lazy(Generic[T]):
-    """A method that is called once and then is the attribute of its name.
-
-    ``functools.cached_property`` takes a lock in Python 3.11, which costs as much as
-    splitting a path.
-    """
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute = compute
-        self._name = compute.__name__
-        self.__doc__ = compute.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> _lazy[T]: ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
-    def __get__(self, instance: object | None, owner: type) -> _lazy[T] | T:
-        if instance is None:
-            return self
-        value = self._compute(instance)
-        setattr(instance, self._name, value)  # in its __dict__, which need not be made for that
-        return value
-
-    if TYPE_CHECKING:  # assigning makes an ordinary attribute
-
-        def __set__(self, instance: object, value: T) -> None: ...
 
 
 class HTTPRequest(RequestMessage):
@@ -149,12 +119,12 @@ class HTTPRequest(RequestMessage):
 
     # --- Attributes, computed when first asked for -------------------------------------
 
-    @_lazy
+    @lazy
     def headers(self) -> httputil.HTTPHeaders:
         """The header fields: a dict without regard to case, several values kept apart."""
         return httputil.HTTPHeaders._from_message(self)
 
-    @_lazy
+    @lazy
     def path(self) -> str:
         """The path of the target, not decoded: for ``http://host/path?query`` too."""
         target = self.uri
@@ -162,27 +132,27 @@ class HTTPRequest(RequestMessage):
             target = _split_target(target)[1]
         return target.partition("?")[0]
 
-    @_lazy
+    @lazy
     def query(self) -> str:
         """What follows the first ``?`` of the target, not decoded."""
         return self.uri.partition("?")[2]
 
-    @_lazy
+    @lazy
     def host(self) -> str:
         """The requested host with its port, if any: the target's authority, else Host."""
         return self.authority or "127.0.0.1"
 
-    @_lazy
+    @lazy
     def remote_ip(self) -> str | None:
         """The client's address as a string, ``0.0.0.0`` for a Unix socket."""
         return None if self.connection is None else self.connection.remote_ip_of(self)
 
-    @_lazy
+    @lazy
     def protocol(self) -> str:
         """``http`` or ``https``."""
         return "http" if self.connection is None else self.connection.protocol_of(self)
 
-    @_lazy
+    @lazy
     def request_id(self) -> str:
         """A name for this request in logs: at most 128 letters, digits and ``._+/=:@-``.
 
@@ -191,7 +161,7 @@ class HTTPRequest(RequestMessage):
         """
         return new_id() if self.connection is None else self.connection.request_id_of(self)
 
-    @_lazy
+    @lazy
     def query_arguments(self) -> dict[str, list[bytes]]:
         """Arguments of the query: names to lists of values.
 
@@ -200,7 +170,7 @@ class HTTPRequest(RequestMessage):
         """
         return httputil.parse_query(self.query)
 
-    @_lazy
+    @lazy
     def arguments(self) -> dict[str, list[bytes]]:
         """Arguments of the query, then of a form in the body: names to lists of values.
 
@@ -212,17 +182,17 @@ class HTTPRequest(RequestMessage):
             arguments.setdefault(name, []).extend(values)
         return arguments
 
-    @_lazy
+    @lazy
     def body_arguments(self) -> dict[str, list[bytes]]:
         """Arguments of a form in the body, if it is one: names to lists of values."""
         return self._form[0]
 
-    @_lazy
+    @lazy
     def files(self) -> dict[str, list[httputil.HTTPFile]]:
         """Uploads in a multipart form: names to lists of ``HTTPFile``."""
         return self._form[1]
 
-    @_lazy
+    @lazy
     def _form(self) -> tuple[dict[str, list[bytes]], dict[str, list[httputil.HTTPFile]]]:
         arguments: dict[str, list[bytes]] = {}
         files: dict[str, list[httputil.HTTPFile]] = {}
@@ -239,7 +209,7 @@ class HTTPRequest(RequestMessage):
             )
         return arguments, files
 
-    @_lazy
+    @lazy
     def cookies(self) -> dict[str, Morsel[str]]:
         """The cookies: names to ``http.cookies.Morsel`` objects."""
         values = self.headers.get_list("Cookie")
