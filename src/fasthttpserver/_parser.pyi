@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http.cookies import Morsel
 from types import GenericAlias
 from typing import Any, Final, Generic, TypeVar, final, overload
@@ -13,6 +13,7 @@ __all__ = [
     "RequestParser",
     "ResponseChecker",
     "Tally",
+    "add_arguments",
     "check_response",
     "frame_prepared",
     "frame_response",
@@ -98,6 +99,9 @@ class RequestMessage:
         Returns:
             Values of several fields joined with commas; None if there is none.
         """
+
+    def _find_fields(self, name: str, /) -> list[str]:
+        """Do as ``find_field``, and join nothing."""
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -531,6 +535,9 @@ def serialize_fields(
         None if something is neither bytes nor a str in latin-1, a name is not a token, or a value
         or the first line has CR, LF or NUL.
     """
+
+def add_arguments(arguments: dict[str, list[bytes]], more: Mapping[str, list[bytes]], /) -> None:
+    """Append the values of each name to those that it has; lists of ``more`` are copied."""
 
 def put_cookies(
     cookies: dict[str, Morsel[str]], header: str, unquote: Callable[[str], str], /

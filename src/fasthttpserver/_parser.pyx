@@ -81,7 +81,7 @@ from fasthttpserver._parsing.counting cimport (
 from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
 from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
-from fasthttpserver._parsing.grammar cimport TOKEN, equals, fill_classes, is_a, trim
+from fasthttpserver._parsing.grammar cimport TOKEN, fill_classes, is_a, is_same_name, trim
 from fasthttpserver._parsing.head cimport (
     check_spacing,
     on_headers_complete,
@@ -220,6 +220,7 @@ __all__ = [
     "RequestParser",
     "ResponseChecker",
     "Tally",
+    "add_arguments",
     "check_response",
     "frame_prepared",
     "frame_response",
@@ -358,6 +359,12 @@ cdef list _field_items(const char* head, Field* fields, uint32_t count):
             PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL),
         ))
     return items
+
+
+cdef object _joined(list values):
+    if not values:
+        return None
+    return values[0] if len(values) == 1 else ",".join(values)
 
 
 cdef double _time():
@@ -527,27 +534,29 @@ cdef class RequestMessage:
         return items
 
     def find_field(self, str name not None, /):
-        return self._find_field(name.lower().encode("latin-1", "replace"))
+        return _joined(self._find_fields(name))
 
-    cdef object _find_field(self, bytes lower):
+    def _find_fields(self, str name not None, /):
+        if PyUnicode_KIND(name) != PyUnicode_1BYTE_KIND:
+            return []
+        return self._find(<const char*>PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name))
+
+    cdef list _find(self, const char* name, Py_ssize_t size):
         cdef list values = []
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(lower)
         cdef Field field  # a copy, as above
         cdef const char* head
         cdef uint32_t i
         if self._head is None:
-            return None
+            return values
         head = PyBytes_AS_STRING(self._head) + self._base
         for i in range(self._count):
             field = self._fields[i]
-            if field.name_size == size and equals(
-                head + field.name_at, PyBytes_AS_STRING(lower), size
-            ):
+            if field.name_size == size and is_same_name(head + field.name_at, name, size):
                 trim(head, &field.value_at, &field.value_size)
                 values.append(
                     PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL)
                 )
-        return ",".join(values) if values else None
+        return values
 
     @property
     def trailers(self):
@@ -1656,6 +1665,15 @@ def split_arguments(query not None, Py_ssize_t most, /):
     return arguments
 
 
+@cython.binding(False)
+def add_arguments(arguments not None, more not None, /):
+    for name, values in more.items():
+        if name in arguments:
+            arguments[name].extend(values)
+        else:
+            arguments[name] = list(values)
+
+
 # --- Cookies ------------------------------------------------------------------------------------
 
 
@@ -2040,8 +2058,8 @@ cdef int _put_atom(
     if letter == b"v":
         return _put_text(line, request.authority or None, as_json)
     if letter == b"f":
-        return _put_text(line, request._find_field(b"referer"), as_json)
-    return _put_text(line, request._find_field(b"user-agent"), as_json)
+        return _put_text(line, _joined(request._find(b"referer", 7)), as_json)
+    return _put_text(line, _joined(request._find(b"user-agent", 10)), as_json)
 
 
 @cython.binding(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -290,6 +291,48 @@ def test_cookies_of_several_fields_are_joined(received: Received) -> None:
         "c": "d",
         "e": "f",
     }
+
+
+def test_cookies_and_forms_need_no_more_than_the_fields_that_tell_of_them(
+    received: Received,
+) -> None:
+    request = received(post(b"a=b", FORM, "cookie: c=d; e=f", "COOKIE: e=g"))
+    assert request.arguments == {"a": [b"b"]}
+    assert {name: morsel.value for name, morsel in request.cookies.items()} == {"c": "d", "e": "g"}
+    assert "headers" not in vars(request)
+
+
+def test_cookies_and_forms_follow_headers_that_the_application_changes(
+    received: Received, logs: Logs
+) -> None:
+    data = post(b"a=b", FORM, "Cookie: c=d")
+    request = received(data)
+    request.headers["Cookie"] = "e=f"
+    del request.headers["content-type"]
+    assert [*request.cookies] == ["e"]
+    assert request.arguments == {}
+    request = received(data)
+    request.headers = HTTPHeaders({"Content-Type": FORM.partition(": ")[2]})
+    assert request.cookies == {}
+    assert request.arguments == {"a": [b"b"]}
+    request = received(data)
+    request.headers["Content-Encoding"] = "br"
+    assert request.arguments == {}
+    assert logs.take("general", logging.WARNING) == ["Unsupported Content-Encoding: 'br'"]
+
+
+def test_lists_of_arguments_are_those_of_one_attribute(received: Received) -> None:
+    request = received(post(b"a=3", FORM, uri="/?a=1&b=2"))
+    request.arguments["a"].append(b"4")
+    request.arguments["b"].clear()
+    assert request.query_arguments == {"a": [b"1"], "b": [b"2"]}
+    assert request.body_arguments == {"a": [b"3"]}
+
+
+def test_arguments_may_be_assigned_piece_by_piece(received: Received) -> None:
+    request = received(get("/?a=1"))
+    request.body_arguments = {"a": [b"2"], "b": [b"3"]}
+    assert request.arguments == {"a": [b"1", b"2"], "b": [b"3"]}
 
 
 def test_too_many_arguments_are_the_clients_fault(wire: Callable[..., Wire], logs: Logs) -> None:

@@ -15,6 +15,7 @@ from fasthttpserver._http.multipart import (
     split_parameters,
 )
 from fasthttpserver._http.query import MAX_ARGUMENTS, parse_query, wire_bytes
+from fasthttpserver._parser import add_arguments
 from fasthttpserver.errors import HTTPInputError
 from fasthttpserver.log import gen_log
 
@@ -92,5 +93,4 @@ def _parse_urlencoded(body: bytes, arguments: dict[str, list[bytes]], max_argume
                 "Invalid x-www-form-urlencoded body: %s at byte %d", error.reason, error.start
             )
             return
-    for name, values in parse_query(body, max_arguments).items():
-        arguments.setdefault(name, []).extend(values)
+    add_arguments(arguments, parse_query(body, max_arguments))

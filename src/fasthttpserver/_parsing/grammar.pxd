@@ -58,6 +58,18 @@ cdef inline bint equals(const char* at, const char* lower, size_t size) noexcept
     return True
 
 
+cdef inline bint is_same_name(const char* at, const char* other, size_t size) noexcept nogil:
+    """Whether two field names of this size are one, letters in any case."""
+    cdef size_t i
+    cdef char c
+    for i in range(size):
+        if at[i] != other[i]:
+            c = at[i] | 32
+            if c != other[i] | 32 or not b"a" <= c <= b"z":
+                return False
+    return True
+
+
 cdef inline void trim(const char* base, uint32_t* at, uint32_t* size) noexcept nogil:
     """Take optional whitespace (RFC 9110 section 5.6.3) off both ends of a span."""
     # Written out: is_blank() takes six instructions more for each field.

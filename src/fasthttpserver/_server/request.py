@@ -28,7 +28,7 @@ from fasthttpserver._http.whole import (
     separate_type,
     start_line_of,
 )
-from fasthttpserver._parser import NOTHING_YET, RequestMessage, frame_prepared, lazy
+from fasthttpserver._parser import NOTHING_YET, RequestMessage, add_arguments, frame_prepared, lazy
 from fasthttpserver._server.files import send_file
 from fasthttpserver.log import gen_log
 
@@ -177,33 +177,34 @@ class HTTPRequest(RequestMessage):
         Raises:
             HTTPInputError: There are more than the limits allow.
         """
-        arguments = {name: values.copy() for name, values in self.query_arguments.items()}
-        for name, values in self.body_arguments.items():
-            arguments.setdefault(name, []).extend(values)
+        arguments: dict[str, list[bytes]] = {}
+        add_arguments(arguments, self.query_arguments)
+        add_arguments(arguments, self.body_arguments)
         return arguments
 
     @lazy
     def body_arguments(self) -> dict[str, list[bytes]]:
         """Arguments of a form in the body, if it is one: names to lists of values."""
-        return self._form[0]
+        return self._form[0] if self.body else {}
 
     @lazy
     def files(self) -> dict[str, list[httputil.HTTPFile]]:
         """Uploads in a multipart form: names to lists of ``HTTPFile``."""
-        return self._form[1]
+        return self._form[1] if self.body else {}
 
     @lazy
     def _form(self) -> tuple[dict[str, list[bytes]], dict[str, list[httputil.HTTPFile]]]:
         arguments: dict[str, list[bytes]] = {}
         files: dict[str, list[httputil.HTTPFile]] = {}
         # The methods whose bodies Tornado 3 takes for forms.
-        if self.body and self.method in ("POST", "PATCH", "PUT"):
+        if self.method in ("POST", "PATCH", "PUT"):
+            encoding = self._field("Content-Encoding")
             httputil.parse_body_arguments(
-                self.headers.get("Content-Type", ""),
+                self._field("Content-Type") or "",
                 self.body,
                 arguments,
                 files,
-                self.headers,
+                {"Content-Encoding": encoding} if encoding else None,
                 # For query and form together.
                 max_arguments=httputil.MAX_ARGUMENTS - httputil.count_arguments(self.query),
             )
@@ -212,8 +213,15 @@ class HTTPRequest(RequestMessage):
     @lazy
     def cookies(self) -> dict[str, Morsel[str]]:
         """The cookies: names to ``http.cookies.Morsel`` objects."""
-        values = self.headers.get_list("Cookie")
+        headers: httputil.HTTPHeaders | None = self.__dict__.get("headers")
+        values = self._find_fields("Cookie") if headers is None else headers.get_list("Cookie")
         return httputil.parse_cookie("; ".join(values)) if values else {}
+
+    def _field(self, name: str) -> str | None:
+        # What headers.get() returns. If nobody has asked for the headers, they are not made for
+        # one of them; if somebody has, they may be others by now than those that came.
+        headers: httputil.HTTPHeaders | None = self.__dict__.get("headers")
+        return self.find_field(name) if headers is None else headers.get(name)
 
     # --- A body that is streamed -----------------------------------------------------------
 
