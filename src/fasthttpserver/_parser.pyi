@@ -23,6 +23,7 @@ __all__ = [
     "put_cookies",
     "serialize_fields",
     "split_arguments",
+    "split_target",
     "unescape",
 ]
 
@@ -63,6 +64,18 @@ class RequestMessage:
     def __init__(
         self, method: str, uri: str, version: str = "HTTP/1.0", body: bytes = b""
     ) -> None: ...
+    @property
+    def path(self) -> str:
+        """The path of the target, not decoded: for ``http://host/path?query`` too."""
+
+    @path.setter
+    def path(self, value: str) -> None: ...
+    @property
+    def query(self) -> str:
+        """What follows the first ``?`` of the target, not decoded."""
+
+    @query.setter
+    def query(self, value: str) -> None: ...
     @property
     def keep_alive(self) -> bool:
         """Whether a further request may follow (RFC 9112 section 9.3)."""
@@ -559,6 +572,12 @@ def split_arguments(query: str | bytes, most: int, /) -> dict[str, list[bytes]] 
 
     Returns:
         None if there are more.
+    """
+
+def split_target(target: str, /) -> tuple[str, str]:
+    """Return the authority of an absolute-form target, and the rest of it in origin-form.
+
+    A target of any other form has no authority, and all of it is the rest.
     """
 
 def unescape(data: bytes, /) -> bytes:

@@ -230,6 +230,7 @@ __all__ = [
     "put_cookies",
     "serialize_fields",
     "split_arguments",
+    "split_target",
     "unescape",
 ]
 
@@ -389,6 +390,49 @@ cdef str _method_name(const char* at, uint32_t size):
     return PyUnicode_DecodeLatin1(at, size, NULL)
 
 
+# --- Targets (RFC 9112 section 3.2) -----------------------------------------------------------
+
+
+@cython.binding(False)
+def split_target(str target not None, /):
+    cdef str scheme = target[:8].lower()
+    cdef Py_ssize_t start
+    cdef Py_ssize_t end
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(target)
+    if scheme.startswith("http://"):
+        start = 7
+    elif scheme == "https://":
+        start = 8
+    else:
+        return "", target
+    end = start
+    while end < size and PyUnicode_READ_CHAR(target, end) not in (u"/", u"?"):
+        end += 1
+    rest = target[end:]
+    # An empty path is "/" (RFC 9110 section 4.2.3).
+    return target[start:end], rest if rest.startswith("/") else "/" + rest
+
+
+cdef str _path_of(str target):
+    cdef Py_ssize_t mark
+    if target is None:
+        return None
+    if PyUnicode_GET_LENGTH(target) == 0 or PyUnicode_READ_CHAR(target, 0) != u"/":
+        target = split_target(target)[1]
+    mark = PyUnicode_FindChar(target, u"?", 0, PyUnicode_GET_LENGTH(target), 1)
+    return target if mark == -1 else PyUnicode_Substring(target, 0, mark)
+
+
+cdef str _query_of(str target):
+    cdef Py_ssize_t mark
+    if target is None:
+        return None
+    mark = PyUnicode_FindChar(target, u"?", 0, PyUnicode_GET_LENGTH(target), 1)
+    if mark == -1:
+        return ""
+    return PyUnicode_Substring(target, mark + 1, PyUnicode_GET_LENGTH(target))
+
+
 # --- What comes out -------------------------------------------------------------------------
 
 @cython.final
@@ -428,6 +472,8 @@ cdef class RequestMessage:
     cdef bint _is_head
     cdef bint _is_1_1
     cdef str _uri
+    cdef object _path       # None until somebody asks; any other object may be assigned
+    cdef object _query
     cdef str _host
     cdef list _trailers
     cdef bytes _head        # the bytes that the offsets below point into
@@ -478,6 +524,26 @@ cdef class RequestMessage:
     @uri.setter
     def uri(self, str value):
         self._uri = value
+
+    @property
+    def path(self):
+        if self._path is None:
+            self._path = _path_of(self.uri)
+        return self._path
+
+    @path.setter
+    def path(self, value):
+        self._path = value
+
+    @property
+    def query(self):
+        if self._query is None:
+            self._query = _query_of(self.uri)
+        return self._query
+
+    @query.setter
+    def query(self, value):
+        self._query = value
 
     @property
     def authority(self):

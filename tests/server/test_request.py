@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from helpers import Logs, Served, answer, eventually, get, post
+from hypothesis import given
+from hypothesis import strategies as st
 from wire import Wire
 
 from fasthttpserver.httpserver import HTTPRequest
@@ -75,6 +78,21 @@ def test_attributes_of_a_plain_get(received: Received) -> None:
     assert request.arguments == {"a": [b"b"]}
     assert request.files == {}
     assert request.cookies == {}
+
+
+PARTS = ["http", "HTTPs", "http\u017f", "://", ":", "/", "?", "#", "*", "a", "[::1]", "\u0130"]
+
+
+@given(st.lists(st.sampled_from(PARTS)).map("".join) | st.text())
+def test_path_and_query_are_those_of_any_text(uri: str) -> None:
+    match = re.match("(?a:https?)://([^/?]*)(.*)", uri, re.IGNORECASE | re.DOTALL)
+    rest = match[2] if match else uri
+    if match and rest[:1] != "/":
+        rest = f"/{rest}"
+    request = HTTPRequest("GET", uri)
+    assert (request.path, request.query) == (rest.partition("?")[0], uri.partition("?")[2])
+    assert request.full_url() == f"http://{request.host}{'' if rest == '*' else rest}"
+    assert request.host == ((match and match[1]) or "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +175,6 @@ def test_what_could_not_be_computed_is_asked_for_again(received: Received) -> No
 
 
 def test_on_the_class_an_attribute_has_its_documentation() -> None:
-    assert HTTPRequest.path.__doc__
     assert inspect.getdoc(HTTPRequest.cookies) == (
         "The cookies: names to ``http.cookies.Morsel`` objects."
     )

@@ -6,7 +6,6 @@ that may be assigned to.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from http.cookies import Morsel
 from os import PathLike
@@ -28,7 +27,14 @@ from fasthttpserver._http.whole import (
     separate_type,
     start_line_of,
 )
-from fasthttpserver._parser import NOTHING_YET, RequestMessage, add_arguments, frame_prepared, lazy
+from fasthttpserver._parser import (
+    NOTHING_YET,
+    RequestMessage,
+    add_arguments,
+    frame_prepared,
+    lazy,
+    split_target,
+)
 from fasthttpserver._server.files import send_file
 from fasthttpserver.log import gen_log
 
@@ -42,23 +48,6 @@ _MOST_CORKED = 16_384
 
 # Characters of a method and of a URI in repr().
 _MOST_SHOWN = 200
-
-
-# The scheme and the authority of absolute-form (RFC 9112 section 3.2.2).
-_SCHEME_AND_AUTHORITY = re.compile("https?://([^/?]*)", re.IGNORECASE)
-
-
-def _split_target(uri: str) -> tuple[str, str]:
-    """Return the authority of an absolute-form target, and the rest of it in origin-form.
-
-    A target of any other form has no authority, and all of it is the rest.
-    """
-    match = _SCHEME_AND_AUTHORITY.match(uri)
-    if match is None:
-        return "", uri
-    rest = uri[match.end() :]
-    # An empty path is "/" (RFC 9110 section 4.2.3).
-    return match[1], rest if rest.startswith("/") else f"/{rest}"
 
 
 class HTTPRequest(RequestMessage):
@@ -113,7 +102,7 @@ class HTTPRequest(RequestMessage):
             self.remote_ip = remote_ip
         if protocol:
             self.protocol = protocol
-        self.host = host or _split_target(uri)[0] or self.headers.get("Host") or "127.0.0.1"
+        self.host = host or split_target(uri)[0] or self.headers.get("Host") or "127.0.0.1"
         if files:
             self.files = files
 
@@ -123,19 +112,6 @@ class HTTPRequest(RequestMessage):
     def headers(self) -> httputil.HTTPHeaders:
         """The header fields: a dict without regard to case, several values kept apart."""
         return httputil.HTTPHeaders._from_message(self)
-
-    @lazy
-    def path(self) -> str:
-        """The path of the target, not decoded: for ``http://host/path?query`` too."""
-        target = self.uri
-        if target[:1] != "/":  # rarely, so the usual form does not pay for it
-            target = _split_target(target)[1]
-        return target.partition("?")[0]
-
-    @lazy
-    def query(self) -> str:
-        """What follows the first ``?`` of the target, not decoded."""
-        return self.uri.partition("?")[2]
 
     @lazy
     def host(self) -> str:
@@ -419,7 +395,7 @@ class HTTPRequest(RequestMessage):
         """
         if self.method == "CONNECT":
             return f"{self.protocol}://{self.uri}"
-        target = _split_target(self.uri)[1]
+        target = split_target(self.uri)[1]
         return f"{self.protocol}://{self.host}{'' if target == '*' else target}"
 
     def request_time(self) -> float:
