@@ -103,16 +103,22 @@ class RequestMessage:
     def raw_fields(self) -> list[tuple[bytes, bytes]]:
         """A new list of header fields in their order, as bytes: names in lower case."""
 
+    @overload
     def find_field(self, name: str, /) -> str | None:
         """Return the value of a header field as it came, without decoding all the others.
 
         Args:
             name: In any case.
+            default: What to return if there is none.
 
         Returns:
-            Values of several fields joined with commas; None if there is none.
+            Values of several fields joined with commas.
         """
 
+    @overload
+    def find_field(self, name: str, default: str, /) -> str: ...
+    @overload
+    def find_field(self, name: str, default: _T, /) -> str | _T: ...
     def _find_fields(self, name: str, /) -> list[str]:
         """Do as ``find_field``, and join nothing."""
 

@@ -362,9 +362,9 @@ cdef list _field_items(const char* head, Field* fields, uint32_t count):
     return items
 
 
-cdef object _joined(list values):
+cdef object _joined(list values, default):
     if not values:
-        return None
+        return default
     return values[0] if len(values) == 1 else ",".join(values)
 
 
@@ -599,9 +599,11 @@ cdef class RequestMessage:
             ))
         return items
 
-    def find_field(self, str name not None, /):
-        return _joined(self._find_fields(name))
+    @cython.binding(False)
+    def find_field(self, str name not None, default=None, /):
+        return _joined(self._find_fields(name), default)
 
+    @cython.binding(False)
     def _find_fields(self, str name not None, /):
         if PyUnicode_KIND(name) != PyUnicode_1BYTE_KIND:
             return []
@@ -2124,8 +2126,8 @@ cdef int _put_atom(
     if letter == b"v":
         return _put_text(line, request.authority or None, as_json)
     if letter == b"f":
-        return _put_text(line, _joined(request._find(b"referer", 7)), as_json)
-    return _put_text(line, _joined(request._find(b"user-agent", 10)), as_json)
+        return _put_text(line, _joined(request._find(b"referer", 7), None), as_json)
+    return _put_text(line, _joined(request._find(b"user-agent", 10), None), as_json)
 
 
 @cython.binding(False)

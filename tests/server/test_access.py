@@ -630,5 +630,7 @@ def test_find_field(wire: Callable[..., Wire]) -> None:
         "x-^y": "z",
         "host": "a",
     }
+    assert request.find_field("c", "none") == "none"
+    assert request.find_field("a", "none") == "1,2"
     assert HTTPRequest("GET", "/").find_field("a") is None
     end.call(answer, request)

@@ -236,6 +236,21 @@ def test_what_proxies_say_is_believed_only_on_demand(received: Received) -> None
     assert (request.remote_ip, request.protocol) == ("198.51.100.1", "https")
 
 
+def test_what_proxies_say_is_looked_up_by_name(received: Received) -> None:
+    said = ("X-Real-Ip: 192.0.2.1", "X-Scheme: https", "X-Request-Id: a1")
+    request = received(get("/", *said), xheaders=True)
+    assert (request.remote_ip, request.protocol, request.request_id) == (
+        "192.0.2.1",
+        "https",
+        "a1",
+    )
+    assert "headers" not in vars(request)
+    request = received(get("/", *said), xheaders=True)
+    request.headers["X-Real-Ip"] = "192.0.2.2"
+    del request.headers["X-Scheme"]
+    assert (request.remote_ip, request.protocol) == ("192.0.2.2", "http")
+
+
 def test_trusted_proxies_have_the_word_over_what_the_client_made_up(received: Received) -> None:
     made_up = "X-Real-Ip: 203.0.113.9", "X-Scheme: https"
     data = get("/", *made_up, "X-Forwarded-For: 198.51.100.1:5555", "X-Forwarded-Proto: http")

@@ -93,4 +93,8 @@ def _parse_urlencoded(body: bytes, arguments: dict[str, list[bytes]], max_argume
                 "Invalid x-www-form-urlencoded body: %s at byte %d", error.reason, error.start
             )
             return
-    add_arguments(arguments, parse_query(body, max_arguments))
+    found = parse_query(body, max_arguments)
+    if arguments:
+        add_arguments(arguments, found)
+    else:
+        arguments.update(found)

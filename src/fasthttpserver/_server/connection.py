@@ -1468,7 +1468,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def request_id_of(self, request: HTTPRequest) -> str:
         """The id of one request: that of the proxy, or a new one."""
-        return (forwarded_id(request.headers) if self.xheaders else None) or new_id()
+        return (forwarded_id(request._named_fields()) if self.xheaders else None) or new_id()
 
     def context_of(self, request: HTTPRequest) -> ConnectionContext:
         """Where a request comes from; the same object for all of them without ``xheaders``."""
@@ -1493,7 +1493,7 @@ class HTTPConnection(asyncio.Protocol):
         """The client's address for one request."""
         remote_ip = self._peer_ip()
         if self.xheaders:
-            remote_ip = forwarded_ip(request.headers, remote_ip, self._settings.trusted)
+            remote_ip = forwarded_ip(request._named_fields(), remote_ip, self._settings.trusted)
         return remote_ip
 
     @property
@@ -1512,7 +1512,7 @@ class HTTPConnection(asyncio.Protocol):
         """``http`` or ``https`` for one request."""
         protocol = self.protocol or ("https" if self.is_tls else "http")
         if self.xheaders:
-            protocol = forwarded_protocol(request.headers, protocol, self._settings.trusted)
+            protocol = forwarded_protocol(request._named_fields(), protocol, self._settings.trusted)
         return protocol
 
 

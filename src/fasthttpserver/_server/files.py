@@ -93,7 +93,7 @@ async def _send(request: HTTPRequest, file: IO[bytes], fields: Pairs, content_ty
     status = os.fstat(file.fileno())
     size = status.st_size
     version = _version(status, fields)
-    get = request.headers.get
+    get = request._named_fields().get
     failed = failed_condition(get, version)
     if failed == 304:
         request.respond(304, b"", fields)

@@ -174,13 +174,13 @@ class HTTPRequest(RequestMessage):
         files: dict[str, list[httputil.HTTPFile]] = {}
         # The methods whose bodies Tornado 3 takes for forms.
         if self.method in ("POST", "PATCH", "PUT"):
-            encoding = self._field("Content-Encoding")
+            fields = self._named_fields()
             httputil.parse_body_arguments(
-                self._field("Content-Type") or "",
+                fields.get("Content-Type", ""),
                 self.body,
                 arguments,
                 files,
-                {"Content-Encoding": encoding} if encoding else None,
+                fields,
                 # For query and form together.
                 max_arguments=httputil.MAX_ARGUMENTS - httputil.count_arguments(self.query),
             )
@@ -193,11 +193,11 @@ class HTTPRequest(RequestMessage):
         values = self._find_fields("Cookie") if headers is None else headers.get_list("Cookie")
         return httputil.parse_cookie("; ".join(values)) if values else {}
 
-    def _field(self, name: str) -> str | None:
-        # What headers.get() returns. If nobody has asked for the headers, they are not made for
-        # one of them; if somebody has, they may be others by now than those that came.
+    def _named_fields(self) -> Any:
+        """Return something with the ``get`` of ``headers``, for who looks for a few names only."""
+        # If somebody has asked for headers, they may be others by now than those that came.
         headers: httputil.HTTPHeaders | None = self.__dict__.get("headers")
-        return self.find_field(name) if headers is None else headers.get(name)
+        return _AsTheyCame(self) if headers is None else headers
 
     # --- A body that is streamed -----------------------------------------------------------
 
@@ -433,6 +433,15 @@ class HTTPRequest(RequestMessage):
 
 # Its name in Tornado since version 4. httputil is below this, and cannot import it.
 httputil.__dict__["HTTPServerRequest"] = HTTPRequest
+
+
+class _AsTheyCame:
+    """The header fields of a message, of which none is decoded before it is looked for."""
+
+    __slots__ = ("get",)
+
+    def __init__(self, message: RequestMessage) -> None:
+        self.get = message.find_field
 
 
 async def _whole(body: bytes) -> AsyncIterator[bytes]:
