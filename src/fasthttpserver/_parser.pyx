@@ -81,7 +81,7 @@ from fasthttpserver._parsing.counting cimport (
 from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
 from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
-from fasthttpserver._parsing.grammar cimport TOKEN, fill_classes, is_a, is_same_name, trim
+from fasthttpserver._parsing.grammar cimport TOKEN, equals, fill_classes, is_a, trim
 from fasthttpserver._parsing.head cimport (
     check_spacing,
     on_headers_complete,
@@ -619,7 +619,7 @@ cdef class RequestMessage:
         head = PyBytes_AS_STRING(self._head) + self._base
         for i in range(self._count):
             field = self._fields[i]
-            if field.name_size == size and is_same_name(head + field.name_at, name, size):
+            if field.name_size == size and equals(head + field.name_at, name, size):
                 trim(head, &field.value_at, &field.value_size)
                 values.append(
                     PyUnicode_DecodeLatin1(head + field.value_at, field.value_size, NULL)
@@ -1674,6 +1674,7 @@ cdef bytes _decoded(const char* at, Py_ssize_t size, bint plus):
     cdef bytes decoded
     if not has_escapes(at, size, plus):
         return PyBytes_FromStringAndSize(at, size)
+    # A new one to write into, whatever its size.
     decoded = PyBytes_FromStringAndSize(NULL, decoded_size(at, size))
     write_decoded(PyBytes_AS_STRING(decoded), at, size, plus)
     return decoded
@@ -1750,7 +1751,7 @@ cdef dict _MORSEL_ATTRIBUTES = dict(Morsel())
 
 
 cdef object _new_morsel(str name, str value, str coded):
-    """Do as ``Morsel().set(name, value, coded)``, which takes three times as long to check."""
+    """Do as ``Morsel().set(name, value, coded)``, without the checks: these have been made."""
     morsel = (<PyTypeObject*>Morsel).tp_new(Morsel, <PyObject*>_NO_ARGUMENTS, NULL)
     PyDict_Update(morsel, _MORSEL_ATTRIBUTES)
     morsel._key = name

@@ -46,20 +46,8 @@ cdef inline bint is_blank(char c) noexcept nogil:
     return c in (b" ", b"\t")
 
 
-cdef inline bint equals(const char* at, const char* lower, size_t size) noexcept nogil:
-    """Whether `size` bytes are `lower`, letters (of `lower`) in any case."""
-    cdef size_t i
-    cdef char c
-    for i in range(size):
-        c = at[i]
-        if c != lower[i]:
-            if not (b"a" <= lower[i] <= b"z" and c == lower[i] - 32):
-                return False
-    return True
-
-
-cdef inline bint is_same_name(const char* at, const char* other, size_t size) noexcept nogil:
-    """Whether two field names of this size are one, letters in any case."""
+cdef inline bint equals(const char* at, const char* other, size_t size) noexcept nogil:
+    """Whether `size` bytes are the same, letters in any case."""
     cdef size_t i
     cdef char c
     for i in range(size):
