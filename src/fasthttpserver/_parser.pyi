@@ -162,8 +162,7 @@ class RequestMessage:
 class lazy(Generic[_T]):
     """A method that is called once and then is the attribute of its name.
 
-    ``functools.cached_property`` takes a lock in Python 3.11, and in any version takes longer
-    than most of these methods.
+    It is ``functools.cached_property`` in C, and without the lock that this takes in Python 3.11.
     """
 
     def __init__(self, compute: Callable[[Any], _T]) -> None: ...

@@ -96,5 +96,5 @@ def _parse_urlencoded(body: bytes, arguments: dict[str, list[bytes]], max_argume
     found = parse_query(body, max_arguments)
     if arguments:
         add_arguments(arguments, found)
-    else:
+    else:  # nearly always; the lists can be taken as they are
         arguments.update(found)

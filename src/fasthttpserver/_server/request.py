@@ -110,7 +110,10 @@ class HTTPRequest(RequestMessage):
 
     @lazy
     def headers(self) -> httputil.HTTPHeaders:
-        """The header fields: a dict without regard to case, several values kept apart."""
+        """The header fields: a dict without regard to case, several values kept apart.
+
+        All of it is made when it is first asked for; ``find_field`` finds one field without it.
+        """
         return httputil.HTTPHeaders._from_message(self)
 
     @lazy
