@@ -278,6 +278,35 @@ def test_a_coroutine_that_does_not_wait_answers_on_the_fast_path(wire: Wired) ->
     assert len(set(tasks)) == 3
 
 
+@pytest.mark.parametrize(
+    "writes, at_once",
+    [
+        ([framed(b"whole")], [framed(b"whole")]),
+        ([framed(b"halves")[:-3], framed(b"halves")[-3:]], []),
+        ([b"HTTP/1.1 200 OK\r\n\r\n", b"until the end"], []),
+        ([framed(b"one"), b"more than it says"], [framed(b"one")]),
+    ],
+)
+def test_a_late_answer_leaves_at_once_if_it_is_whole(
+    wire: Wired, logs: Logs, writes: list[bytes], at_once: list[bytes]
+) -> None:
+    kept: list[HTTPRequest] = []
+    end = wire(kept.append)
+    end.send(get())
+    seen: list[list[bytes]] = []
+
+    def answer() -> None:
+        for piece in writes:
+            kept[0].write(piece)
+        seen.append(list(end.transport.writes))
+        kept[0].finish()
+
+    end.call(answer)
+    assert seen == [at_once]
+    assert end.sent() == b"".join(writes)
+    logs.errors()
+
+
 def run_late(programs: list[list[str]], slow: bool) -> tuple[bytes, bool]:
     """As ``run``, but the callback has returned before: "turn" ends a turn of the loop."""
     kept: list[HTTPRequest] = []

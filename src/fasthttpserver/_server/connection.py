@@ -58,7 +58,7 @@ from fasthttpserver._http.request_ids import new_id
 from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
-from fasthttpserver._parser import NOTHING_YET, frame_response, measure_response
+from fasthttpserver._parser import NOTHING_YET, check_response, frame_response, measure_response
 from fasthttpserver._server.client_certificates import forwarded_certificate
 from fasthttpserver._server.context import ConnectionContext, ConnectionParameters
 from fasthttpserver._server.deadlines import Deadlines, Waiting
@@ -641,10 +641,22 @@ class HTTPConnection(asyncio.Protocol):
         """
         if type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
-        is_first = self._is_late and self._late is None and callback is None
-        if is_first and 0 < len(chunk) <= _LARGE_CHUNK:
+        request = self._request
+        if (
+            # The callback has returned, and nothing special is known of the request yet.
+            self._fast
+            and request is not None
+            and request._corked is None
+            and self._late is None
+            and callback is None
+            and 0 < len(chunk) <= _LARGE_CHUNK
+        ):
             self._late = chunk  # all of it, perhaps; finish() looks at that
-            self._writer.send(chunk)
+            if check_response(chunk, request) == 0:
+                self._settings.add_sent(len(chunk))
+                self._transport.write(chunk)
+            else:
+                self._writer.send(chunk)  # in the next turn, with what may follow
             return self
         response = self.leave_fast_path()
         if self._ends():
@@ -762,11 +774,6 @@ class HTTPConnection(asyncio.Protocol):
         """Whether anything of the current response was written, and is not only corked."""
         return self._late is not None or (self.response is not None and self.response.wrote)
 
-    @property
-    def _is_late(self) -> bool:
-        """Whether the callback has returned, and nothing special is known of the request yet."""
-        return self._fast and self._request is not None and self._request._corked is None
-
     def _end_written(self) -> bool:
         """End the exchange of a late answer that was one write; False if there is more to it."""
         request = self._request
@@ -783,7 +790,8 @@ class HTTPConnection(asyncio.Protocol):
         if self._logs:
             self._log_whole(request, response)
         self._framed = False
-        self._writer.flush()
+        if self._writer.chunks:
+            self._writer.flush()
         return True
 
     def _end_late(self, data: bytes, request: HTTPRequest, status: int) -> None:
