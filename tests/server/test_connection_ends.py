@@ -622,6 +622,26 @@ def test_async_callback_that_is_cancelled_does_not_leave_the_client_waiting(
     assert len(logs.take("application", logging.WARNING)) == 1
 
 
+def test_async_callback_whose_task_is_cancelled_is_as_one_that_fails(
+    wire: Wired, logs: Logs
+) -> None:
+    async def callback(request: HTTPRequest) -> None:
+        await asyncio.sleep(0)  # before Python 3.12 it has not even begun
+
+    end = wire(callback)
+
+    def request_and_cancel() -> None:
+        end.connection.data_received(get())
+        (task,) = asyncio.all_tasks()
+        assert callback.__qualname__ in repr(task)
+        task.cancel()
+
+    end.call(request_and_cancel)
+    assert status_of(end.sent()) == 500
+    assert len(logs.take("application", logging.WARNING)) == 1
+    assert end.connection._task is None
+
+
 def test_write_of_nothing_does_not_count_as_a_begun_response(wire: Wired, logs: Logs) -> None:
     def callback(request: HTTPRequest) -> None:
         request.write(b"")

@@ -48,6 +48,7 @@ from contextvars import copy_context
 from enum import Enum
 from http.client import responses
 from time import time
+from types import CoroutineType
 from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.fields import Fields, StartLine
@@ -559,30 +560,52 @@ class HTTPConnection(asyncio.Protocol):
 
     def follow(self, result: object, request: HTTPRequest) -> None:
         """Await what the callback returned, if it can be; its exception is the callback's."""
-        if inspect.iscoroutine(result):
-            task: asyncio.Future[Any] = self.start_task(result)
+        if type(result) is CoroutineType:
+            running: Any = self._run(result, request)
+            running.__qualname__ = result.__qualname__  # what asyncio calls the task
+            running.send(None)  # to its first await: from here on it catches what comes
+            task = self.start_task(running)
+            if not task.done():
+                self._task = task  # keeps it alive; the loop itself has a weak reference
         elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
             # What write() returns is not work of the application's.
             try:
-                task = asyncio.ensure_future(result, loop=self.loop)
+                future = asyncio.ensure_future(result, loop=self.loop)
             except ValueError as error:  # it belongs to another loop
                 self.callback_failed(error, request)
                 return
-        else:
-            return
 
-        def done(task: asyncio.Future[Any]) -> None:
-            if self._task is task:
+            def done(future: asyncio.Future[Any]) -> None:
+                if self._task is future:
+                    self._task = None
+                error = asyncio.CancelledError() if future.cancelled() else future.exception()
+                if error is not None:
+                    self.callback_failed(error, request)
+
+            if future.done():
+                done(future)
+            else:
+                self._task = future
+                future.add_done_callback(done)
+
+    async def _run(self, work: Coroutine[Any, Any, object], request: HTTPRequest) -> None:
+        """Await a coroutine of the application's.
+
+        A done callback of its task would cost a call from the loop for each request.
+        """
+        try:
+            await TOO_LATE  # a task that is cancelled before its first step is so in here
+            await work
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            work.close()  # if it has not begun, Python would warn
+            self.callback_failed(error, request)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            if self._task is asyncio.current_task():
                 self._task = None
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            if error is not None:
-                self.callback_failed(error, request)
-
-        if task.done():
-            done(task)
-        else:
-            self._task = task  # keeps it alive; the loop itself has a weak reference
-            task.add_done_callback(done)
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine of the application as a task.
