@@ -446,6 +446,14 @@ class Tally:
             None if nothing was taken.
         """
 
+    def take_late(self, request: RequestMessage, response: bytes, /) -> None:
+        """Finish a request with a framed response that leaves by itself, and count both.
+
+        Args:
+            request: Is not finished, and its callback has returned.
+            response: All of it.
+        """
+
     def end(self, status: int, seconds: float) -> None:
         """Count an exchange that has ended with a response.
 

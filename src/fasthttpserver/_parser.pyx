@@ -52,7 +52,6 @@ from cpython.unicode cimport (
     PyUnicode_Substring,
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fasthttpserver._parsing.chunks cimport (
@@ -803,6 +802,16 @@ cdef class Tally:
         request._corked = None
         count_response(self._at, status_class, request._finished_at - request._started_at)
         return response
+
+    @cython.binding(False)
+    def take_late(self, RequestMessage request not None, bytes response not None, /):
+        request._corked = None
+        request._finished_at = _time()
+        request._framed = True
+        count_response(
+            self._at, _class_of(response), request._finished_at - request._started_at
+        )
+        self._at[TALLY_BYTES_SENT] += PyBytes_GET_SIZE(response)
 
     def end(self, int status, double seconds):
         count_response(self._at, status // 100, seconds)
@@ -1973,16 +1982,17 @@ def frame_response(
 ):
     cdef const char* at = NULL
     cdef Py_ssize_t size = 0
-    cdef char[32] line
-    cdef int line_size
+    cdef char[20] line
     if not _takes_a_usual_response(request):
         return None
     if type(code) is not int or not 200 <= code <= 999 or code == 204 or code == 304:
         return None
     if not _find_bytes(reason, &at, &size) or not is_line(at, size):
         return None
-    line_size = snprintf(line, sizeof(line), b"HTTP/1.1 %d ", <int>code)
-    return _frame(line, line_size, at, size, fields, body)
+    memcpy(line, b"HTTP/1.1 ", 9)
+    write_number(line + 9, code)
+    line[12] = b" "
+    return _frame(line, 13, at, size, fields, body)
 
 
 @cython.binding(False)

@@ -128,6 +128,19 @@ def test_response_that_is_taken_is_counted(pipelined: int, follows: bytes) -> No
     assert found == {"ended": 1, "2xx": 1, "duration_0": 1} | leaves
 
 
+def test_framed_response_that_comes_late_ends_its_request_and_is_counted() -> None:
+    memory = bytearray(SIZE)
+    request = RequestParser().next_request(get())
+    assert request is not None
+    Tally(memory).take_late(request, OK)
+    found = numbers(memory)
+    assert found.pop("nanoseconds", 0) < 1e9
+    assert found == {"ended": 1, "2xx": 1, "duration_0": 1, "bytes_sent": len(OK)}
+    assert request._finish_time is not None
+    assert request._framed
+    assert request._corked is None
+
+
 @pytest.mark.parametrize("response", [OK[:-1], CLOSING, b"HTTP/1.1 101 Switching\r\n\r\n"])
 def test_response_that_is_not_taken_is_not_counted(response: bytes) -> None:
     memory = bytearray(SIZE)

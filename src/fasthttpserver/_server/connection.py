@@ -753,8 +753,7 @@ class HTTPConnection(asyncio.Protocol):
             data = frame_response(request, start_line[1], start_line[2], headers, body)
             if data is not None:
                 if request._corked is None:
-                    request._finish_framed(None)
-                    self._end_late(data, request, start_line[1])
+                    self._end_late(data, request)
                 else:
                     request._finish_framed(data)
                 return True
@@ -817,12 +816,11 @@ class HTTPConnection(asyncio.Protocol):
             self._writer.flush()
         return True
 
-    def _end_late(self, data: bytes, request: HTTPRequest, status: int) -> None:
+    def _end_late(self, data: bytes, request: HTTPRequest) -> None:
         """Send the response to a request that has not left the fast path, after its callback."""
-        self._count_exchange(request, status)
+        self._settings.take_late(request, data)
         self._request = None
         self._framed = True
-        self._settings.add_sent(len(data))
         if self._logs:
             self._log_whole(request, data)
         self._transport.write(data)

@@ -86,6 +86,7 @@ class Settings:
         "pool",
         "protocol",
         "take",
+        "take_late",
         "trusted",
         "trusted_peers",
         "xheaders",
@@ -145,6 +146,7 @@ class Settings:
         # Of these, once for all connections: a bound method is an object.
         self.add_sent = tally.add_sent
         self.take = tally.take_checked if check_responses else tally.take
+        self.take_late = tally.take_late
         self.clock = Clock(limits)
         self.pool = self.clock.pool = Pool(self.clock, self.counters)
         self.eviction = Eviction(self.pool, self.clock)
