@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import lru_cache
 from http.client import responses
 from time import time
 
@@ -137,8 +138,7 @@ class HTTPExchange(HTTPMessageDelegate):
             and not message.get("more_body")
             and self._trailers is None
         ):
-            body = _to_bytes(message)
-            if not self._connection.respond(self._line, self._headers, body):
+            if not self._connection.respond(self._line, self._headers, _to_bytes(message)):
                 raise StreamClosedError()
             self._end()
         else:
@@ -182,7 +182,7 @@ class HTTPExchange(HTTPMessageDelegate):
             if len(name) == 4 and name.lower() == b"date":
                 break
         else:
-            headers.append((b"date", date_value(time())))
+            headers.append(_date_field(time() // 1))
         self._headers = headers
         if message.get("trailers"):
             self._trailers = []
@@ -254,6 +254,11 @@ class HTTPExchange(HTTPMessageDelegate):
         """The server ends; it has waited for the response already."""
         self._gone = True
         self._wake()
+
+
+@lru_cache(maxsize=2)
+def _date_field(second: float) -> tuple[bytes, str]:
+    return b"date", date_value(second)
 
 
 def _to_bytes(message: Message) -> bytes:

@@ -27,22 +27,37 @@ class ConnectionScope:
         root_path: Where the application is mounted.
     """
 
-    __slots__ = ("_client", "_extensions", "_root_path", "_scheme", "_server", "_told_by_proxy")
+    __slots__ = ("_client", "_root_path", "_scope", "_told_by_proxy")
 
     def __init__(self, connection: HTTPConnection, root_path: str) -> None:
         self._root_path = root_path
-        self._scheme = connection.protocol or ("https" if connection.is_tls else "http")
         address = connection.address
         self._client = address[:2] if isinstance(address, tuple) else None
         own = connection.get_extra_info("sockname")
-        # Of a Unix socket it is the path.
-        self._server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
         # Then client and scheme are the request's.
         self._told_by_proxy = connection.xheaders
-        self._extensions: dict[str, Any] = {name: {} for name in _EXTENSIONS}
+        extensions: dict[str, Any] = {name: {} for name in _EXTENSIONS}
         ssl_object = connection.get_extra_info("ssl_object")
         if ssl_object is not None:
-            self._extensions["tls"] = _describe_tls(ssl_object)
+            extensions["tls"] = _describe_tls(ssl_object)
+        # With a place for what is a request's own: a copy costs less than a new one.
+        self._scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": _SPEC_VERSION},
+            "http_version": "1.1",
+            # Of a Unix socket it is the path.
+            "server": own[:2] if isinstance(own, tuple) else (own, None) if own else None,
+            "client": self._client,
+            "scheme": connection.protocol or ("https" if connection.is_tls else "http"),
+            "method": "",
+            "root_path": root_path,
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [],
+            "state": {},
+            "extensions": extensions,
+        }
 
     def of(self, request: HTTPRequest, state: dict[str, Any]) -> Scope:
         """Return the scope of a request.
@@ -51,33 +66,33 @@ class ConnectionScope:
             request: Which one.
             state: What the application's start has left for its requests.
         """
+        scope = self._scope.copy()
         uri = request.uri
-        path, _, query = (uri if uri[:1] == "/" else _without_authority(request)).partition("?")
+        path = uri if uri[:1] == "/" else _without_authority(request)
+        if "?" in path:
+            path, _, query = path.partition("?")
+            scope["query_string"] = query.encode("latin-1")
         raw_path = path.encode("latin-1")
         if "%" in path or not path.isascii():
             path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
-        scheme, client = self._scheme, self._client
+        if self._root_path:
+            path = self._root_path + path
+            raw_path = self._root_path.encode() + raw_path
+        scope["path"] = path
+        scope["raw_path"] = raw_path
+        scope["method"] = request.method
+        if request.version != "HTTP/1.1":
+            scope["http_version"] = "1.0"
+        fields = request.raw_fields
+        scope["headers"] = _unpacked(fields) if request.is_unpacked else fields
+        scope["state"] = state.copy()
+        scope["asgi"] = scope["asgi"].copy()
+        scope["extensions"] = scope["extensions"].copy()
         if self._told_by_proxy:
-            scheme = request.protocol
-            if client is None or request.remote_ip != client[0]:
-                client = (request.remote_ip, 0)  # nobody tells the port
-        root_path = self._root_path
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": _SPEC_VERSION},
-            "http_version": "1.1" if request.version == "HTTP/1.1" else "1.0",
-            "server": self._server,
-            "client": client,
-            "scheme": scheme,
-            "method": request.method,
-            "root_path": root_path,
-            "path": root_path + path if root_path else path,
-            "raw_path": root_path.encode() + raw_path if root_path else raw_path,
-            "query_string": query.encode("latin-1"),
-            "headers": _unpacked(request.raw_fields) if request.is_unpacked else request.raw_fields,
-            "state": state.copy(),
-            "extensions": self._extensions.copy(),
-        }
+            scope["scheme"] = request.protocol
+            if self._client is None or request.remote_ip != self._client[0]:
+                scope["client"] = (request.remote_ip, 0)  # nobody tells the port
+        return scope
 
     @staticmethod
     def change_to_websocket(scope: Scope, subprotocols: list[str]) -> None:
