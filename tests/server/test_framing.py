@@ -239,6 +239,53 @@ def test_first_chunk_may_come_with_the_head(wire: Callable[..., Wire]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("request_head", "length", "fields", "chunk"),
+    [
+        (get(), 5, {}, b"hello"),
+        (get(), 0, {"X-Name": "\xe4"}, b""),
+        (get(), 5, {"x-name": "a", "Set-Cookie": "b=2"}, b"hello"),
+        (get(), 5, {"Connection": "close"}, b"hello"),
+        (get(), 5, {"Transfer-Encoding": "chunked"}, b"hello"),
+        (get(), 6, {}, b"hello"),
+        (get(), 4, {}, b"hello"),
+        (get(), 100_000, {}, b"x" * 100_000),
+        (get(version="HTTP/1.0"), 5, {}, b"hello"),
+        (get("/", "Connection: close"), 5, {}, b"hello"),
+        (head(), 5, {}, b"hello"),
+    ],
+)
+@pytest.mark.parametrize("more", [b"", b"more"])
+def test_head_and_chunk_are_the_same_of_headers_and_of_a_mapping(
+    wire: Callable[..., Wire],
+    logs: Logs,
+    request_head: bytes,
+    length: int,
+    fields: dict[str, str],
+    chunk: bytes,
+    more: bytes,
+) -> None:
+    outcomes = []
+    for kind in (HTTPHeaders, dict[str, str]):
+        errors: list[str] = []
+
+        def answer(request: HTTPRequest, kind: Any = kind, errors: list[str] = errors) -> None:
+            headers = kind({"Content-Length": str(length)} | fields)
+            try:
+                request.connection.write_headers(OK, headers, chunk)
+                request.connection.write(more)
+                request.connection.finish()
+            except HTTPOutputError as error:
+                errors.append(str(error))
+
+        end = wire(answer)
+        end.send(request_head)
+        section, _, body = end.sent().partition(b"\r\n\r\n")
+        outcomes.append((sorted(section.split(b"\r\n")), body, errors, end.ended))
+    assert outcomes[0] == outcomes[1]
+    logs.errors()
+
+
 def test_coding_of_the_application_does_not_double_the_servers(wire: Callable[..., Wire]) -> None:
     headers = HTTPHeaders({"Transfer-Encoding": "gzip"})
     connection = wire(lambda request: respond(request, b"x", headers=headers))

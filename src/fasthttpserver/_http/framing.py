@@ -114,6 +114,24 @@ class ResponseFraming:
                 headers["Connection"] = "Keep-Alive"
         self.head = _serialize(code, str(reason), headers)
 
+    @classmethod
+    def of_whole(cls, code: int, response: bytes, size: int) -> ResponseFraming:
+        """Return that of a response after which a connection goes on, and nothing is to follow.
+
+        Args:
+            code: Its status, of which a body may follow.
+            response: All of it; its Content-Length is that of the body.
+            size: Of the body.
+        """
+        framing = cls.__new__(cls)
+        framing.code = code
+        framing.head = response
+        framing.size = size
+        framing.keep_alive = True
+        framing.chunked = framing.informational = framing.silent = framing.switches = False
+        framing._remaining = 0
+        return framing
+
     def frame(self, chunk: bytes) -> bytes:
         """Return a piece of the body as it goes on the wire.
 
