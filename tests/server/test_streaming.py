@@ -264,6 +264,49 @@ def test_limit_of_the_server_holds_otherwise(wire: Wired, logs: Logs, kind: str)
     assert len(logs.refusals()) == 1
 
 
+@pytest.mark.parametrize("here", [4, 3, 0])
+@pytest.mark.parametrize("limit, status", [(3, b"413"), (4, b"200")])
+def test_limit_may_be_set_while_the_head_is_dealt_with(
+    wire: Wired, logs: Logs, here: int, limit: int, status: bytes
+) -> None:
+    taken: list[asyncio.Future[None]] = []
+
+    def head(message: Message) -> asyncio.Future[None]:
+        assert message.connection.request.body == b""
+        taken.append(end.loop.create_future())
+        return taken[0]
+
+    recorder = Recorder(head)
+    end = wire(recorder)
+    request = post(b"body")
+    end.send(request[: len(request) - 4 + here])
+    recorder.messages[0].connection.set_max_body_size(limit)
+    end.call(taken[0].set_result, None)
+    if here < 4 and status == b"200":
+        end.send(request[here - 4 :])
+    assert end.sent().startswith(b"HTTP/1.1 " + status)
+    logs.refusals()
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_pipelined_requests_are_told_one_after_the_other(wire: Wired, turns: int) -> None:
+    open_requests = 0
+
+    async def head(message: Message) -> None:
+        nonlocal open_requests
+        open_requests += 1
+        assert open_requests == 1
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        open_requests -= 1
+
+    recorder = Recorder(head)
+    end = wire(recorder)
+    end.send((get("/1") + post(b"body") + get("/2")) * 3)
+    end.turn(50)
+    assert end.sent() == (framed(b"") + framed(b"body") + framed(b"")) * 3
+
+
 def test_body_that_does_not_come_is_answered_408(wire: Wired, logs: Logs) -> None:
     recorder = Recorder()
     end = wire(recorder, body_stall_timeout=10)

@@ -216,8 +216,7 @@ class HTTPConnection(asyncio.Protocol):
         if settings.delegate is not None:
             most, chunk_size = settings.limits.max_body_size, settings.chunk_size
             self._streamed = StreamedRequests(self, settings.delegate, most, chunk_size)
-            if self._streamed.takes_whole:
-                self.request_callback = self._streamed.take
+            self.request_callback = self._streamed.take
         self._close_callback: Callable[[], object] | None = None
         self._context: ConnectionContext | None = None  # if it is the same for all requests
         self._deadlines = Deadlines(settings.clock.now)
@@ -405,7 +404,6 @@ class HTTPConnection(asyncio.Protocol):
             return False
         if self._streamed is not None and self._streamed.wants_reads:
             self._streamed.data_received(data)
-            self._renew_fast()
             return False
         if self._request is not None or self._wakes or self._writer.waiting:
             self.parser.receive_data(data)
@@ -1018,6 +1016,7 @@ class HTTPConnection(asyncio.Protocol):
         """Send what was written since ``cork``."""
         self._writer.corked = False
         self._writer.flush()
+        self._renew_fast()
 
     def write_headers_now(
         self, start_line: StartLine, headers: Fields, chunk: bytes | str | None
@@ -1054,13 +1053,6 @@ class HTTPConnection(asyncio.Protocol):
             self.close_idle()
         else:
             self.resume_reading()
-
-    def begin_streamed(self, request: HTTPRequest) -> None:
-        """Begin the exchange of a request of which more may come."""
-        request.connection = self
-        request._corked = None
-        self._request = request
-        self._make_response(request)
 
     def send_continue(self) -> None:
         """Have a client that waits for it send the body of the current request."""

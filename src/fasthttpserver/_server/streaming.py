@@ -193,6 +193,7 @@ class StreamedRequests:
         self._request: HTTPRequest | None = None
         self._whole = False  # all of the request has come
         self._told_end = False  # finish() was called, or there is nobody to call
+        self._head_taken = False  # the application has dealt with the head
         self._pending: asyncio.Future[Any] | None = None  # what the application is busy with
         self._pieces: list[bytes] = []  # of the body, not given yet
         self._size = 0  # of these
@@ -222,29 +223,51 @@ class StreamedRequests:
         return not self.is_whole or (self._received > 0 and not self._told_end)
 
     @property
-    def takes_whole(self) -> bool:
-        """Whether ``take`` is the callback of the connection."""
-        return self._whole_request is not None
-
-    @property
     def wants_reads(self) -> bool:
-        """Whether reads come here: all of them, or those within a request in pieces."""
-        return self._whole_request is None or self._request is not None
+        """Whether reads come here: those within a request in pieces."""
+        return self._request is not None
 
     def take(self, request: HTTPRequest) -> Any:
-        """Answer a request, or begin to give it to the application in pieces."""
+        """Answer a request, or begin to give it to the application: the connection's callback."""
         connection = self._connection
-        if not connection.parser.receiving_body:
+        self._whole = not connection.parser.receiving_body
+        if self._whole and self._whole_request is not None:
             if len(request.body) > self._most:
                 raise HTTPInputError("Body is too large", 413)
             return self._whole_request(request)
-        connection.leave_fast_path()
-        self._whole = False
-        self._begin(request)
+        if self._whole and not request.body:
+            self._begin(request)
+            if self._pending is None:
+                self._end_at_once(request)
+                return None
+            connection.leave_fast_path()
+        else:
+            connection.leave_fast_path()
+            if request.body:
+                self._pieces = [request.body]
+                self._size = len(request.body)
+                request.body = b""
+            self._begin(request)
+            self._received = self._size
         # Until it is answered: then the connection goes on, as after any callback.
         while self._may_advance() and request._finish_time is None and self._advance():
             pass
         return None
+
+    def _end_at_once(self, request: HTTPRequest) -> None:
+        """Tell the delegate that a request without a body has ended.
+
+        Nothing of it is still to come, so its answer may stay on the fast path.
+        """
+        if self._request is not request:
+            return  # it is over, or the application has the stream
+        if request._finish_time is not None:
+            self.exchange_over(detached=False)
+            return
+        message, self._message, self._request = self._message, None, None
+        assert message is not None
+        self._told_end = True
+        self._call(request, message.finish)
 
     def data_received(self, data: bytes) -> None:
         """Give the application what is here, until it is busy or something is missing."""
@@ -257,8 +280,8 @@ class StreamedRequests:
         except HTTPInputError as error:
             connection.refuse(error)
         finally:
+            connection.apply_back_pressure()
             connection.uncork()
-        connection.apply_back_pressure()
 
     def _may_advance(self) -> bool:
         return self._connection.is_open and self._pending is None
@@ -269,19 +292,8 @@ class StreamedRequests:
         parser = connection.parser
         request = self._request
         if request is None:
-            event = None if self.takes_whole else parser.next_event()
-            if event is None:
-                connection.wait_for_more()
-                return False
-            assert isinstance(event, HTTPRequest)
-            self._whole = not parser.receiving_body
-            if self._whole:
-                parser.next_event()  # END_OF_MESSAGE
-            connection.begin_streamed(event)
-            self._begin(event)
-            if not self._whole or self._pending is not None or event._finish_time is not None:
-                return True
-            request = event  # at once, since most requests have no body
+            connection.wait_for_more()
+            return False
         if request._finish_time is not None:
             return connection.end_streamed(request)
         if self._pieces and (self._size >= self._chunk_size or self._whole or not parser.unread):
@@ -311,7 +323,7 @@ class StreamedRequests:
     def _begin(self, request: HTTPRequest) -> None:
         connection = self._connection
         self._request = request
-        self._told_end = self._continued = False
+        self._told_end = self._continued = self._head_taken = False
         self._received = 0
         self.max_body_size = self._most
         try:
@@ -323,16 +335,17 @@ class StreamedRequests:
             return
         start_line = RequestStartLine(request.method, request.uri, request.version)
         self._call(request, message.headers_received, start_line, request.headers)
-        if self._pending is None and not self._whole:
+        if self._pending is None and (self._pieces or not self._whole):
             self._after_head(request)
 
     def _after_head(self, request: HTTPRequest) -> None:
-        if self._request is not request or self._whole:
+        if self._request is not request:
             return
+        self._head_taken = True
         length = request.headers.get("Content-Length")
         if length is not None and int(length) > self.max_body_size:
             raise HTTPInputError("Body is too large", 413)
-        if getattr(self._message, "asks_for_body", True):
+        if not self._whole and getattr(self._message, "asks_for_body", True):
             self.send_continue()
 
     def send_continue(self) -> None:
@@ -383,7 +396,7 @@ class StreamedRequests:
             return
         if self._request is not request or not self._connection.is_open:
             return  # it has been answered meanwhile, and the next one did not wait
-        if self._received == 0 and not self._pieces:
+        if not self._head_taken:
             try:
                 self._after_head(request)
             except HTTPInputError as refusal:
