@@ -171,7 +171,7 @@ def test_the_next_request_is_on_the_fast_path_again(wire: Wired) -> None:
 
     def callback(request: HTTPRequest) -> None:
         if request.uri == "/slow":
-            request.connection.set_close_callback(ignore)
+            request.connection.no_keep_alive = False
         fast.append(request._corked is not None)
         echo(request)
 
@@ -182,6 +182,40 @@ def test_the_next_request_is_on_the_fast_path_again(wire: Wired) -> None:
     end.send(get())
     assert fast == [True, False, True, False, True, False, False, True]
     assert end.transport.taken.endswith(framed(b"/ ") * 2)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("answers", ["raw", "framed", "closing"])
+def test_a_close_callback_leaves_a_late_answer_on_the_fast_path(
+    wire: Wired, late: bool, answers: str
+) -> None:
+    gone: list[str] = []
+
+    def answer(request: HTTPRequest) -> None:
+        if answers == "raw":
+            echo(request)
+        else:
+            request.respond(200, b"framed")
+
+    def callback(request: HTTPRequest) -> None:
+        request.connection.set_close_callback(lambda: gone.append(request.uri))
+        if request.uri == "/unanswered":
+            return
+        if late:
+            request.connection.loop.call_soon(answer, request)
+        else:
+            answer(request)
+
+    end = wire(callback)
+    fields = ["Connection: close"] if answers == "closing" else []
+    end.send(get("/answered", *fields))
+    assert end.sent().startswith(b"HTTP/1.1 200 OK")
+    left = ("response", "None", "Response") in end.transitions
+    assert left == (not late or answers == "closing")
+    if answers != "closing":
+        end.send(get("/unanswered"))
+    end.reset()
+    assert gone == ([] if answers == "closing" else ["/unanswered"])
 
 
 STEPS: dict[str, Callable[[HTTPRequest], object]] = {

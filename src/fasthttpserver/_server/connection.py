@@ -284,6 +284,8 @@ class HTTPConnection(asyncio.Protocol):
                     break
                 if result is not None:
                     self.follow(result, request)
+                if self._close_callback is not None and request._finish_time is not None:
+                    self.leave_fast_path()  # see _end_slow()
                 response = take(request, parser, pipelined) if self._fast else None
                 if response is not None:
                     self._request = None
@@ -428,7 +430,6 @@ class HTTPConnection(asyncio.Protocol):
             or self._shutdown is not NO_SHUTDOWN
             or self.response is not None
             or self._wakes
-            or self._close_callback is not None
             or self._no_keep_alive
             or self._writer.waiting
             or (self._writer.chunks and self._late is None)
@@ -494,6 +495,10 @@ class HTTPConnection(asyncio.Protocol):
         response = self.leave_fast_path()
         large = False
         if response is not None and response.request is request:
+            if self._close_callback is not None and not response.ending:
+                # It may run until all of the response has left.
+                self._writer.flush()
+                response.ending = self._writer.waiting
             if response.ending:
                 self.apply_back_pressure()
                 return False, False  # response_over() goes on
@@ -747,7 +752,13 @@ class HTTPConnection(asyncio.Protocol):
             RuntimeError: The exchange is over, or has begun otherwise.
         """
         request = self._request
-        if request is not None and self._fast and not request._corked and self._late is None:
+        if (
+            self._fast
+            and request is not None
+            and not request._corked
+            and self._late is None
+            and (self._close_callback is None or len(body) <= _LARGE_CHUNK)
+        ):
             data = frame_response(request, start_line[1], start_line[2], headers, body)
             if data is not None:
                 if request._corked is None:
@@ -806,7 +817,7 @@ class HTTPConnection(asyncio.Protocol):
         if response is None:
             request._corked, request._finish_time = None, 0.0
             return False
-        self._request = self._late = None
+        self._request = self._late = self._close_callback = None
         if self._logs:
             self._log_whole(request, response)
         self._framed = False
@@ -817,7 +828,7 @@ class HTTPConnection(asyncio.Protocol):
     def _end_late(self, data: bytes, request: HTTPRequest) -> None:
         """Send the response to a request that has not left the fast path, after its callback."""
         self._settings.take_late(request, data)
-        self._request = None
+        self._request = self._close_callback = None
         self._framed = True
         if self._logs:
             self._log_whole(request, data)
@@ -939,10 +950,7 @@ class HTTPConnection(asyncio.Protocol):
         Args:
             callback: Called without arguments, once, from the loop; None removes it.
         """
-        if self.response is None:
-            self.leave_fast_path()
         self._close_callback = callback
-        self._renew_fast()
         if callback is not None and self._input is EOF:
             self.loop.call_soon(self._tell_disconnect)
 
