@@ -16,6 +16,7 @@ from states import Transition
 from wire import Wire
 
 from fasthttpserver._server.persistence import ANNOUNCING, LAST_CALL
+from fasthttpserver.errors import HTTPOutputError
 from fasthttpserver.httpserver import HTTPRequest
 from fasthttpserver.httputil import HTTPHeaders, ResponseStartLine
 
@@ -339,6 +340,73 @@ def test_a_late_answer_leaves_at_once_if_it_is_whole(
     assert seen == [at_once]
     assert end.sent() == b"".join(writes)
     logs.errors()
+
+
+def write_framed(request: HTTPRequest) -> None:
+    headers = HTTPHeaders({"Content-Length": "2"})
+    request.connection.write_headers(ResponseStartLine("", 200, "OK"), headers, b"ok")
+
+
+BETWEEN: dict[str, Callable[[Wire, HTTPRequest], object]] = {
+    "nothing": lambda end, request: None,
+    "no bytes": lambda end, request: request.write(b""),
+    "more bytes": lambda end, request: request.write(b"more"),
+    "another head": lambda end, request: write_framed(request),
+    "another answer": lambda end, request: request.respond(200, b"no"),
+    "a raw answer": lambda end, request: request.write(OK),
+    "the next request": lambda end, request: end.transport.peer_sends(get("/next")),
+    "the client's end": lambda end, request: end.transport.peer_sends(b""),
+    "the client's reset": lambda end, request: (
+        end.turn(),
+        end.transport.lose(ConnectionResetError()),
+    ),
+    "the server's end": lambda end, request: drain(request),
+    "a close": lambda end, request: request.connection.close(),
+    "a detached stream": lambda end, request: request.connection.detach().write(b"raw"),
+    "no more after it": lambda end, request: setattr(request.connection, "no_keep_alive", True),
+    "a failure": lambda end, request: end.connection.callback_failed(OSError(), request),
+}
+
+
+def run_framed(
+    wire: Wired, between: Callable[[Wire, HTTPRequest], object], turns: int, slow: bool
+) -> tuple[bytes, list[str], bool, int]:
+    """Answer late, and have something happen before ``finish``."""
+    kept: list[HTTPRequest] = []
+    raised: list[str] = []
+    end = wire(kept.append)
+
+    def attempt(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (RuntimeError, HTTPOutputError) as error:
+            raised.append(str(error))
+        end.turn(turns)
+
+    end.send(get())
+    if slow:
+        end.connection.leave_fast_path()
+    attempt(lambda: write_framed(kept[0]))
+    assert slow or end.transport.writes == [framed(b"ok")]
+    attempt(lambda: between(end, kept[0]))
+    attempt(kept[0].finish)
+    end.turn()
+    if between is BETWEEN["nothing"]:
+        assert (Transition("response", "None", "Response") in end.transitions) == slow
+    for request in kept[1:]:
+        end.call(echo, request)
+    return bytes(end.transport.taken), raised, end.ended, len(kept)
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_late_framed_answer_goes_as_on_the_slow_path(
+    wire: Wired, logs: Logs, between: Callable[[Wire, HTTPRequest], object], turns: int
+) -> None:
+    outcome = run_framed(wire, between, turns, slow=False)
+    logs.records.clear()
+    assert outcome == run_framed(wire, between, turns, slow=True)
+    logs.records.clear()
 
 
 def run_late(programs: list[list[str]], slow: bool) -> tuple[bytes, bool]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fasthttpserver._http.fields import canonical_names, is_token
 from fasthttpserver._http.headers import HTTPHeaders
-from fasthttpserver._parser import serialize_fields
+from fasthttpserver._parser import RequestMessage, frame_response, serialize_fields
 from fasthttpserver._parsing.known_fields import NOT_IN_TRAILERS
 from fasthttpserver.errors import HTTPOutputError
 
@@ -115,18 +115,36 @@ class ResponseFraming:
         self.head = _serialize(code, str(reason), headers)
 
     @classmethod
-    def of_whole(cls, code: int, response: bytes, size: int) -> ResponseFraming:
-        """Return that of a response after which a connection goes on, and nothing is to follow.
+    def of_usual(
+        cls, request: RequestMessage, start_line: Any, headers: Any, body: bytes
+    ) -> ResponseFraming | None:
+        """Return the framing of a usual response that is whole; its ``head`` is all of it.
+
+        Those of ``tornado.web`` are, unless a handler flushes.
 
         Args:
-            code: Its status, of which a body may follow.
-            response: All of it; its Content-Length is that of the body.
-            size: Of the body.
+            request: After which the connection goes on, unless the response says otherwise.
+            start_line, headers: As for a framing, and not set anything in.
+            body: As long as Content-Length says.
+
+        Returns:
+            None if there is more to it, or something is wrong.
         """
+        get_all = getattr(headers, "get_all", None)
+        if get_all is None or "Content-Length" not in headers:
+            return None
+        if not isinstance(start_line, tuple) or len(start_line) != 3:
+            return None
+        _, code, reason = start_line
+        if type(reason) is not str:
+            return None
+        response = frame_response(request, code, reason, list(get_all()), body)
+        if response is None:
+            return None
         framing = cls.__new__(cls)
         framing.code = code
         framing.head = response
-        framing.size = size
+        framing.size = len(body)
         framing.keep_alive = True
         framing.chunked = framing.informational = framing.silent = framing.switches = False
         framing._remaining = 0

@@ -210,7 +210,8 @@ class HTTPConnection(asyncio.Protocol):
         self._shutdown = NO_SHUTDOWN
         self._request: HTTPRequest | None = None
         self.response: Response | None = None
-        self._late: bytes | None = None  # the one write so far, after the callback returned
+        # The one write so far after the callback returned: as it is, or a whole framed response.
+        self._late: bytes | ResponseFraming | None = None
         self._stream: IOStream | None = None
         self._streamed: StreamedRequests | None = None  # if the application gets them in pieces
         if settings.delegate is not None:
@@ -466,7 +467,10 @@ class HTTPConnection(asyncio.Protocol):
                 self._writer.chunks.append(request._corked)
             request._corked = None
         elif self._late is not None:
-            response.take(self._late)  # the writer has it
+            if isinstance(self._late, ResponseFraming):
+                response.begin(self._late)
+            else:
+                response.take(self._late)
             self._late = None
         return response
 
@@ -677,11 +681,10 @@ class HTTPConnection(asyncio.Protocol):
             and callback is None
             and 0 < len(chunk) <= _LARGE_CHUNK
         ):
-            self._late = chunk  # all of it, perhaps; finish() looks at that
             if check_response(chunk, request) == 0:
-                self._settings.add_sent(len(chunk))
-                self._transport.write(chunk)
+                self._send_late(chunk, chunk)
             else:
+                self._late = chunk
                 self._writer.send(chunk)  # in the next turn, with what may follow
             return self
         response = self.leave_fast_path()
@@ -724,6 +727,18 @@ class HTTPConnection(asyncio.Protocol):
     ) -> None:
         if chunk is not None and type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
+        request = self._request
+        if (
+            self._fast
+            and request is not None
+            and request._corked is None
+            and self._late is None
+            and len(chunk or b"") <= _LARGE_CHUNK
+        ):
+            usual = ResponseFraming.of_usual(request, start_line, headers, chunk or b"")
+            if usual is not None:
+                self._send_late(usual, usual.head)
+                return
         response = self.leave_fast_path()
         if self._ends():
             return
@@ -796,7 +811,8 @@ class HTTPConnection(asyncio.Protocol):
         else:
             response = self.leave_fast_path()
             assert response is not None
-            response.begin(framing, data)
+            response.begin(framing)
+            response.emit(data)
             self.finish()
         return True
 
@@ -805,22 +821,34 @@ class HTTPConnection(asyncio.Protocol):
         """Whether anything of the current response was written, and is not only corked."""
         return self._late is not None or (self.response is not None and self.response.wrote)
 
+    def _send_late(self, late: bytes | ResponseFraming, data: bytes) -> None:
+        """Send what is the whole response, as far as one can see before ``finish``."""
+        self._late = late
+        self._settings.add_sent(len(data))
+        self._transport.write(data)
+
     def _end_written(self) -> bool:
         """End the exchange of a late answer that was one write; False if there is more to it."""
         request = self._request
+        late = self._late
         assert request is not None
-        assert self._late is not None
         if self._writer.waiting or self._has_to_go_on():
             return False
-        request._corked, request._finish_time = self._late, time()
-        response = self._settings.take(request, self.parser, True)  # as data_received() does
+        request._finish_time = time()
+        if isinstance(late, ResponseFraming):
+            request._framed = True
+            response: bytes | None = late.head
+            self._count_exchange(request, late.code)
+        else:
+            request._corked = late
+            response = self._settings.take(request, self.parser, True)  # as data_received() does
         if response is None:
             request._corked, request._finish_time = None, 0.0
             return False
+        self._framed = request._framed
         self._request = self._late = self._close_callback = None
         if self._logs:
             self._log_whole(request, response)
-        self._framed = False
         if self._writer.chunks:
             self._writer.flush()
         return True

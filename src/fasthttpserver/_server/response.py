@@ -14,7 +14,7 @@ from time import time
 from typing import IO, TYPE_CHECKING, Any
 
 from fasthttpserver._http.framing import ResponseFraming
-from fasthttpserver._parser import ResponseChecker, frame_response, measure_response
+from fasthttpserver._parser import ResponseChecker, measure_response
 from fasthttpserver.errors import HTTPOutputError
 
 if TYPE_CHECKING:
@@ -255,18 +255,20 @@ class Response:
         """
         self.check_unbegun("write_headers")
         request = self.request
-        if keep_alive and len(chunk) <= _LARGE_CHUNK and self._write_whole(
-            start_line, headers, chunk
-        ):
-            return
+        if keep_alive and len(chunk) <= _LARGE_CHUNK:
+            usual = ResponseFraming.of_usual(request, start_line, headers, chunk)
+            if usual is not None:
+                self._write_callback = None
+                self.begin(usual)
+                self.emit(usual.head)
+                return
         framing = ResponseFraming(request.method, request.version, keep_alive, start_line, headers)
         head = framing.head
         if framing.informational:
             if request.version != "HTTP/1.0":  # RFC 9110 section 15.2: it does not know them
                 self.emit(head)
             return
-        self.framing = framing
-        self.wrote = request._framed = True
+        self.begin(framing)
         if not chunk or len(chunk) > _LARGE_CHUNK:
             self.emit(head)
             self.write(chunk, None)
@@ -274,29 +276,8 @@ class Response:
             self._write_callback = None
             self.emit(head + self._frame(framing, chunk, head))
 
-    def _write_whole(self, start_line: Any, headers: Any, body: bytes) -> bool:
-        """Send a usual response that is whole; False if it is none: that is for `write_headers`.
-
-        Those of ``tornado.web`` are, unless a handler flushes.
-        """
-        get_all = getattr(headers, "get_all", None)
-        if get_all is None or "Content-Length" not in headers:
-            return False
-        if not isinstance(start_line, tuple) or len(start_line) != 3:
-            return False
-        _, code, reason = start_line
-        if type(reason) is not str:
-            return False
-        data = frame_response(self.request, code, reason, list(get_all()), body)
-        if data is None:
-            return False
-        self._write_callback = None
-        self.begin(ResponseFraming.of_whole(code, data, len(body)), data)
-        return True
-
-    def begin(self, framing: ResponseFraming, data: bytes) -> None:
-        """Send the head of a framed response, or more of it; nothing was written before."""
-        self.emit(data)
+    def begin(self, framing: ResponseFraming) -> None:
+        """Take note of the head of a framed response, or more of it, which somebody else sends."""
         self.framing = framing
         self.wrote = self.request._framed = True
 
