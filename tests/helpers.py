@@ -633,6 +633,31 @@ async def ask(address: Any, request: bytes | None = None, **kwargs: Any) -> byte
             await writer.wait_closed()
 
 
+def most_backlog() -> int:
+    """How many clients the kernel lets wait at most; of Linux."""
+    return int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+
+def backlog_of(sock: socket.socket) -> int:
+    """How many clients may wait at a listening socket; of Linux."""
+    if sock.family == socket.AF_UNIX:
+        clients = []
+        try:
+            while True:  # one more than that is let in
+                client = socket.socket(socket.AF_UNIX)
+                clients.append(client)
+                client.setblocking(False)
+                client.connect(sock.getsockname())
+        except BlockingIOError:
+            return len(clients) - 2
+        finally:
+            for client in clients:
+                client.close()
+    # tcpi_sacked of a socket that listens.
+    (most,) = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 28)
+    return int(most)
+
+
 def address_of(server: TCPServer) -> Any:
     """Where a server listens, the first of it."""
     return next(iter(server._sockets.values())).getsockname()

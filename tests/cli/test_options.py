@@ -12,13 +12,12 @@ import signal
 import socket
 import ssl
 import stat
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import Certificates, Client, Process, address_in, get
+from helpers import Certificates, Client, Process, address_in, backlog_of, get, most_backlog
 
 import fasthttpserver
 from fasthttpserver import limits as _limits
@@ -106,30 +105,6 @@ def test_backlog(words: list[str], backlog: int, where: list[str], tmp_path: Pat
             assert backlog_of(sock) == min(backlog, most_backlog())
     finally:
         listening.close()
-
-
-def most_backlog() -> int:
-    return int(Path("/proc/sys/net/core/somaxconn").read_text())
-
-
-def backlog_of(sock: socket.socket) -> int:
-    """How many clients may wait there."""
-    if sock.family == socket.AF_UNIX:
-        clients = []
-        try:
-            while True:  # one more than that is let in
-                client = socket.socket(socket.AF_UNIX)
-                clients.append(client)
-                client.setblocking(False)
-                client.connect(sock.getsockname())
-        except BlockingIOError:
-            return len(clients) - 2
-        finally:
-            for client in clients:
-                client.close()
-    # tcpi_sacked of a socket that listens.
-    (most,) = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 28)
-    return int(most)
 
 
 def test_what_is_not_given_is_left_to_the_server() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Logs, address_of, ask
+from helpers import Logs, address_of, ask, backlog_of, most_backlog
 
 from fasthttpserver.iostream import IOStream
-from fasthttpserver.netutil import bind_sockets
+from fasthttpserver.netutil import bind_sockets, bind_unix_socket
 from fasthttpserver.tcpserver import TCPServer
 
 Run = Callable[[Any], Any]
@@ -307,5 +309,29 @@ def test_sockets_tell_the_ports(run: Run) -> None:
             assert await ask((HERE, port), b"") == b"hello"
         server.stop()
         assert server.sockets == []
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell")
+@pytest.mark.parametrize(
+    "listen",
+    [
+        lambda server, path: server.listen(0, HERE),
+        lambda server, path: (server.bind(0, HERE), server.start()),
+        lambda server, path: server.add_sockets(bind_sockets(0, HERE)),
+        lambda server, path: server.add_socket(bind_unix_socket(path)),
+    ],
+    ids=["listen", "bind", "bind_sockets", "bind_unix_socket"],
+)
+def test_as_many_clients_may_wait_as_with_other_servers(
+    run: Run, tmp_path: Path, listen: Callable[[TCPServer, Path], object]
+) -> None:
+    async def main() -> None:
+        server = Greeter()
+        listen(server, tmp_path / "s")
+        (sock,) = server.sockets
+        assert backlog_of(sock) == min(511, most_backlog())
+        server.stop()
 
     run(main())

@@ -44,16 +44,17 @@ tornado.httpserver.HTTPConnection.set_close_callback(callback)
 tornado.httpserver.HTTPConnection.write(chunk, callback=None)
 tornado.httpserver.HTTPConnection.finish()
 """
-# Mentioned in the text, and documented on the pages of their own modules.
+# Mentioned in the text, and documented on the pages of their own modules. There the backlog is 128:
+# difference 52.
 OTHERS = """
 tornado.tcpserver.TCPServer(io_loop=None, ssl_options=None)
 tornado.tcpserver.TCPServer.listen(port, address='')
 tornado.tcpserver.TCPServer.add_sockets(sockets)
-tornado.tcpserver.TCPServer.bind(port, address=None, family=0, backlog=128)
+tornado.tcpserver.TCPServer.bind(port, address=None, family=0, backlog=511)
 tornado.tcpserver.TCPServer.start(num_processes=1)
 tornado.tcpserver.TCPServer.stop()
 tornado.tcpserver.TCPServer.handle_stream(stream, address)
-tornado.netutil.bind_sockets(port, address=None, family=0, backlog=128, flags=None)
+tornado.netutil.bind_sockets(port, address=None, family=0, backlog=511, flags=None)
 tornado.process.fork_processes(num_processes, max_restarts=100)
 tornado.ioloop.IOLoop.instance()
 tornado.ioloop.IOLoop.start()

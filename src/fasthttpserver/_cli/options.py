@@ -14,6 +14,7 @@ from fasthttpserver._cli.application import INTERFACES
 from fasthttpserver._cli.listening import split_admin
 from fasthttpserver._cli.sources import Mistake, Parser
 from fasthttpserver._cli.toml import Number
+from fasthttpserver._net.netutil import BACKLOG
 from fasthttpserver._server.access_formats import FORMATS, compile_format
 from fasthttpserver.limits import RULES, Limits
 
@@ -217,7 +218,7 @@ def _declare_listening(parser: Parser) -> None:
     where.add_argument(
         "--backlog",
         type=int,
-        default=511,  # nginx's and Node's
+        default=BACKLOG,
         metavar="N",
         help="clients that may wait to be accepted (default: %(default)s)",
     )

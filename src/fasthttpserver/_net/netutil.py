@@ -36,8 +36,9 @@ __all__ = [
     "ssl_wrap_socket",
 ]
 
-# Tornado's: how many clients may wait for accept.
-BACKLOG = 128
+# How many clients may wait to be accepted: as many as with nginx and Node. Tornado's 128 are too
+# few for a crowd: the kernel drops who does not fit, to try again after a second.
+BACKLOG = 511
 _BACKLOG_SIZE = Rule(0, (1 << 31) - 1, whole=True)
 _PORT = Rule(0, 65_535, whole=True)
 # The port that was chosen for IPv4 may be taken on IPv6.
