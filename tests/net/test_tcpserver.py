@@ -335,3 +335,23 @@ def test_as_many_clients_may_wait_as_with_other_servers(
         server.stop()
 
     run(main())
+
+
+@pytest.mark.parametrize("bind", [bind_sockets, lambda *where: [socket.create_server(where[::-1])]])
+def test_a_small_write_does_not_wait_for_the_one_before(
+    run: Run, bind: Callable[[int, str], list[socket.socket]]
+) -> None:
+    class Asking(Greeter):
+        def handle_stream(self, stream: IOStream, address: Any) -> None:
+            told.append(stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            super().handle_stream(stream, address)
+
+    async def main() -> None:
+        server = Asking()
+        server.add_sockets(bind(0, HERE))
+        await greeted_by(server)
+        server.stop()
+
+    told: list[int] = []
+    run(main())
+    assert len(told) == 1 and told[0]

@@ -195,6 +195,10 @@ class TCPServer:
         sockets = list(sockets)
         for sock in sockets:
             sock.setblocking(False)  # or accepting after the last client would wait
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                # What it accepts inherits that. asyncio sets it only where it is told that the
+                # protocol is TCP, and accept() does not tell.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             self._sockets[sock.fileno()] = sock
             self._begin(sock)
         if sockets and not self._loop.is_running():
