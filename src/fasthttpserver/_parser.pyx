@@ -848,14 +848,26 @@ _LIMITS = Limits()
 
 
 @cython.final
+@cython.internal
+cdef class _Options:
+    """What a parser and those that are made from it have in common."""
+    cdef Bounds bounds
+    cdef type message_class
+
+
+@cython.final
 cdef class RequestParser:
-    cdef Bounds _bounds
+    # There is one for each connection, so numbers of four bytes stand together.
+    cdef _Options _options
     cdef Reading* _reading      # owned; NULL between messages
-    cdef Stage _stage
-    cdef type _message_class
     cdef Tally _tally           # None before anything has come, if nobody gave one
+    cdef Stage _stage
     cdef bint _receiving        # counted as TALLY_RECEIVING
     cdef bint _busy             # inside a call, or one ended in an unexpected exception
+    cdef bint _is_head          # whether the latest message is HEAD
+    cdef bint _streaming        # _message was handed out by next_event
+    cdef uint32_t _head_size
+    cdef uint32_t _head_capacity
     cdef tuple _error           # arguments of the HTTPInputError that ended it, or None
     cdef bytes _data            # the piece being read, or None
     cdef Py_ssize_t _pos
@@ -864,14 +876,10 @@ cdef class RequestParser:
     cdef uint64_t _stream_offset    # of _data[0] in all that was received
     cdef uint64_t _message_offset   # of the request line in the same
     cdef char* _head_buffer     # owned; a head that comes in several pieces, else NULL
-    cdef uint32_t _head_size
-    cdef uint32_t _head_capacity
     cdef uint64_t _received_in_all
     cdef uint64_t _messages     # whole ones, so far
     cdef uint64_t _body_received    # of the latest message
-    cdef bint _is_head          # whether that is HEAD
     cdef RequestMessage _message    # whose body is being read, or that is whole
-    cdef bint _streaming        # _message was handed out by next_event
     cdef PyObject* _body        # owned bytes object that no one else has seen yet, or NULL
     cdef Py_ssize_t _body_capacity
     cdef const char* _piece_at  # the last GOT_DATA: borrowed from _data
@@ -889,8 +897,8 @@ cdef class RequestParser:
         message_class=RequestMessage,
         Tally tally=None,
     ):
-        cdef Bounds* bounds = &self._bounds
-        if self._message_class is not None:
+        cdef Bounds* bounds
+        if self._options is not None:
             # A limit below what has been read already would be a negative size.
             raise RuntimeError("a RequestParser is initialised once")
         # Offsets in a head are 32 bits wide.
@@ -901,6 +909,8 @@ cdef class RequestParser:
         _check_limit("max_body_size", max_body_size, 0, 1 << 62)
         if not (isinstance(message_class, type) and issubclass(message_class, RequestMessage)):
             raise TypeError("message_class must be a subclass of RequestMessage")
+        self._options = _Options()
+        bounds = &self._options.bounds
         bounds.max_header_size = max_header_size
         # A request line that fills the block is long as a line: 414, not 431.
         bounds.max_request_line = min(max_request_line, max_header_size)
@@ -908,7 +918,7 @@ cdef class RequestParser:
         bounds.max_header_count = max_header_count
         bounds.max_body_size = max_body_size
         bounds.require_host = require_host
-        self._message_class = message_class
+        self._options.message_class = message_class
         self._tally = tally
 
     def __dealloc__(self):
@@ -927,8 +937,7 @@ cdef class RequestParser:
     @cython.binding(False)
     def new(self):
         cdef RequestParser parser = RequestParser.__new__(RequestParser)
-        parser._bounds = self._bounds
-        parser._message_class = self._message_class
+        parser._options = self._options
         parser._tally = self._tally
         return parser
 
@@ -1258,7 +1267,9 @@ cdef class RequestParser:
             self._reading = <Reading*>PyMem_RawMalloc(sizeof(Reading))
             if self._reading == NULL:
                 raise MemoryError
-        begin_message(self._reading, &self._bounds)
+        if self._options is None:
+            self._options = _Options()  # it was never initialised: all limits are 0
+        begin_message(self._reading, &self._options.bounds)
         # These told of the message before until now.
         self._is_head = False
         self._body_received = 0
@@ -1341,7 +1352,7 @@ cdef class RequestParser:
         cdef Reading* reading = self._reading
         # Not the subclass's own __new__, which may return anything; this one needs no check.
         cdef RequestMessage message = <RequestMessage>(<PyTypeObject*>RequestMessage).tp_new(
-            self._message_class, <PyObject*>_NO_ARGUMENTS, NULL
+            self._options.message_class, <PyObject*>_NO_ARGUMENTS, NULL
         )
         message.method = _method_name(reading.base, reading.head.method_size)
         message._is_head = reading.head.is_head

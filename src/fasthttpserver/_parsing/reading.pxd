@@ -2,7 +2,7 @@
 
 Four structs, and each has one place where it starts anew:
 
-* `Bounds` is the configuration; a parser keeps it for life.
+* `Bounds` is the configuration; parsers share it for life.
 * `Head` and `FieldSection` begin with the message, in `begin_message`. The field section is
   the header section at first; where a body in chunks ends, `begin_trailers` makes it the
   trailer section.
@@ -119,7 +119,7 @@ cdef struct Chunks:
 
 cdef struct Reading:
     llhttp_t llhttp       # set from a snapshot after the method
-    const Bounds* bounds  # the parser's own
+    const Bounds* bounds  # of the parser's options
 
     # llhttp is running over the bytes at `base`, whose first byte has offset
     # `base_offset`. Borrowed for the call.
