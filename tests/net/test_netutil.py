@@ -533,6 +533,61 @@ class TestAcceptHandler:
             remove()
             assert {r.exc_info[0] for r in caplog.records if r.exc_info} == {ZeroDivisionError}
 
+    def test_it_rarely_looks_for_a_client_who_is_not_there(
+        self, io_loop: IOLoop, listener: socket.socket, connect: Callable[[], socket.socket]
+    ) -> None:
+        class CountingSocket(socket.socket):
+            in_vain = 0
+
+            def accept(self) -> Any:
+                try:
+                    return super().accept()
+                except BlockingIOError:
+                    CountingSocket.in_vain += 1
+                    raise
+
+        seen: list[int] = []
+
+        def on_accept(connection: socket.socket, _address: Any) -> None:
+            connection.close()
+            seen.append(1)
+
+        with CountingSocket(fileno=os.dup(listener.fileno())) as sock:
+            sock.setblocking(False)
+            remove = add_accept_handler(sock, on_accept, io_loop)
+            for number in range(1, 101):
+                connect()
+                run_until(io_loop, lambda number=number: len(seen) == number)  # type: ignore[misc]
+            remove()
+        assert CountingSocket.in_vain < 10
+
+    def test_of_a_crowd_more_and_more_are_accepted_in_a_turn(
+        self,
+        io_loop: IOLoop,
+        listener: socket.socket,
+        connect: Callable[[], socket.socket],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        turns: list[int] = []
+        accept = _accepting.Acceptor._on_readable
+
+        def counted(self: _accepting.Acceptor, fd: int, events: int) -> None:
+            turns.append(0)
+            accept(self, fd, events)
+
+        def on_accept(connection: socket.socket, _address: Any) -> None:
+            connection.close()
+            turns[-1] += 1
+
+        monkeypatch.setattr(_accepting.Acceptor, "_on_readable", counted)
+        for _ in range(400):
+            connect()
+        remove = add_accept_handler(listener, on_accept, io_loop)
+        run_until(io_loop, lambda: sum(turns) == 400)
+        remove()
+        assert turns[0] == 1
+        assert len(turns) < 100
+
     @pytest.fixture
     def failing_listener(self, listener: socket.socket) -> Iterator[Any]:
         class FailingSocket(socket.socket):

@@ -355,3 +355,31 @@ def test_a_small_write_does_not_wait_for_the_one_before(
     told: list[int] = []
     run(main())
     assert len(told) == 1 and told[0]
+
+
+def test_who_has_the_descriptor_of_a_connection(run: Run, loop_kind: str) -> None:
+    """With asyncio the socket has it. uvloop closes it by itself, and nobody else may."""
+
+    class Keeping(Greeter):
+        def _accepted(self, connection: Any, address: Any) -> None:
+            accepted.append(connection)
+            super()._accepted(connection, address)
+            numbers.append(connection.fileno())
+
+    async def main() -> None:
+        server = Keeping()
+        server.listen(0, HERE)
+        await greeted_by(server)
+        server.stop()
+
+    accepted: list[Any] = []
+    numbers: list[int] = []
+    run(main())
+    ((connection,), (number,)) = accepted, numbers
+    if loop_kind == "uvloop":
+        assert type(connection) is socket.SocketType
+        assert number == -1
+    else:
+        assert isinstance(connection, socket.socket)
+        assert number >= 0
+    assert connection.fileno() == -1

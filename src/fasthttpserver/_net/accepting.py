@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from fasthttpserver._net import sharing
 from fasthttpserver._net.ioloop import IOLoop
+from fasthttpserver._net.sockets import accept_bare
 from fasthttpserver.log import gen_log
 
 __all__ = ["DESCRIPTORS", "Acceptor", "Descriptors"]
@@ -34,6 +35,9 @@ _KEPT_MOST = 1024
 # Connections accepted in one turn of the loop, so that a burst of new clients does not starve
 # those that are connected.
 _ACCEPTS_PER_TURN = 128
+# An accept() that finds nobody costs as much as one that does. So one client is accepted in a turn,
+# as libuv does, and twice as many after this number of turns in which each accept() found one.
+_FULL_TURNS = 16
 # Seconds to wait after accept() has failed for a reason that nothing here can remedy: the
 # listening socket stays readable, and retrying at once would use all the CPU. Clients also wait
 # that long for a descriptor before they are turned away.
@@ -170,12 +174,17 @@ class Acceptor:
         io_loop: Watches the socket.
         make_room: Called when there is no descriptor for a waiting client; closes a connection
             that can be spared, and tells whether there was one.
+        bare: Whether the callback gets connections of ``accept_bare``, which may block; otherwise
+            they are ``socket.socket`` and do not.
     """
 
     __slots__ = (
+        "_at_once",
+        "_bare",
         "_callback",
         "_courtesy",
         "_fd",
+        "_full_turns",
         "_io_loop",
         "_make_room",
         "_pause",
@@ -189,17 +198,21 @@ class Acceptor:
     def __init__(
         self,
         sock: socket.socket,
-        callback: Callable[[socket.socket, Any], object],
+        callback: Callable[[Any, Any], object],
         io_loop: IOLoop,
         make_room: Callable[[], bool] = lambda: False,
+        bare: bool = False,
     ) -> None:
         self._sock = sock
+        self._bare = bare
         self._fd = sock.fileno()
         self._callback = callback
         self._io_loop = io_loop
         self._make_room = make_room
         self._pause: TimerHandle | None = None
         self._removed = False
+        self._at_once = 1  # clients that are accepted in one turn
+        self._full_turns = 0  # turns in a row with as many
         self._silent_until = 0.0
         self._short_since: float | None = None  # since when no descriptor is free
         # Given up when no other is left: to accept a client, and turn it away by closing.
@@ -233,15 +246,22 @@ class Acceptor:
 
     def _on_readable(self, _fd: int, _events: int) -> None:
         courtesy = self._courtesy
-        for _ in range(_ACCEPTS_PER_TURN if courtesy is None else sharing.ACCEPTS_PER_TURN):
+        for taken in range(self._at_once):
             if self._removed:  # by the callback
                 return
             if courtesy is not None and courtesy.is_due():
                 self._stop_for(sharing.GLANCE)
                 return
             try:
-                connection, address = self._sock.accept()
+                connection: socket.SocketType
+                if self._bare:
+                    connection, address = accept_bare(self._sock)
+                else:
+                    connection, address = self._sock.accept()
+                    connection.setblocking(False)
             except BlockingIOError:
+                self._at_once = max(1, taken)
+                self._full_turns = 0
                 return
             except ConnectionAbortedError:
                 continue  # the client did not wait
@@ -251,10 +271,14 @@ class Acceptor:
             if courtesy is not None:
                 courtesy.took()
             self._short_since = None
-            connection.setblocking(False)
             self._io_loop.run_callback(self._callback, (connection, address))
             if DESCRIPTORS.short:
                 return  # what was closed to make room is free in the next turn
+        self._full_turns += 1
+        if self._full_turns == _FULL_TURNS:
+            most = _ACCEPTS_PER_TURN if courtesy is None else sharing.ACCEPTS_PER_TURN
+            self._at_once = min(2 * self._at_once, most)
+            self._full_turns = 0
 
     def _failed(self, error: OSError) -> None:
         """Do what can be done about an accept that failed; the next turn tries again."""

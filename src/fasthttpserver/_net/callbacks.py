@@ -195,7 +195,7 @@ class LoopCallbacks:
             The task or future that is under way, if the function returned an awaitable.
         """
         try:
-            result = callback(*args, **(kwargs or {}))
+            result = callback(*args, **kwargs) if kwargs else callback(*args)
             if result is None or not inspect.isawaitable(result):
                 return None
             future = asyncio.ensure_future(result, loop=self.asyncio_loop)

@@ -8,7 +8,7 @@ import os
 import sys
 from asyncio import AbstractEventLoop
 
-__all__ = ["check_loop_kind", "new_asyncio_loop", "running_loop", "thread_loop"]
+__all__ = ["check_loop_kind", "is_uvloop", "new_asyncio_loop", "running_loop", "thread_loop"]
 
 _KINDS = ("asyncio", "uvloop", "auto")
 
@@ -49,6 +49,12 @@ def new_asyncio_loop(kind: str | None = None) -> AbstractEventLoop:
     if sys.platform == "win32":  # the default loop there cannot watch a socket
         return asyncio.SelectorEventLoop()
     return asyncio.new_event_loop()
+
+
+def is_uvloop(loop: AbstractEventLoop) -> bool:
+    """Whether it is a loop of uvloop's."""
+    uvloop = sys.modules.get("uvloop")
+    return uvloop is not None and isinstance(loop, uvloop.Loop)
 
 
 def running_loop() -> AbstractEventLoop | None:

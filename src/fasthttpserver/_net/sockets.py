@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 from typing import Any
 
-__all__ = ["ServerSocket", "has_failed", "unacknowledged", "unread"]
+__all__ = ["ServerSocket", "accept_bare", "has_failed", "unacknowledged", "unread"]
 
 if sys.platform != "win32":
     import fcntl
@@ -15,8 +14,6 @@ if sys.platform != "win32":
 
 # Of macOS: what is left in the socket's send buffer.
 _SO_NWRITE = 0x1024
-
-_INT = struct.Struct("i")
 
 
 class ServerSocket(socket.socket):
@@ -46,10 +43,24 @@ class ServerSocket(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         # As socket.socket does it, but for the class.
         fileno, address = self._accept()  # type: ignore[attr-defined]
-        connection = ServerSocket(self.family, self.type, self.proto, fileno)
-        if socket.getdefaulttimeout() is None and self.gettimeout():
+        connection = ServerSocket.__new__(ServerSocket)
+        family = connection.family = self.family  # type: ignore[misc]
+        kind = connection.type = self.type  # type: ignore[misc]
+        socket.socket.__init__(connection, family, kind, self.proto, fileno)
+        if self.gettimeout() and socket.getdefaulttimeout() is None:
             connection.setblocking(True)  # where it inherits from this one that it is not
         return connection, address
+
+
+def accept_bare(sock: socket.socket) -> tuple[socket.SocketType, Any]:
+    """Accept a client for a loop that needs no more than the descriptor.
+
+    Returns:
+        The connection and the peer's address, as ``accept()``. The connection may block, and it
+        is of the base class in C of ``socket.socket``, without what the class in Python adds.
+    """
+    fileno, address = sock._accept()  # type: ignore[attr-defined]
+    return socket.SocketType(sock.family, sock.type, sock.proto, fileno), address
 
 
 def unacknowledged(sock: Any) -> int:
@@ -101,4 +112,4 @@ def has_failed(sock: Any) -> bool:
 def _ask(sock: Any, what: int) -> int:
     answer = bytearray(4)  # not bytes: that costs an exception, which fcntl catches
     fcntl.ioctl(sock.fileno(), what, answer)
-    return int(_INT.unpack(answer)[0])
+    return int.from_bytes(answer, sys.byteorder)

@@ -16,6 +16,7 @@ from fasthttpserver._net import ioloop
 from fasthttpserver._net import processes as process
 from fasthttpserver._net.accepting import DESCRIPTORS, Acceptor
 from fasthttpserver._net.certificates import Certificates
+from fasthttpserver._net.loops import is_uvloop
 from fasthttpserver._net.netutil import BACKLOG, bind_sockets, check_ssl_options
 from fasthttpserver._net.proxy_protocol import ProxyHeaderError, read_proxy_header
 from fasthttpserver._net.stalled import StallWatch
@@ -270,7 +271,10 @@ class TCPServer:
         assert self._loop is not None
         io_loop = ioloop.IOLoop.from_asyncio(self._loop)
         try:
-            acceptor = Acceptor(sock, self._accepted, io_loop, self._make_room)
+            # uvloop needs only the descriptor, which it makes non-blocking by itself.
+            plain = self._ssl_context is None and self._proxies is None
+            bare = plain and is_uvloop(self._loop)
+            acceptor = Acceptor(sock, self._accepted, io_loop, self._make_room, bare)
             self._removers.append(acceptor.remove)
         except NotImplementedError:
             # The proactor loop of Windows cannot watch a socket, but it can accept.
@@ -289,7 +293,7 @@ class TCPServer:
                 failing = True
                 await asyncio.sleep(1)
 
-    def _accepted(self, connection: socket.socket, address: Any) -> None:
+    def _accepted(self, connection: Any, address: Any) -> None:
         if self._proxies is not None and address not in self._proxies:
             self._refuse(connection, f"{address!r} is not listed in proxy_protocol, closing")
             return
@@ -364,7 +368,7 @@ class TCPServer:
         """
         return IOStream(loop, address, self._handle, self.io_loop, self.max_buffer_size)
 
-    def _connect(self, connection: socket.socket, address: Any, room: bool) -> None:
+    def _connect(self, connection: Any, address: Any, room: bool) -> None:
         """Make the transport and the protocol of a connection.
 
         The loop has a coroutine for it. Running that takes two steps, and a task for them costs
@@ -374,16 +378,17 @@ class TCPServer:
         assert loop is not None
         new_protocol = functools.partial(self.new_protocol, loop, address, room)
         self._go_on(loop.connect_accepted_socket(new_protocol, connection), connection, address)
+        if type(connection) is socket.SocketType:  # from accept_bare()
+            connection.detach()  # uvloop has taken the descriptor
 
     def _go_on(
         self,
         steps: Coroutine[Any, Any, Any],
-        connection: socket.socket,
+        connection: Any,
         address: Any,
         done: asyncio.Future[Any] | None = None,
     ) -> None:
         """Run the next step; `done` is what the one before waited for."""
-        assert self._loop is not None
         if done is not None:
             self._connecting.pop(done, None)
         try:
@@ -397,12 +402,12 @@ class TCPServer:
             app_log.error("Error in connection callback", exc_info=True)
             connection.close()
             return
-        go_on = functools.partial(self._go_on, steps, connection, address)
         if waiter is None:  # it gives others a turn
+            assert self._loop is not None
             waiter = self._loop.create_future()
             waiter.set_result(None)
         self._connecting[waiter] = None
-        waiter.add_done_callback(go_on)
+        waiter.add_done_callback(functools.partial(self._go_on, steps, connection, address))
 
     async def _connect_later(self, connection: socket.socket, address: Any, room: bool) -> None:
         """Make a connection before which there is something to be read."""
