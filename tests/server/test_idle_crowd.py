@@ -100,6 +100,30 @@ def test_client_that_takes_nothing_is_given_up_though_it_rested(wire: Wired) -> 
     assert end.server.stats()["timeouts"] == {"writing": 1}
 
 
+def test_who_was_woken_by_a_write_is_idle_since_its_last_request(wire: Wired) -> None:
+    end = wire(answer, window=len(OK), idle_connection_timeout=10)
+    end.send(get())
+    rest(end)
+    end.pass_time(4)
+    end.call(end.stream.write, bytes(100))
+    assert end.connection in end.server._settings.pool.active
+    end.take(len(OK) + 100)
+    end.send(get())
+    end.pass_time(8)
+    assert end.connections == 1
+    end.pass_time(4)
+    assert end.connections == 0
+
+
+def test_who_rests_holds_only_what_it_needs(wire: Wired) -> None:
+    end = wire(answer)
+    end.send(get(), get())
+    rest(end)
+    assert end.sent() == OK * 2
+    assert end.connection._own_writer is None
+    assert end.connection._deadlines is None
+
+
 def test_more_than_are_looked_at_in_one_turn_are_given_up(serve: Serve) -> None:
     served = serve(answer, idle_connection_timeout=0.2)
     clients = [served.connect() for _ in range(300)]

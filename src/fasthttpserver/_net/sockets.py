@@ -6,11 +6,13 @@ import socket
 import sys
 from typing import Any
 
-__all__ = ["ServerSocket", "accept_bare", "has_failed", "unacknowledged", "unread"]
+__all__ = ["ServerSocket", "accept_bare", "has_failed", "is_settled", "unacknowledged", "unread"]
 
 if sys.platform != "win32":
     import fcntl
     import termios
+
+_NONE = bytes(4)  # the number 0, as ioctl gives it
 
 # Of macOS: what is left in the socket's send buffer.
 _SO_NWRITE = 0x1024
@@ -97,6 +99,25 @@ def unread(sock: Any) -> int:
         except (OSError, ValueError):
             pass
     return 0
+
+
+def is_settled(sock: Any) -> bool:
+    """Whether nothing is under way: ``unacknowledged`` and ``unread`` are both 0.
+
+    Args:
+        sock: As for ``unacknowledged``.
+    """
+    if sys.platform != "linux" or sock is None:
+        return unacknowledged(sock) == 0 and unread(sock) == 0
+    try:
+        fileno = sock.fileno()
+        left = bytearray(4)
+        fcntl.ioctl(fileno, termios.TIOCOUTQ, left)
+        if left == _NONE:
+            fcntl.ioctl(fileno, termios.FIONREAD, left)
+    except (OSError, ValueError):  # it does not tell of one of the two, or is closed
+        return unread(sock) == 0
+    return left == _NONE
 
 
 def has_failed(sock: Any) -> bool:

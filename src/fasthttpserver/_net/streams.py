@@ -155,6 +155,7 @@ class IOStream(asyncio.Protocol):
         peername = transport.get_extra_info("peername")
         if peername == self.address:
             self.address = peername
+        self._transport.set_write_buffer_limits(high=0, low=0)  # as a writer needs them
         self._writer = Writer(self.loop, transport)
         connected, self._connected = self._connected, None
         if connected is not None:
@@ -505,7 +506,7 @@ def _do_nothing(*_: object, **__: object) -> None:
 class _NoTransport:
     """What a stream has before its connection is made: nothing can be done with it."""
 
-    write = set_write_buffer_limits = close = abort = _do_nothing
+    write = close = abort = _do_nothing
 
     def get_write_buffer_size(self) -> int:
         return 0

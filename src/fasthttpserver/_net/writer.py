@@ -38,7 +38,8 @@ class Writer:
 
     Args:
         loop: That of the transport.
-        transport: Where the bytes go.
+        transport: Where the bytes go. Its limits are 0, ``set_write_buffer_limits(0, 0)``. High:
+            we are told at once that bytes wait. Low: that the last one has left.
     """
 
     __slots__ = (
@@ -63,8 +64,6 @@ class Writer:
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: Any) -> None:
         self._loop = loop
         self._transport = transport
-        # High: we are told at once that bytes wait. Low: that the last one has left.
-        transport.set_write_buffer_limits(high=0, low=0)
         # What was written and not handed to the transport yet.
         self.chunks: list[bytes] = []
         self.corked = False  # somebody will flush

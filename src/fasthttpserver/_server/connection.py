@@ -56,7 +56,7 @@ from fasthttpserver._http.forwarded import forwarded_id, forwarded_ip, forwarded
 from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._http.request_ids import new_id
-from fasthttpserver._net.sockets import has_failed, unacknowledged, unread
+from fasthttpserver._net.sockets import has_failed, is_settled, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
 from fasthttpserver._parser import NOTHING_YET, check_response, frame_response, measure_response
@@ -139,17 +139,17 @@ class HTTPConnection(asyncio.Protocol):
         "_input",
         "_late",
         "_lifecycle",
-        "_logs",
         "_no_keep_alive",
+        "_own_writer",
         "_request",
         "_settings",
         "_shutdown",
+        "_since",
         "_stream",
         "_streamed",
         "_task",
         "_transport",
         "_wakes",
-        "_writer",
         "address",
         "loop",
         "parser",
@@ -203,7 +203,6 @@ class HTTPConnection(asyncio.Protocol):
         peers = settings.trusted_peers
         self.xheaders = settings.xheaders and (peers is None or address in peers)
         self.protocol = settings.protocol
-        self._logs = settings.access_log is not None
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
         self._input = READING
@@ -220,7 +219,8 @@ class HTTPConnection(asyncio.Protocol):
             self.request_callback = self._streamed.take
         self._close_callback: Callable[[], object] | None = None
         self._context: ConnectionContext | None = None  # if it is the same for all requests
-        self._deadlines = Deadlines(settings.clock.now)
+        self._deadlines: Deadlines | None = None  # while it is new, and while it rests
+        self._since = settings.clock.now  # then it waits since that time
         self._task: asyncio.Future[Any] | None = None
         self._wakes = False  # what is here will be looked at in a later turn of the loop
         self._continued = -1  # the number of the message that was asked to continue
@@ -231,34 +231,55 @@ class HTTPConnection(asyncio.Protocol):
         self._prepare(settings, stream.loop, address)
         self._stream = stream
         transport, writer, ahead = stream.give_to(self, self)
+        writer.count_sent = settings.add_sent
+        if writer.closed:
+            self._lifecycle = CLOSED
         self._connect(transport, writer)
         if ahead:
             self.parser.receive_data(ahead)
             self._wake_later()
 
-    def _connect(self, transport: Any, writer: Writer) -> None:
+    def _connect(self, transport: Any, writer: Writer | None) -> None:
+        settings = self._settings
         self._transport = transport
-        self._writer = writer
-        writer.count_sent = self._settings.add_sent
-        self.parser = self._settings.new_parser()
-        if self._settings.context is None:
-            self._settings.context = copy_context()
-        if writer.closed:
-            self._lifecycle = CLOSED
+        self._own_writer = writer
+        self.parser = settings.new_parser()
+        if settings.context is None:
+            settings.context = copy_context()
         self._fast = self._may_be_fast()
-        if not writer.gone:
-            self._settings.pool.add(self)
-            self._settings.connected(self)
+        if writer is None or not writer.gone:
+            settings.pool.add(self)
+            settings.connected(self)
+
+    @property
+    def _writer(self) -> Writer:
+        """Its writing side, made when something leaves the fast path: most never need it."""
+        writer = self._own_writer
+        if writer is None:
+            settings = self._settings
+            writer = self._own_writer = Writer(self.loop, self._transport)
+            writer.count_sent = settings.add_sent
+            writer.closed = self._lifecycle is CLOSED
+            writer.gone = self not in settings.pool
+        return writer
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the kernel takes no more of what was written, for now."""
+        return self._own_writer is not None and self._own_writer.waiting
 
     # --- What the transport tells -------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
-        # If they differ, the peer is a proxy, and ours is the address of its client.
-        peername = transport.get_extra_info("peername")
-        if peername == self.address:
-            self.address = peername
-        self._connect(transport, Writer(self.loop, transport))
+    def connection_made(self, transport: Any) -> None:
+        if isinstance(self.loop, asyncio.BaseEventLoop):
+            # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
+            # If they differ, the peer is a proxy, and ours is the address of its client. Transports
+            # of uvloop keep no tuple.
+            peername = transport.get_extra_info("peername")
+            if peername == self.address:
+                self.address = peername
+        transport.set_write_buffer_limits(high=0, low=0)  # as a writer needs them
+        self._connect(transport, None)
 
     def data_received(self, data: bytes) -> None:
         """Run the callback for every request that is here, until one stays unfinished."""
@@ -290,7 +311,7 @@ class HTTPConnection(asyncio.Protocol):
                 response = take(request, parser, pipelined) if self._fast else None
                 if response is not None:
                     self._request = None
-                    if self._logs:
+                    if settings.access_log is not None:
                         self._log_whole(request, response)
                     alone = not parser  # nothing follows yet, but something may
                     if alone and not pipelined:
@@ -334,8 +355,10 @@ class HTTPConnection(asyncio.Protocol):
             self.abort()
         finally:
             if pipelined or not self._fast:
-                self._writer.corked = False
-                self._writer.flush()
+                writer = self._own_writer
+                if writer is not None:
+                    writer.corked = False
+                    writer.flush()
                 self._fast = self._may_be_fast()
 
     def eof_received(self) -> bool:
@@ -355,13 +378,13 @@ class HTTPConnection(asyncio.Protocol):
                     if framing is not None and framing.silent:
                         self.close()  # nothing more of it is sent, and nothing follows
                 return True
-            if self.parser.unread or self._writer.waiting:
+            if self.parser.unread or self._waits:
                 # What came before it is answered; then _wait_for_more() closes.
                 self._wake_later()
                 return True
         # Nothing to answer: a request that was cut is never run.
         self._lifecycle = CLOSED
-        self._writer.close()
+        self._close_now()
         return False
 
     def pause_writing(self) -> None:
@@ -383,14 +406,16 @@ class HTTPConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._settings.pool.discard(self)
         self._fast = False
-        if self._logs:
+        if self._settings.access_log is not None:
             self.leave_fast_path()  # what was asked has an end, too
         self._lifecycle = CLOSED
-        self._writer.lost(exc)
-        self._note_disconnect()
-        callback, self._close_callback = self._close_callback, None
-        run_close_callback(callback, self.close)
-        self._forget_exchange()
+        if self._own_writer is not None or exc is not None:
+            self._writer.lost(exc)
+        if self._close_callback is not None or self._request is not None:
+            self._note_disconnect()
+            callback, self._close_callback = self._close_callback, None
+            run_close_callback(callback, self.close)
+            self._forget_exchange()
         if self._streamed is not None:
             self._streamed.connection_lost()
             self._streamed = None  # no cycle
@@ -408,7 +433,7 @@ class HTTPConnection(asyncio.Protocol):
         if self._streamed is not None and self._streamed.wants_reads:
             self._streamed.data_received(data)
             return False
-        if self._request is not None or self._wakes or self._writer.waiting:
+        if self._request is not None or self._wakes or self._waits:
             self.parser.receive_data(data)
             self.apply_back_pressure()
             return False
@@ -424,6 +449,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def _may_be_fast(self) -> bool:
         """Whether nothing special is known: what `_fast` has to be."""
+        writer = self._own_writer
         return not (
             self._lifecycle is not OPEN
             or (self._streamed is not None and self._streamed.wants_reads)
@@ -432,8 +458,10 @@ class HTTPConnection(asyncio.Protocol):
             or self.response is not None
             or self._wakes
             or self._no_keep_alive
-            or self._writer.waiting
-            or (self._writer.chunks and self._late is None)
+            or (
+                writer is not None
+                and (writer.waiting or (len(writer.chunks) > 0 and self._late is None))
+            )
         )
 
     def _renew_fast(self) -> None:
@@ -442,8 +470,9 @@ class HTTPConnection(asyncio.Protocol):
             self._fast = self._may_be_fast()
 
     def _make_response(self, request: HTTPRequest) -> Response:
-        checked = self._settings.check_responses
-        self.response = Response(self, self._writer, request, self._logs, checked)
+        settings = self._settings
+        logs = settings.access_log is not None
+        self.response = Response(self, self._writer, request, logs, settings.check_responses)
         return self.response
 
     def leave_fast_path(self) -> Response | None:
@@ -483,9 +512,13 @@ class HTTPConnection(asyncio.Protocol):
         if response is None:
             return False
         self._request = None
-        if self._logs:
+        if settings.access_log is not None:
             self._log_whole(request, response)
-        self._writer.chunks.append(response)
+        if self._own_writer is None:
+            settings.add_sent(len(response))
+            self._transport.write(response)
+        else:
+            self._own_writer.chunks.append(response)
         self._close_gently(linger=False)
         return True
 
@@ -636,7 +669,7 @@ class HTTPConnection(asyncio.Protocol):
             or parser.receiving_head
             or parser.receiving_body
             or parser.unread
-            or self._writer.waiting
+            or self._waits
         )
 
     @property
@@ -832,7 +865,7 @@ class HTTPConnection(asyncio.Protocol):
         request = self._request
         late = self._late
         assert request is not None
-        if self._writer.waiting or self._has_to_go_on():
+        if self._waits or self._has_to_go_on():
             return False
         request._finish_time = time()
         if isinstance(late, ResponseFraming):
@@ -847,10 +880,10 @@ class HTTPConnection(asyncio.Protocol):
             return False
         self._framed = request._framed
         self._request = self._late = self._close_callback = None
-        if self._logs:
+        if self._settings.access_log is not None:
             self._log_whole(request, response)
-        if self._writer.chunks:
-            self._writer.flush()
+        if self._own_writer is not None:
+            self._own_writer.flush()
         return True
 
     def _end_late(self, data: bytes, request: HTTPRequest) -> None:
@@ -858,7 +891,7 @@ class HTTPConnection(asyncio.Protocol):
         self._settings.take_late(request, data)
         self._request = self._close_callback = None
         self._framed = True
-        if self._logs:
+        if self._settings.access_log is not None:
             self._log_whole(request, data)
         self._transport.write(data)
         if self.parser.unread:
@@ -1212,7 +1245,7 @@ class HTTPConnection(asyncio.Protocol):
             self._streamed.exchange_over(detached=self._lifecycle is DETACHED)
         if response is not None:
             self._framed = response.framing is not None
-            if self._logs:
+            if self._settings.access_log is not None:
                 self._log(
                     response.request, response.logged_status, response.body_size, response.head
                 )
@@ -1317,7 +1350,7 @@ class HTTPConnection(asyncio.Protocol):
                 self.response.reply(reply)
         else:
             self._writer.send(reply)
-            if self._logs:
+            if self._settings.access_log is not None:
                 size = 0 if head_only else len(reply.partition(b"\r\n\r\n")[2])
                 self._log(None, status, size, reply)
         self._forget_exchange()
@@ -1368,9 +1401,9 @@ class HTTPConnection(asyncio.Protocol):
                 whether it has got what we sent: until then a reset would destroy that.
         """
         self._fast = False
-        self._writer.flush()
-        sock = self._transport.get_extra_info("socket")
-        linger = linger or unread(sock) > 0 or unacknowledged(sock) > 0
+        if self._own_writer is not None:
+            self._own_writer.flush()
+        linger = linger or not is_settled(self._transport.get_extra_info("socket"))
         if linger and self._input is not EOF and self._writer.end():
             self._lifecycle = LINGERING
             self.parser.leave()
@@ -1379,7 +1412,13 @@ class HTTPConnection(asyncio.Protocol):
                 self.resume_reading()
         else:
             self._lifecycle = CLOSED
-            self._writer.close()
+            self._close_now()
+
+    def _close_now(self) -> None:
+        if self._own_writer is None:
+            self._transport.close()
+        else:
+            self._own_writer.close()
 
     # --- The end of the server -----------------------------------------------------------
 
@@ -1404,7 +1443,7 @@ class HTTPConnection(asyncio.Protocol):
         complete.
         """
         parser = self.parser
-        if self._lifecycle is OPEN and (self._request is not None or self._writer.waiting):
+        if self._lifecycle is OPEN and (self._request is not None or self._waits):
             self.reset()
         elif self._lifecycle is OPEN and (parser.receiving_head or parser.receiving_body):
             self.refuse(HTTPInputError("Timeout reading the request", 408))
@@ -1423,12 +1462,14 @@ class HTTPConnection(asyncio.Protocol):
             Whether it rests: until a byte comes or time is over there is nothing to see.
         """
         parser = self.parser
-        writer = self._writer
         message = parser.messages
         progress = 0
-        taking = self._lifecycle is LINGERING or self._deadlines.waiting is Waiting.WRITING
-        if writer.waiting or (taking and writer.unacknowledged):
-            waiting, progress = Waiting.WRITING, writer.bytes_taken
+        deadlines = self._deadlines
+        if deadlines is None:  # it is new
+            deadlines = self._deadlines = Deadlines(self._since)
+        taking = self._lifecycle is LINGERING or deadlines.waiting is Waiting.WRITING
+        if self._waits or (taking and self._writer.unacknowledged):
+            waiting, progress = Waiting.WRITING, self._writer.bytes_taken
         elif self._lifecycle is not OPEN:
             waiting, progress = Waiting.LINGERING, self._dropped
         elif self._streamed is not None and self._streamed.awaits_body:
@@ -1447,13 +1488,13 @@ class HTTPConnection(asyncio.Protocol):
         else:
             waiting = Waiting.HEAD if parser.receiving_head else Waiting.IDLE
         limits = self._settings.limits
-        if not self._deadlines.overdue(waiting, message, progress, limits, now):
-            return waiting is Waiting.IDLE and self._deadlines.since < now
+        if not deadlines.overdue(waiting, message, progress, limits, now):
+            return waiting is Waiting.IDLE and deadlines.since < now
         if waiting is Waiting.IDLE and self.input_waits:
             return False  # its next request is here
-        if waiting is Waiting.IDLE and writer.unacknowledged:
+        if waiting is Waiting.IDLE and self._writer.unacknowledged:
             # It takes its time for what our kernel holds; from now on that is looked at.
-            self._deadlines.overdue(Waiting.WRITING, message, writer.bytes_taken, limits, now)
+            deadlines.overdue(Waiting.WRITING, message, self._writer.bytes_taken, limits, now)
             return False
         if waiting is Waiting.BODY:
             self.time_out_body()
@@ -1479,7 +1520,22 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def idle_since(self) -> float:
         """Since when nothing has come or gone, in seconds on the server's clock."""
-        return self._deadlines.since
+        return self._since if self._deadlines is None else self._deadlines.since
+
+    def rest(self) -> None:
+        """Take note that it is idle, and is not looked at until it wakes."""
+        assert self._deadlines is not None
+        self._since = self._deadlines.since
+        self._deadlines = None
+
+    def wake(self, received: int) -> None:
+        """Take note that it is looked at again.
+
+        Args:
+            received: What ``bytes_received`` was when it began to rest.
+        """
+        since = self._since if received == self.parser.received else self._settings.clock.now
+        self._deadlines = Deadlines(since, Waiting.IDLE, self.parser.messages)
 
     # --- What there is to know ----------------------------------------------------------
 

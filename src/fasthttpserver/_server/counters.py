@@ -32,6 +32,7 @@ _FIELDS = (
     *_REFUSALS,
 )
 _INDEX = {name: index for index, name in enumerate(_FIELDS)}
+_ACCEPTED, _CLOSED = _INDEX["accepted"], _INDEX["closed"]
 _MODULUS = 1 << 64  # so that no number that a broken process has left is too large
 # Bytes of the row.
 SIZE = 8 * len(_FIELDS)
@@ -62,6 +63,14 @@ class Counters:
         index = _INDEX.get(name)
         if index is not None:  # an application may refuse with any status
             self._numbers[index] += 1
+
+    def add_accepted(self) -> None:
+        """Count a connection that begins."""
+        self._numbers[_ACCEPTED] += 1
+
+    def add_closed(self) -> None:
+        """Count a connection that has ended."""
+        self._numbers[_CLOSED] += 1
 
     def __getitem__(self, name: str) -> int:
         return self._numbers[_INDEX[name]]

@@ -30,7 +30,9 @@ class Deadlines:
     """Since when one connection has been waiting for the same thing.
 
     Args:
-        now: Seconds on the server's clock.
+        since: When that began, in seconds on the server's clock.
+        waiting: What it waits for.
+        message: The number of the message that this belongs to.
     """
 
     __slots__ = (
@@ -43,13 +45,15 @@ class Deadlines:
         "_waiting",
     )
 
-    def __init__(self, now: float) -> None:
-        self._waiting = Waiting.FIRST_HEAD
-        self._message = 0
+    def __init__(
+        self, since: float, waiting: Waiting = Waiting.FIRST_HEAD, message: int = 0
+    ) -> None:
+        self._waiting = waiting
+        self._message = message
         self._progress = 0
-        self._since = self._started = now
+        self._since = self._started = since
         # When the rate of a body was judged last, and its progress then.
-        self._judged_at = now
+        self._judged_at = since
         self._judged_progress = 0
 
     @property

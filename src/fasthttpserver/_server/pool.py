@@ -39,13 +39,14 @@ class Pool:
 
     def add(self, connection: HTTPConnection) -> None:
         """Take in a new connection."""
-        self._counters.add("accepted")
+        self._counters.add_accepted()
         self.active[connection] = self._clock.start(connection.loop)
 
     def rest(self, connection: HTTPConnection) -> None:
         """Take note that a connection is idle."""
         del self.active[connection]
         self.resting[connection] = connection.bytes_received
+        connection.rest()
 
     def settle(self) -> None:
         """Give back the memory that the active ones needed when they were many."""
@@ -53,8 +54,10 @@ class Pool:
 
     def wake(self, connection: HTTPConnection) -> None:
         """Have a connection looked at again, if it rests."""
-        if self.resting.pop(connection, None) is not None:
+        received = self.resting.pop(connection, None)
+        if received is not None:
             self.active[connection] = 0.0  # it is not new
+            connection.wake(received)
 
     def __len__(self) -> int:
         return len(self.active) + len(self.resting)
@@ -70,12 +73,13 @@ class Pool:
         """Forget a connection that is closed or detached; more than once does no harm."""
         if self.active.pop(connection, None) is None and self.resting.pop(connection, None) is None:
             return
-        self.turned_away.discard(connection)
+        if self.turned_away:
+            self.turned_away.discard(connection)
         place = sharing.place()
         if place is not None:
             place.lose_one()
         connection.parser.leave()
-        self._counters.add("closed")
+        self._counters.add_closed()
         if self._empty is not None and not self and not self._empty.done():
             self._empty.set_result(None)
 

@@ -283,7 +283,8 @@ class HTTPServer(TCPServer):
         self._draining = False
         self._delay_over = asyncio.Event()
         self._turned_away: deque[HTTPConnection] = deque()
-        self._without_room: WeakSet[HTTPConnection] = WeakSet()
+        # For whom there was no file descriptor; None while there was one for everybody.
+        self._without_room: WeakSet[HTTPConnection] | None = None
 
     @property
     def no_keep_alive(self) -> bool:
@@ -344,23 +345,24 @@ class HTTPServer(TCPServer):
             return super().new_protocol(loop, address, room)
         connection = HTTPConnection.of_server(self._settings, loop, address)
         if not room:
+            if self._without_room is None:
+                self._without_room = WeakSet()
             self._without_room.add(connection)
         return connection
 
     def _connected(self, connection: HTTPConnection) -> None:
         """Serve a new connection, or tell it that there is no room."""
-        if connection in self._without_room:
+        if self._without_room is not None and connection in self._without_room:
             self._turn_away(connection, min(_MAX_TURNED_AWAY, DESCRIPTORS.kept // TELLING))
-        elif self._is_full():
+        elif self.limits.max_connections is not None and self._is_full(self.limits.max_connections):
             self._turn_away(connection, _MAX_TURNED_AWAY)
         elif self._draining:
             connection.drain(ANNOUNCING)
 
-    def _is_full(self) -> bool:
+    def _is_full(self, limit: int) -> bool:
         """Whether there are too many with a new one, after making room if that can be done."""
-        limit = self.limits.max_connections
         pool = self._settings.pool
-        if limit is None or len(pool) - len(pool.turned_away) <= limit:
+        if len(pool) - len(pool.turned_away) <= limit:
             return False
         longest_idle = self._settings.eviction.longest_idle()
         if longest_idle is None:
