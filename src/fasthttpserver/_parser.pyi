@@ -304,6 +304,9 @@ class RequestParser(Generic[_M]):
     def awaiting_continue(self) -> bool:
         """Whether the client waits for ``100 Continue`` before it sends the body."""
 
+    def told_to_continue(self) -> None:
+        """Take note that it was sent ``100 Continue``; it waits no more for that."""
+
     @property
     def messages(self) -> int:
         """How many whole requests there were."""

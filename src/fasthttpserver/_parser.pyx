@@ -880,10 +880,6 @@ cdef class RequestParser:
     cdef uint64_t _messages     # whole ones, so far
     cdef uint64_t _body_received    # of the latest message
     cdef RequestMessage _message    # whose body is being read, or that is whole
-    cdef PyObject* _body        # owned bytes object that no one else has seen yet, or NULL
-    cdef Py_ssize_t _body_capacity
-    cdef const char* _piece_at  # the last GOT_DATA: borrowed from _data
-    cdef Py_ssize_t _piece_size
 
     def __init__(
         self,
@@ -925,9 +921,9 @@ cdef class RequestParser:
         if self._reading != NULL:
             PyMem_RawFree(self._reading.section.fields)
             PyMem_RawFree(self._reading.section.trailer_buffer)
+            Py_XDECREF(self._reading.body)
             PyMem_RawFree(self._reading)
         PyMem_RawFree(self._head_buffer)
-        Py_XDECREF(self._body)
 
     def __reduce__(self):
         raise TypeError("a RequestParser cannot be pickled")
@@ -991,9 +987,9 @@ cdef class RequestParser:
             if step == GOT_DATA:
                 self._collect()
             elif self._stage == END:
+                if self._reading.body != NULL:
+                    self._message.body = self._take_body()
                 message = self._take_message()
-                if self._body != NULL:
-                    message.body = self._take_body()
                 self._count_begun()
                 break
             elif or_head and (
@@ -1089,6 +1085,10 @@ cdef class RequestParser:
             and self._body_received == 0
             and self._reading.head.expect_continue
         )
+
+    def told_to_continue(self):
+        if self._reading != NULL:
+            self._reading.head.expect_continue = False
 
     @property
     def closed(self):
@@ -1395,8 +1395,8 @@ cdef class RequestParser:
         cdef uint64_t size = PyBytes_GET_SIZE(self._data) - self._pos
         if size > reading.body_remaining:
             size = reading.body_remaining
-        self._piece_at = PyBytes_AS_STRING(self._data) + self._pos
-        self._piece_size = size
+        reading.piece_at = PyBytes_AS_STRING(self._data) + self._pos
+        reading.piece_size = size
         self._pos += size
         reading.body_remaining -= size
         self._body_received += size
@@ -1421,8 +1421,8 @@ cdef class RequestParser:
         error = llhttp_execute(&reading.llhttp, at, end - at)
         if error != HPE_OK and error != HPE_PAUSED:
             self._raise_from_llhttp(error)
-        self._piece_at = reading.chunks.data_at
-        self._piece_size = reading.chunks.data_size
+        reading.piece_at = reading.chunks.data_at
+        reading.piece_size = reading.chunks.data_size
         self._body_received += reading.chunks.data_size
         if error == HPE_OK:
             self._pos += end - at
@@ -1430,14 +1430,14 @@ cdef class RequestParser:
                 self._head_size += <uint32_t>(end - at)
                 if self._head_size == reading.bounds.max_header_size:
                     self._raise(LONG_HEAD, offset_of(reading, end))
-            return self._piece_size > 0
+            return reading.piece_size > 0
         self._pos += llhttp_get_error_pos(&reading.llhttp) - at
         llhttp_resume(&reading.llhttp)
         if reading.chunks.complete:
             self._finish_trailers()
         elif not reading.section.trailers:
             end_chunk(&reading.chunks)
-        return self._piece_size > 0 or self._stage == END
+        return reading.piece_size > 0 or self._stage == END
 
     cdef int _finish_trailers(self) except -1:
         cdef Reading* reading = self._reading
@@ -1479,43 +1479,45 @@ cdef class RequestParser:
         return message
 
     cdef bytes _take_piece(self):
-        if self._piece_size == PyBytes_GET_SIZE(self._data):
+        if self._reading.piece_size == PyBytes_GET_SIZE(self._data):
             return self._data
-        return PyBytes_FromStringAndSize(self._piece_at, self._piece_size)
+        return PyBytes_FromStringAndSize(self._reading.piece_at, self._reading.piece_size)
 
     cdef int _collect(self) except -1:
         """Append the piece to the body: one buffer, grown by doubling, so linear time."""
+        cdef Reading* reading = self._reading
         cdef Py_ssize_t size = <Py_ssize_t>self._body_received
-        cdef Py_ssize_t before = size - self._piece_size
+        cdef Py_ssize_t before = size - reading.piece_size
         cdef Py_ssize_t capacity
-        if size > self._body_capacity:
-            capacity = 2 * self._body_capacity if before else 0
+        if size > reading.body_capacity:
+            capacity = 2 * reading.body_capacity if before else 0
             if capacity < size:
                 capacity = size
-            if self._stage == LENGTH and <uint64_t>capacity > size + self._reading.body_remaining:
-                capacity = <Py_ssize_t>(size + self._reading.body_remaining)
-            if self._body == NULL:
+            if self._stage == LENGTH and <uint64_t>capacity > size + reading.body_remaining:
+                capacity = <Py_ssize_t>(size + reading.body_remaining)
+            if reading.body == NULL:
                 body = PyBytes_FromStringAndSize(NULL, capacity)
                 Py_INCREF(body)
-                self._body = <PyObject*>body
+                reading.body = <PyObject*>body
                 body = None
             else:
-                _PyBytes_Resize(&self._body, capacity)
-            self._body_capacity = capacity
+                _PyBytes_Resize(&reading.body, capacity)
+            reading.body_capacity = capacity
         memcpy(
-            PyBytes_AS_STRING(<object>self._body) + before, self._piece_at, self._piece_size
+            PyBytes_AS_STRING(<object>reading.body) + before, reading.piece_at, reading.piece_size
         )
         return 0
 
     cdef object _take_body(self):
-        cdef PyObject* body = self._body
-        if self._body_capacity != <Py_ssize_t>self._body_received:
-            _PyBytes_Resize(&self._body, <Py_ssize_t>self._body_received)
-            body = self._body
-        self._body = NULL
-        self._body_capacity = 0
+        cdef Reading* reading = self._reading
+        cdef PyObject* body
+        if reading.body_capacity != <Py_ssize_t>self._body_received:
+            _PyBytes_Resize(&reading.body, <Py_ssize_t>self._body_received)
+        body = reading.body
+        reading.body = NULL
+        reading.body_capacity = 0
         result = <object>body
-        Py_XDECREF(body)  # the reference that _body was
+        Py_XDECREF(body)  # the reference that reading.body was
         return result
 
     # --- Refusing -------------------------------------------------------------------------
@@ -1565,8 +1567,8 @@ cdef class RequestParser:
         self._pending = None
         self._pending_size = 0
         self._free_head_buffer()
-        Py_XDECREF(self._body)
-        self._body = NULL
+        Py_XDECREF(self._reading.body)
+        self._reading.body = NULL
         self._leave()
         raise HTTPInputError(*self._error)
 

@@ -1015,6 +1015,21 @@ def test_awaiting_continue_until_the_body_begins(framing: bytes) -> None:
     assert not parser.awaiting_continue  # the next request does not wait
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_client_that_was_told_to_continue_awaits_it_no_more(framing: bytes) -> None:
+    data = POST + b"Expect: 100-continue\r\n" + framing + b"\r\n\r\n"
+    body = b"5\r\nhello\r\n0\r\n\r\n" if b"chunked" in framing else b"hello"
+    parser = RequestParser()
+    parser.told_to_continue()  # without a message that is nothing
+    for _ in range(2):
+        assert parser.next_request(data) is None
+        assert parser.awaiting_continue
+        parser.told_to_continue()
+        assert not parser.awaiting_continue
+        message = parser.next_request(body)
+        assert message is not None and message.body == b"hello" and message.expect_continue
+
+
 @pytest.mark.parametrize("before", [GET + b"\r\n", CHUNKED + LAST + b"\r\n", b"\r\n"])
 @pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
 def test_awaiting_continue_has_nothing_to_do_with_the_message_before(

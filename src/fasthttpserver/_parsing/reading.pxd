@@ -15,6 +15,7 @@ first byte of a message to its end; between messages, as most connections are, i
 All offsets count from the first byte of the request line.
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -130,6 +131,10 @@ cdef struct Reading:
     FieldSection section
     Chunks chunks
     uint64_t body_remaining  # of content_length
+    const char* piece_at     # of the body, the latest one; borrowed from what was received
+    Py_ssize_t piece_size
+    PyObject* body           # owned bytes object that no one else has seen yet, or NULL
+    Py_ssize_t body_capacity
 
     int refusal
     uint64_t refused_at
@@ -141,6 +146,8 @@ cdef inline void begin_message(Reading* reading, const Bounds* bounds) noexcept 
     memset(&reading.head, 0, sizeof(Head))
     memset(&reading.section, 0, sizeof(FieldSection))
     reading.body_remaining = 0
+    reading.body = NULL
+    reading.body_capacity = 0
     reading.refusal = ACCEPTED
     reading.refused_at = 0
 
