@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import socket
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -1182,3 +1184,21 @@ def test_no_request_is_run_behind_a_close(wire: Wired, which: str) -> None:
     end.send(get("/1") + get("/2") + get("/3"), get("/4"))
     assert uris == ["/1"]
     assert end.sent() == OK
+
+
+def test_callback_that_goes_on_after_its_response_is_kept(wire: Callable[..., Wire]) -> None:
+    async def callback(request: HTTPRequest) -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        tasks.add(current)
+        answer(request)
+        with contextlib.suppress(asyncio.CancelledError):  # at the end of the test
+            await asyncio.get_running_loop().create_future()  # nobody else refers to it
+
+    tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
+    end = wire(callback)
+    end.send(get())
+    end.send(get())
+    gc.collect()
+    assert end.sent() == OK * 2
+    assert len(tasks) == 2

@@ -131,7 +131,6 @@ class HTTPConnection(asyncio.Protocol):
         "__weakref__",
         "_close_callback",
         "_context",
-        "_continued",
         "_deadlines",
         "_dropped",
         "_fast",
@@ -144,16 +143,12 @@ class HTTPConnection(asyncio.Protocol):
         "_request",
         "_settings",
         "_shutdown",
-        "_since",
         "_stream",
         "_streamed",
-        "_task",
         "_transport",
         "_wakes",
         "address",
-        "loop",
         "parser",
-        "protocol",
         "request_callback",
         "response",
         "xheaders",
@@ -197,12 +192,11 @@ class HTTPConnection(asyncio.Protocol):
 
     def _prepare(self, settings: Settings, loop: asyncio.AbstractEventLoop, address: Any) -> None:
         self._settings = settings
-        self.loop = loop
+        settings.loop = loop
         self.address = address
         self.request_callback = settings.callback
         peers = settings.trusted_peers
         self.xheaders = settings.xheaders and (peers is None or address in peers)
-        self.protocol = settings.protocol
         self._no_keep_alive = settings.no_keep_alive
         self._lifecycle = OPEN
         self._input = READING
@@ -219,11 +213,9 @@ class HTTPConnection(asyncio.Protocol):
             self.request_callback = self._streamed.take
         self._close_callback: Callable[[], object] | None = None
         self._context: ConnectionContext | None = None  # if it is the same for all requests
-        self._deadlines: Deadlines | None = None  # while it is new, and while it rests
-        self._since = settings.clock.now  # then it waits since that time
-        self._task: asyncio.Future[Any] | None = None
+        # While it is new, and while it rests, the time since when it waits is all there is.
+        self._deadlines: Deadlines | float = settings.clock.now
         self._wakes = False  # what is here will be looked at in a later turn of the loop
-        self._continued = -1  # the number of the message that was asked to continue
         self._dropped = 0  # bytes, while lingering
         self._framed = False  # the response before this one had write_headers()
 
@@ -556,8 +548,8 @@ class HTTPConnection(asyncio.Protocol):
             self.resume_reading()
         if self._input is EOF:
             self._close_gently(linger=False)
-        elif parser.awaiting_continue and self._continued != parser.messages:
-            self._continued = parser.messages
+        elif parser.awaiting_continue:
+            parser.told_to_continue()
             self._writer.send(CONTINUE)
             self._writer.flush()
         elif self._shutdown is LAST_CALL and self.idle:
@@ -606,7 +598,7 @@ class HTTPConnection(asyncio.Protocol):
             running.send(None)  # to its first await: from here on it catches what comes
             task = self.start_task(running)
             if not task.done():
-                self._task = task  # keeps it alive; the loop itself has a weak reference
+                self._settings.tasks.add(task)
         elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
             # What write() returns is not work of the application's.
             try:
@@ -616,8 +608,7 @@ class HTTPConnection(asyncio.Protocol):
                 return
 
             def done(future: asyncio.Future[Any]) -> None:
-                if self._task is future:
-                    self._task = None
+                self._settings.tasks.discard(future)
                 error = asyncio.CancelledError() if future.cancelled() else future.exception()
                 if error is not None:
                     self.callback_failed(error, request)
@@ -625,7 +616,7 @@ class HTTPConnection(asyncio.Protocol):
             if future.done():
                 done(future)
             else:
-                self._task = future
+                self._settings.tasks.add(future)
                 future.add_done_callback(done)
 
     async def _run(self, work: Coroutine[Any, Any, object], request: HTTPRequest) -> None:
@@ -640,12 +631,17 @@ class HTTPConnection(asyncio.Protocol):
             raise
         except BaseException as error:
             work.close()  # if it has not begun, Python would warn
+            self._forget_task()
             self.callback_failed(error, request)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            if self._task is asyncio.current_task():
-                self._task = None
+        else:
+            self._forget_task()
+
+    def _forget_task(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._settings.tasks.discard(task)
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine of the application as a task.
@@ -1465,8 +1461,8 @@ class HTTPConnection(asyncio.Protocol):
         message = parser.messages
         progress = 0
         deadlines = self._deadlines
-        if deadlines is None:  # it is new
-            deadlines = self._deadlines = Deadlines(self._since)
+        if not isinstance(deadlines, Deadlines):  # it is new
+            deadlines = self._deadlines = Deadlines(deadlines)
         taking = self._lifecycle is LINGERING or deadlines.waiting is Waiting.WRITING
         if self._waits or (taking and self._writer.unacknowledged):
             waiting, progress = Waiting.WRITING, self._writer.bytes_taken
@@ -1520,13 +1516,12 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def idle_since(self) -> float:
         """Since when nothing has come or gone, in seconds on the server's clock."""
-        return self._since if self._deadlines is None else self._deadlines.since
+        deadlines = self._deadlines
+        return deadlines.since if isinstance(deadlines, Deadlines) else deadlines
 
     def rest(self) -> None:
         """Take note that it is idle, and is not looked at until it wakes."""
-        assert self._deadlines is not None
-        self._since = self._deadlines.since
-        self._deadlines = None
+        self._deadlines = self.idle_since
 
     def wake(self, received: int) -> None:
         """Take note that it is looked at again.
@@ -1534,10 +1529,21 @@ class HTTPConnection(asyncio.Protocol):
         Args:
             received: What ``bytes_received`` was when it began to rest.
         """
-        since = self._since if received == self.parser.received else self._settings.clock.now
+        moved = received != self.parser.received
+        since = self._settings.clock.now if moved else self.idle_since
         self._deadlines = Deadlines(since, Waiting.IDLE, self.parser.messages)
 
     # --- What there is to know ----------------------------------------------------------
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that serves it."""
+        return self._settings.loop
+
+    @property
+    def protocol(self) -> str | None:
+        """What ``request.protocol`` is to be; None finds out."""
+        return self._settings.protocol
 
     @property
     def requests(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Container
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,7 @@ class Settings:
         "explain",
         "io_loop",
         "limits",
+        "loop",
         "max_buffer_size",
         "new_parser",
         "next_request",
@@ -87,6 +89,7 @@ class Settings:
         "protocol",
         "take",
         "take_late",
+        "tasks",
         "trusted",
         "trusted_peers",
         "xheaders",
@@ -138,6 +141,9 @@ class Settings:
             decompress=decompress,
         )
         self.io_loop: Any = None
+        self.loop: asyncio.AbstractEventLoop  # of all connections
+        # Of callbacks, while they run: a loop refers to its tasks weakly.
+        self.tasks: set[asyncio.Future[Any]] = set()
         # The context in which the first client was accepted: without what any request has set.
         self.context: Context | None = None
         self.max_buffer_size = limits.max_body_size
