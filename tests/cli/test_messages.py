@@ -20,7 +20,7 @@ from fasthttpserver._cli.options import _make_parser, parse_options
 from fasthttpserver._cli.serving import NotStarted, Serving
 from fasthttpserver.ioloop import IOLoop
 
-PAIR = ["--certfile=server.crt", "--keyfile=server.key"]
+PAIR = ["--certfile=server.certfile", "--keyfile=server.keyfile"]
 MODULE = """
 import functools, os
 from fasthttpserver.httputil import HTTPServerConnectionDelegate
@@ -140,16 +140,16 @@ NO_PEM = "it is not PEM, as there is no '-----BEGIN' in it"
         (["--certfile=none"], f"--certfile none: {MISSING}"),
         (["--certfile=folder"], "--certfile folder: Is a directory"),
         (["--certfile=text"], f"--certfile text: {NO_PEM}"),
-        (["--certfile=server.crt", "--keyfile=none"], f"--keyfile none: {MISSING}"),
-        (["--certfile=server.crt", "--keyfile=text"], f"--keyfile text: {NO_PEM}"),
+        (["--certfile=server.certfile", "--keyfile=none"], f"--keyfile none: {MISSING}"),
+        (["--certfile=server.certfile", "--keyfile=text"], f"--keyfile text: {NO_PEM}"),
         (
-            ["--certfile=server.crt"],
-            "--certfile server.crt: it has no private key, and no keyfile is given",
+            ["--certfile=server.certfile"],
+            "--certfile server.certfile: it has no private key, and no keyfile is given",
         ),
         ([*PAIR, "--ca-certs=none", "--verify-client=required"], f"--ca-certs none: {MISSING}"),
         ([*PAIR, "--ca-certs=text", "--verify-client=required"], f"--ca-certs text: {NO_PEM}"),
         ([*PAIR, "--sni=a.test=none"], f"--sni a.test=none: {MISSING}"),
-        ([*PAIR, "--sni=b.test=server.crt:text"], f"--sni b.test=text: {NO_PEM}"),
+        ([*PAIR, "--sni=b.test=server.certfile:text"], f"--sni b.test=text: {NO_PEM}"),
         (["--log-config=none.json"], f"--log-config none.json: {MISSING}"),
         (["--log-config=text"], "--log-config text: its name has to end with .json or .toml"),
         (["--access-log-file=none/a"], f"--access-log-file none/a: {MISSING}"),
