@@ -59,7 +59,7 @@ class Answers:
         self._buffer += data
         try:
             next(self._reading)
-        except ValueError as error:  # a number that is none, a line that is no field
+        except ValueError as error:  # a number that is none, a line that is not a field
             raise Fault(f"no response: {error}") from None
         self.news.set()
 

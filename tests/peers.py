@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from unittest.mock import Mock
 
 import h11
 
@@ -135,7 +134,8 @@ def read_aiohttp(data: bytes) -> Read:
     from aiohttp.http_exceptions import HttpProcessingError
     from aiohttp.http_parser import HttpRequestParser
 
-    loop = Mock(spec=asyncio.AbstractEventLoop)
+    loop = asyncio.new_event_loop()
+    loop.close()  # the parser keeps it, for a connection that there is none of here
     parser = HttpRequestParser(
         BaseProtocol(loop),
         loop,

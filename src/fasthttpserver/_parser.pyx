@@ -630,7 +630,7 @@ cdef class RequestMessage:
         return [] if self._trailers is None else self._trailers
 
     # What is assigned gets into the access log, the counters and Date, which have no way to
-    # write what is no time, or one that no calendar has.
+    # write what is not a time, or one that no calendar has.
     @property
     def start_time(self):
         return self._started_at
@@ -831,7 +831,7 @@ cdef enum Stage:
     LENGTH     # body by Content-Length
     CHUNKS     # body by chunks, and trailers
     END        # the message is whole
-    CLOSED     # the last message has been read; what follows is no request
+    CLOSED     # the last message has been read; what follows is not a request
     REFUSED
 
 cdef enum:
@@ -1588,8 +1588,8 @@ cdef dict _RESPONSE_FAULTS = {
     RESPONSE_NOT_HTTP: "is not HTTP",
     RESPONSE_HEAD_INCOMPLETE: "has no complete head",
     RESPONSE_LINE_END: "has a line in its head that does not end with CRLF",
-    RESPONSE_FIELD: "has a line in its head that is no field",
-    RESPONSE_LENGTH: "has a Content-Length that is no number",
+    RESPONSE_FIELD: "has a line in its head that is not a field",
+    RESPONSE_LENGTH: "has a Content-Length that is not a number",
     RESPONSE_LENGTHS: "has several Content-Lengths that differ",
     RESPONSE_LENGTH_AND_CODING: "has both Content-Length and Transfer-Encoding",
     RESPONSE_CODING: "has another Transfer-Encoding than chunked",
@@ -1600,7 +1600,7 @@ cdef dict _RESPONSE_FAULTS = {
     RESPONSE_LONG: "is longer than its Content-Length by {} bytes",
     RESPONSE_BODY_FOR_HEAD: "has a body, but the request is HEAD",
     RESPONSE_BODY_FOR_STATUS: "has a body, but its status is {}",
-    RESPONSE_CHUNK_SIZE: "has a chunk whose size is no number",
+    RESPONSE_CHUNK_SIZE: "has a chunk whose size is not a number",
     RESPONSE_CHUNK_END: "has a chunk that is not as long as its size",
     RESPONSE_CHUNK_MISSING: "ends before its last chunk does",
     RESPONSE_AFTER_CHUNKS: "goes on after its last chunk",
@@ -1787,7 +1787,7 @@ cdef bint _is_cookie_name(str name):
     if name == "":
         return False
     for c in name:
-        # A colon is no token (RFC 6265 section 4.1.1), but may be in the name of a Morsel.
+        # A colon is not a token (RFC 6265 section 4.1.1), but may be in the name of a Morsel.
         if not (c < 128 and (is_a(TOKEN, <char>c) or c == u":")):
             return False
     return name.lower() not in _MORSEL_ATTRIBUTES

@@ -38,7 +38,7 @@ def raise_as(kind: type[Exception], kin: type[Exception]) -> None:
         TypeError: It is not a subclass.
     """
     if not issubclass(kin, kind):
-        raise TypeError(f"{kin!r} is no subclass of {kind!r}")
+        raise TypeError(f"{kin!r} is not a subclass of {kind!r}")
     _KIN[kind] = kin
 
 

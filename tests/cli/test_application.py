@@ -97,7 +97,7 @@ def test_interface_that_is_said_counts(here: Path) -> None:
         load_application("served:__name__", "wsgi")
     with pytest.raises(ValueError, match="is a class"):
         load_application("served:Named", "wsgi")
-    with pytest.raises(ValueError, match=r"'served:asgi' is no callback.* takes 3 arguments"):
+    with pytest.raises(ValueError, match=r"'served:asgi' is not a callback.* takes 3 arguments"):
         load_application("served:asgi", "callback")
 
 

@@ -186,7 +186,7 @@ def test_handler_in_the_file_gets_the_access_log(start: Start, tmp_path: Path) -
     [
         ("c.json", None, "--log-config c.json: No such file or directory"),
         ("c.json", "{", "--log-config c.json: Expecting property name"),
-        ("c.json", "[]", "--log-config c.json: it is no JSON object"),
+        ("c.json", "[]", "--log-config c.json: it is not a JSON object"),
         ("c.toml", "a", "--log-config c.toml: Expected '=' after a key"),
         ("c.ini", "", "--log-config c.ini: its name has to end with .json or"),
         ("c.json", '{"version": 2}', "--log-config c.json: Unsupported version"),

@@ -58,10 +58,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("shop:aplication", False, "'shop' has no 'aplication'; did you mean 'application'?"),
         ("shop:xyz", False, "it has application, other, make, nothing, delegate"),
         ("shop:number.xyz", False, "'shop' has no 'number.xyz'"),
-        ("shop:number", False, "'shop:number' is no application: int cannot be called"),
+        ("shop:number", False, "'shop:number' is not an application: int cannot be called"),
         ("shop:make", True, "'shop:make' wants arguments, and --factory calls it without"),
-        ("shop:nothing", True, "'shop:nothing()' is no application: NoneType cannot be called"),
-        ("shop:number", True, "'shop:number' is no function that makes an application"),
+        ("shop:nothing", True, "'shop:nothing()' is not an application: NoneType cannot be called"),
+        ("shop:number", True, "'shop:number' is not a function that makes an application"),
     ],
 )
 def test_application_that_is_not_there(here: Path, name: str, factory: bool, said: str) -> None:
@@ -155,9 +155,9 @@ NO_PEM = "it is not PEM, as there is no '-----BEGIN' in it"
         (["--access-log-file=none/a"], f"--access-log-file none/a: {MISSING}"),
         (["--access-log-file=folder"], "--access-log-file folder: Is a directory"),
         (["--unix-socket=none/a"], f"--unix-socket none/a: {MISSING}"),
-        (["--unix-socket=text"], "--unix-socket text: file 'text' exists and is no socket"),
+        (["--unix-socket=text"], "--unix-socket text: file 'text' exists and is not a socket"),
         (["--admin=unix:none/a"], f"--admin unix:none/a: {MISSING}"),
-        (["--admin=unix:text"], "--admin unix:text: file 'text' exists and is no socket"),
+        (["--admin=unix:text"], "--admin unix:text: file 'text' exists and is not a socket"),
     ],
 )
 @pytest.mark.usefixtures("files")
@@ -187,7 +187,7 @@ def test_config_that_cannot_be_read_is_named(
 
 def test_number_that_is_no_socket(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--fd", "9999"]) == 1
-    assert "--fd 9999 is no socket: " in capsys.readouterr().err
+    assert "--fd 9999 is not a socket: " in capsys.readouterr().err
 
 
 def test_uvloop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -388,7 +388,7 @@ class TestBindUnixSocket:
     def test_another_file_is_not_touched(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_text("precious")
-        with pytest.raises(ValueError, match="exists and is no socket"):
+        with pytest.raises(ValueError, match="exists and is not a socket"):
             bind_unix_socket(str(path))
         assert path.read_text() == "precious"
 

@@ -118,11 +118,11 @@ RIGHT: list[tuple[bytes, dict[str, Any], int, bool]] = [
 ]
 
 LINE_END = "has a line in its head that does not end with CRLF"
-FIELD = "has a line in its head that is no field"
+FIELD = "has a line in its head that is not a field"
 DIFFER = "has several Content-Lengths that differ"
-LENGTH = "has a Content-Length that is no number"
+LENGTH = "has a Content-Length that is not a number"
 CODING = "has another Transfer-Encoding than chunked"
-SIZE = "has a chunk whose size is no number"
+SIZE = "has a chunk whose size is not a number"
 CUT_CHUNK = "has a chunk that is not as long as its size"
 NO_LAST_CHUNK = "ends before its last chunk does"
 NO_HEAD = "has no complete head"

@@ -97,7 +97,7 @@ def load_application(name: str, interface: str = "auto", factory: bool = False) 
     target = _find(name)
     if factory:
         if not callable(target):
-            raise ValueError(f"{name!r} is no function that makes an application")
+            raise ValueError(f"{name!r} is not a function that makes an application")
         if count_parameters(target):
             raise ValueError(f"{name!r} wants arguments, and --factory calls it without")
         try:
@@ -118,7 +118,7 @@ def load_application(name: str, interface: str = "auto", factory: bool = False) 
         try:
             check_callback(target)
         except TypeError as error:
-            raise ValueError(f"{name!r} is no callback: {error}") from error
+            raise ValueError(f"{name!r} is not a callback: {error}") from error
     return Application(interface, target)
 
 
@@ -196,7 +196,8 @@ def _interface(name: str, target: Any) -> str:
     if hasattr(target, "start_request"):
         return "callback"
     if not callable(target):
-        raise ValueError(f"{name!r} is no application: {type(target).__name__} cannot be called")
+        kind = type(target).__name__
+        raise ValueError(f"{name!r} is not an application: {kind} cannot be called")
     count = count_parameters(target)
     if count == 0:
         raise ValueError(f"{name!r} takes no argument; if it makes an application, say --factory")

@@ -183,7 +183,7 @@ def _bind(options: argparse.Namespace, port: int) -> list[socket.socket]:
         try:
             return [ServerSocket(fileno=int(options.fd))]
         except (OSError, OverflowError) as error:
-            raise ValueError(f"--fd {options.fd} is no socket: {in_words(error)}") from None
+            raise ValueError(f"--fd {options.fd} is not a socket: {in_words(error)}") from None
     if options.unix_socket:
         mode = 0o600 if options.unix_socket_mode is None else options.unix_socket_mode
         user, group = options.unix_socket_owner or (None, None)

@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError("its name has to end with .json or .toml")
     config = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(config, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return config
 
 

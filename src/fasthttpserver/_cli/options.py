@@ -29,14 +29,14 @@ _LIMIT_HELP = {
     "header_timeout": "seconds for a request's header block",
     "body_stall_timeout": "seconds of silence inside a body",
     "body_min_rate": "bytes per second that a body has to come in at",
-    "body_grace": "seconds before that is judged",
+    "body_grace": "seconds before --body-min-rate applies",
     "body_timeout": "seconds for a whole body",
     "idle_connection_timeout": "seconds between requests",
-    "write_timeout": "seconds in which a client takes nothing",
+    "write_timeout": "seconds without progress while a response is sent",
     "tls_handshake_timeout": "seconds for a TLS handshake",
     "read_ahead": "bytes read while a request runs",
     "linger_silence": "seconds of silence before a lingering connection is closed",
-    "linger_timeout": "seconds before it is closed in any case",
+    "linger_timeout": "seconds before such a connection is closed in any case",
     "max_connections": "connections of one process",
 }
 
@@ -197,7 +197,7 @@ def _declare_listening(parser: Parser) -> None:
         "--unix-socket-mode",
         type=_mode,
         metavar="MODE",
-        help="permissions of that socket: who can write to it can connect (default: 600)",
+        help="permissions of that socket; whoever can write to it can connect (default: 600)",
     )
     where.add_argument(
         "--unix-socket-owner",

@@ -221,7 +221,7 @@ class Supervisor:
     # --- What is to be done -------------------------------------------------------------
 
     def _next_start(self) -> tuple[int, Child | None] | None:
-        """Return the number of the worker that is to be started now, and whom it replaces."""
+        """Return the number of the worker that is to be started now, and which one it replaces."""
         if self._stopped_at is not None or time.monotonic() < self._not_before:
             return None
         present = [child for child in self._children.values() if child.is_present]

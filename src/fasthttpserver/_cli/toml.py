@@ -77,7 +77,7 @@ def read_file(path: str) -> dict[str, Any]:
     That is all of it; in a ``pyproject.toml`` it is the table ``tool.fasthttpserver``.
 
     Raises:
-        ValueError: It cannot be read, or is no TOML, with a message for the person who wrote it.
+        ValueError: It cannot be read, or is not TOML, with a message for the person who wrote it.
     """
     try:
         with open(path, "rb") as file:

@@ -262,7 +262,7 @@ def _lines(first: str, headers: Any, forbidden: Container[str] = ()) -> bytes:
     if section is None:
         # A number as a value, for instance, or something that is refused.
         if _ILLEGAL.search(first):
-            raise ValueError("Illegal characters (CR or LF) in reason")
+            raise ValueError("Illegal characters (CR, LF or NUL) in reason")
         lines = [_field_line(name, value) for name, value in fields]
         section = "\r\n".join([first, *lines, "", ""]).encode("latin-1")
     return section
@@ -276,7 +276,7 @@ def _field_line(name: str, value: object) -> str:
         raise ValueError(f"Illegal header name {name[:100]!r}")
     text = _to_text(name, value)
     if _ILLEGAL.search(text):
-        raise ValueError(f"Illegal characters (CR or LF) in header {name[:100]}")
+        raise ValueError(f"Illegal characters (CR, LF or NUL) in header {name[:100]}")
     return f"{name}: {text}"
 
 

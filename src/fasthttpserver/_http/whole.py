@@ -62,7 +62,7 @@ def encode_body(body: Body, content_type: str | None) -> tuple[bytes, str | None
 
     Raises:
         TypeError: The body is of another type.
-        ValueError: It is no JSON; or it is a string, and the type says that it is not UTF-8.
+        ValueError: It is not JSON; or it is a string, and the type says that it is not UTF-8.
     """
     if isinstance(body, str):
         return body.encode(), _text_type(content_type or "text/plain")

@@ -64,7 +64,7 @@ class Certificates:
         default = self._read({})
         by_name = {name: self._read(files) for name, files in self._files.items()}
         if self._default is not None and authorities != self._authorities:
-            # Sessions of clients for whom others have vouched are not to be resumed.
+            # Sessions of clients that others have vouched for are not to be resumed.
             self.context = self._begin()
         self._default, self._by_name, self._authorities = default, by_name, authorities
 

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 # How many clients may wait to be accepted: as many as with nginx and Node. Tornado's 128 are too
-# few for a crowd: the kernel drops who does not fit, to try again after a second.
+# few for a crowd: the kernel drops those that do not fit, and they try again after a second.
 BACKLOG = 511
 _BACKLOG_SIZE = Rule(0, (1 << 31) - 1, whole=True)
 _PORT = Rule(0, 65_535, whole=True)
@@ -191,9 +191,9 @@ def bind_unix_socket(
 
     Args:
         file: Its path; a name that begins with NUL is one of Linux's abstract ones.
-        mode: Permissions of the file: who can write to it can connect.
+        mode: Permissions of the file: whoever can write to it can connect.
         backlog: How many connections may wait to be accepted.
-        user, group: Who owns the file, by name or number; None for who it is by itself.
+        user, group: The owner of the file, by name or number; None to leave it as it is.
 
     Raises:
         TypeError: ``backlog`` is not an int.
@@ -209,7 +209,7 @@ def bind_unix_socket(
     if not is_abstract:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.stat(path).st_mode):
-                raise ValueError(f"file {path!r} exists and is no socket")
+                raise ValueError(f"file {path!r} exists and is not a socket")
             os.remove(path)
     sock = ServerSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

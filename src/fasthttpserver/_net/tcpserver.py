@@ -348,7 +348,7 @@ class TCPServer:
         return False
 
     def accept_waiting(self) -> None:
-        """Accept who has connected already, before ``stop()`` would turn them away."""
+        """Accept those that have connected already, before ``stop()`` would turn them away."""
         for sock in self._sockets.values():
             with contextlib.suppress(OSError):  # BlockingIOError: that was the last one
                 while True:
@@ -429,7 +429,7 @@ class TCPServer:
             await self._connect_tls(self._current_context(), connection, address, room)
 
     async def _read_proxy_header(self, connection: socket.socket, address: Any) -> Any:
-        """Return the address of whom the peer, a proxy, speaks for."""
+        """Return the address of the client that the peer, a proxy, speaks for."""
         assert self._loop is not None
         task = asyncio.current_task()
         if self._no_handshakes or task not in self._connecting:
@@ -479,7 +479,7 @@ class TCPServer:
         gen_log.warning("%s on connection from %r: %s", what, address, str(error))
 
     async def _stop_connecting(self) -> None:
-        """Wait for those who are being connected, and give up the handshakes among them.
+        """Wait for clients that are being connected, and give up the handshakes among them.
 
         Not by cancelling what the loop does itself: it takes a few turns only, and a task that
         has not begun would leave its socket, and uvloop a transport, to nobody.

@@ -50,7 +50,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._context = context
         self._new_protocol = new_protocol
-        self._waiter: asyncio.Future[None] | None = None  # who waits for the handshake
+        self._waiter: asyncio.Future[None] | None = None  # of the handshake
         self._failure: Exception | None = None  # that ended the handshake
         self._given_up = False  # nobody waits for it any longer
         self._below: Any = None  # the transport

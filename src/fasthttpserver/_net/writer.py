@@ -221,7 +221,7 @@ class Writer:
         """Take note that all has been taken: the transport's ``resume_writing``.
 
         Args:
-            then: Called when those who wait for it have been told.
+            then: Called when those that wait for it have been told.
         """
         # Not now: asyncio looks at its own state again after this call, and would close
         # twice what is closed in here.
@@ -285,7 +285,7 @@ class Writer:
             self._tell_soon()
 
     def _tell_soon(self) -> None:
-        """Flush in the next turn of the loop, and tell those who wait for that."""
+        """Flush in the next turn of the loop, and tell those that wait for that."""
         self._scheduled = True
         self._loop.call_soon(self._tell_flushed)
 

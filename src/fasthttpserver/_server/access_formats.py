@@ -101,8 +101,9 @@ def _compile(form: str) -> LineFormat:
         try:
             fixed, atom = ("%", None) if match[0] == "%%" else _find(match[1])
         except KeyError:
+            wrong = match[0] if match[1] else form[match.start() :][:40]
             raise ValueError(
-                f"unknown atom {form[match.start() :][:40]!r} in a format of the access log; "
+                f"unknown atom {wrong!r} in a format of the access log; "
                 f"known are {' '.join(f'%({each})s' for each in _KNOWN)}, and %% for a %"
             ) from None
         text += fixed

@@ -475,7 +475,7 @@ class HTTPConnection(asyncio.Protocol):
         """
         request = self._request
         if request is None:
-            return None  # between requests it is for those who make something special
+            return None  # between requests it is for whatever makes something special
         self._fast = False
         if self.response is not None:
             return self.response
@@ -830,7 +830,7 @@ class HTTPConnection(asyncio.Protocol):
             len(body),
         )
         if framing.informational:
-            raise ValueError("an interim response is no whole one")
+            raise ValueError("an interim response (1xx) does not end an exchange")
         data = framing.head + framing.frame(body)
         end = framing.end()
         # A close that only the response tells of is found by the check of it, if there is one.

@@ -101,7 +101,7 @@ def families_of(stats: Mapping[str, Any]) -> list[Family]:
         Family(
             "start_time_seconds",
             "gauge",
-            "When it began, since 1970.",
+            "Start time in seconds since the epoch.",
             [Sample({}, stats["started"])],
         ),
         Family(

@@ -70,7 +70,7 @@ async def send_file(
     fields, content_type = separate_type(headers or (), content_type)
     name = os.fsdecode(path)
     if root is not None and not os.path.isdir(root):  # the client has not chosen it
-        raise NotADirectoryError(errno.ENOTDIR, "the root of files to send is no folder", str(root))
+        raise NotADirectoryError(errno.ENOTDIR, "the root of files is not a folder", str(root))
     try:
         descriptor = _open(name) if root is None else _open_below(os.fsdecode(root), name)
     except PermissionError:

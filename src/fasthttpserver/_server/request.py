@@ -197,7 +197,7 @@ class HTTPRequest(RequestMessage):
         return httputil.parse_cookie("; ".join(values)) if values else {}
 
     def _named_fields(self) -> Any:
-        """Return something with the ``get`` of ``headers``, for who looks for a few names only."""
+        """Return something with the ``get`` of ``headers``, for looking up a few names."""
         # If somebody has asked for headers, they may be others by now than those that came.
         headers: httputil.HTTPHeaders | None = self.__dict__.get("headers")
         return _AsTheyCame(self) if headers is None else headers

@@ -222,7 +222,7 @@ class Response:
 
     @property
     def logged_status(self) -> int | None:
-        """What was sent, for the access log; 499, which is nginx's, for who did not wait for it."""
+        """What was sent, for the access log; or nginx's 499, if the client did not wait for it."""
         status = self.status
         if status >= 200 or status == 101:
             return status

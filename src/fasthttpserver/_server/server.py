@@ -283,7 +283,7 @@ class HTTPServer(TCPServer):
         self._draining = False
         self._delay_over = asyncio.Event()
         self._turned_away: deque[HTTPConnection] = deque()
-        # For whom there was no file descriptor; None while there was one for everybody.
+        # Those for which there was no file descriptor; None while there was one for each.
         self._without_room: WeakSet[HTTPConnection] | None = None
 
     @property
@@ -334,7 +334,7 @@ class HTTPServer(TCPServer):
             watch.end()
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        """Serve HTTP on a stream; to be called by those who override it."""
+        """Serve HTTP on a stream; to be called by those that override it."""
         self._settings.io_loop = stream.io_loop
         HTTPConnection.on_stream(self._settings, stream, address)
 
@@ -526,5 +526,5 @@ class HTTPServer(TCPServer):
 
 
 def counters_of(server: HTTPServer) -> Counters:
-    """Return where a server counts, for those who move it."""
+    """Return where a server counts, for callers that move them."""
     return server._settings.counters

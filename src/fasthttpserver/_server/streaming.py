@@ -63,7 +63,7 @@ class RequestConnection:
 
     @property
     def context(self) -> ConnectionContext:
-        """Where the request comes from; of its own, if ``xheaders`` says who sent it."""
+        """Where the request comes from; of its own, if ``xheaders`` names the client."""
         context = self._context
         if context is None:
             context = self._context = self._connection.context_of(self._request)
@@ -472,7 +472,7 @@ class CallbackMessage(HTTPMessageDelegate):
         self._request = request
         self._piece: bytes | None = None
         self._taken: asyncio.Future[None] | None = None  # done when the piece has been read
-        self._reader: asyncio.Future[None] | None = None  # who waits for a piece
+        self._reader: asyncio.Future[None] | None = None  # of a piece
         self._ended = False
         self._error: StreamClosedError | None = None
 

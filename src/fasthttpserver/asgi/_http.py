@@ -56,7 +56,7 @@ class HTTPExchange(HTTPMessageDelegate):
     _taken: asyncio.Future[None] | None = None  # done when the piece is received
     _gone = False  # the client has disconnected
     _watches = False  # we are told if it does
-    _event: asyncio.Event | None = None  # something has happened to who waits for it
+    _event: asyncio.Event | None = None  # set when something has happened that is waited for
 
     def __init__(self, request: HTTPRequest, whole: bool) -> None:
         self._request = request

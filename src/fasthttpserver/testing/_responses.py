@@ -27,7 +27,7 @@ A_RESPONSE = "a response"
 
 
 class RuleBroken(AssertionError):
-    """What was written is no response to what was sent.
+    """What was written is not a response to what was sent.
 
     Args:
         rule: What is wrong, with the section of the RFC that says so.
@@ -170,7 +170,7 @@ def _read_fields(data: bytes, at: int, what: str) -> tuple[list[tuple[str, str]]
             return fields, at
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise RuleBroken(f"{what} is no field: {line[:80]!r} (RFC 9112 section 5)")
+            raise RuleBroken(f"{what} is not a field: {line[:80]!r} (RFC 9112 section 5)")
         fields.append((match[1].decode("ascii"), match[2].decode("latin-1").rstrip(" \t")))
     return None
 
@@ -197,7 +197,7 @@ def _frame(response: Response, asked: Asked, body: _Body) -> bool:
     if lengths and codings is not None:
         raise RuleBroken("both Content-Length and Transfer-Encoding (RFC 9112 section 6.1)")
     if lengths and (len(lengths) > 1 or not re.fullmatch("[0-9]+", lengths[0])):
-        raise RuleBroken(f"Content-Length is no number: {lengths} (RFC 9110 section 8.6)")
+        raise RuleBroken(f"Content-Length is not a number: {lengths} (RFC 9110 section 8.6)")
     if codings is not None and codings.lower() != "chunked":
         raise RuleBroken(f"a transfer coding that is not chunked: {codings!r}")
     if codings is not None and "HTTP/1.0" in (asked.version, response.version):

@@ -49,7 +49,8 @@ class WSGIContainer(HTTPServerConnectionDelegate):
 
     Raises:
         TypeError: ``app`` cannot be called, or ``threads`` is not a number.
-        ValueError: ``threads`` is negative, or ``root_path`` is no path without a slash at its end.
+        ValueError: ``threads`` is negative, or ``root_path`` does not begin with a slash, or
+            ends with one.
     """
 
     def __init__(

@@ -217,7 +217,7 @@ class Response:
 
     def _fail(self, error: BaseException) -> None:
         """Log what was wrong, and see to it that no half of a response looks whole."""
-        if not isinstance(error, StreamClosedError):  # that the client has gone is no mistake
+        if not isinstance(error, StreamClosedError):  # a client that has gone is not a mistake
             app_log.error("Uncaught exception for %r", self._request, exc_info=error)
         connection = self._connection
         if self._over:
@@ -453,7 +453,7 @@ def _parse_status(status: str) -> ResponseStartLine:
     if not (code.isascii() and code.isdigit() and len(code) == 3 and space in ("", " ")):
         raise ValueError(f"status must be like '200 OK', not {status!r}")
     if int(code) < 200:
-        raise ValueError(f"an application cannot answer {code}: it would be no response")
+        raise ValueError(f"an application cannot answer {code}: it would not be a response")
     start_line = ResponseStartLine("", int(code), reason)
     if len(_start_lines) < _MOST_STATUSES:
         _start_lines[status] = start_line
