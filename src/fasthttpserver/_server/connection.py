@@ -26,10 +26,11 @@ variable      value                    what ends it
 On the **fast path** are a connection and a request of which nothing special is known: then the
 request corks what it writes by itself (`HTTPRequest._corked`), `finish` only notes the time, and
 ``data_received`` sends that when the callback has returned. An answer that comes later is still
-on it while it is one write, or one call of ``respond``. `_fast` says so; it is what
-`_may_be_fast` derives from the variables above, kept so that a read asks once. Whatever is
-special leaves the fast path (`leave_fast_path`): the corked bytes go to the writer, a `Response`
-is made, and the same request goes on from there, with every check. Both give the same bytes.
+on it while it is one write, one ``write_headers`` with all of the body, or one ``respond``.
+`_fast` says so; it is what `_may_be_fast` derives from the variables above, kept so that a read
+asks once. Whatever is special leaves the fast path (`leave_fast_path`): the corked bytes go to
+the writer, a `Response` is made, and the same request goes on from there, with every check.
+Both give the same bytes.
 
 One read is served in one loop: request, callback, finish, next request. The loop stops at a
 request that is not finished yet, and the end of its response starts it again; so requests are

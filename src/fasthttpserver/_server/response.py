@@ -2,8 +2,8 @@
 
 A request of which nothing special is known is answered without one: it corks what it writes,
 and the connection sends that. A ``Response`` exists from the moment that something else is
-asked for: a write callback, ``write_headers``, an answer that takes its time, a client that is
-slow.
+asked for: a write callback, ``write_headers`` of a part, an answer that takes its time, a client
+that is slow.
 """
 
 from __future__ import annotations
