@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import IO, TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
@@ -120,7 +120,7 @@ class Response:
         self._start_line = _start_lines.get(status) or _parse_status(status)
         # RFC 9110 section 6.6.1: with a clock, a server has to.
         self._headers = (
-            headers if has_date else [*headers, ("Date", date_value(self._request.start_time))]
+            headers if has_date else [*headers, _date_field(self._request.start_time // 1)]
         )
         return self.write
 
@@ -249,15 +249,14 @@ class InLoop(Response):
             body = self._joined(result)
             if body is not None:
                 self._respond(body)
-                return None  # a list has no close()
-            if _real_file(result) is not None and not self._begun:
+            elif _real_file(result) is not None and not self._begun:
                 later = self._stream_file(result)
             else:
                 later = self._take(result)
         except Exception as error:
             self._fail(error)
         finally:
-            if later is None:
+            if later is None and type(result) is not list:  # which has no close()
                 self._close(result)
         return later
 
@@ -424,6 +423,11 @@ class InThread(Response):
             self._finish()
         elif not isinstance(self._error, StreamClosedError):
             self._fail(self._error)
+
+
+@lru_cache(maxsize=2)
+def _date_field(second: float) -> tuple[str, str]:
+    return "Date", date_value(second)
 
 
 def _bytes(chunk: object) -> bytes:
