@@ -310,7 +310,7 @@ class HTTPConnection(asyncio.Protocol):
                     if alone and not pipelined:
                         self._transport.write(response)
                         return
-                    self._writer.chunks.append(response)
+                    (self._own_writer or self._writer).chunks.append(response)
                     if alone:
                         break
                     large = len(response) > _LARGE_CHUNK
