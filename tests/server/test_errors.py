@@ -67,7 +67,7 @@ def test_exceptions_can_be_pickled(kind: type[Exception]) -> None:
 
 
 def test_a_kin_is_a_subclass() -> None:
-    with pytest.raises(TypeError, match="no subclass"):
+    with pytest.raises(TypeError, match="not a subclass"):
         raise_as(errors.HTTPInputError, Theirs)
 
 
