@@ -6,16 +6,20 @@ to run.
 """
 
 import asyncio
+import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 __all__ = [
     "Served",
+    "ServedTLS",
     "Sink",
     "asgi_door",
     "callback",
     "limit_protocol",
+    "tls",
     "tornado_door",
     "wsgi_door",
 ]
@@ -150,6 +154,40 @@ class Served:
         asyncio._set_running_loop(None)
 
 
+class ServedTLS(Served):
+    """A server with TLS, and its client, which is in memory too.
+
+    Args:
+        make: Makes the server with a context; runs in the loop.
+    """
+
+    def __init__(self, make: Callable[[ssl.SSLContext], Any]) -> None:
+        import trustme
+
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        super().__init__(lambda: make(context))
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._client = trusting.wrap_bio(
+            self._incoming, self._outgoing, server_hostname="127.0.0.1"
+        )
+        for _ in range(2):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._client.do_handshake()
+            super().exchange(self._outgoing.read())
+            self._incoming.write(self._sink.latest)
+
+    def exchange(self, data: bytes) -> None:
+        """Have the client ask, and understand the answer."""
+        self._client.write(data)
+        super().exchange(self._outgoing.read())
+        self._incoming.write(self._sink.latest)
+        self._sink.latest = self._client.read(65_536)
+
+
 def _nothing() -> None:
     pass
 
@@ -165,6 +203,14 @@ def callback(name: str, log: str | None = None) -> Served:
     connection._FAIR_TIME = float("inf")
     access_log = None if log is None else AccessLog("common", log)
     return Served(lambda: HTTPServer(getattr(ours, name), access_log=access_log))
+
+
+def tls() -> Served:
+    """A server with TLS."""
+    from benchmarks.apps.ours import hello
+    from fasthttpserver.httpserver import HTTPServer
+
+    return ServedTLS(lambda context: HTTPServer(hello, ssl_options=context))
 
 
 def asgi_door() -> Served:

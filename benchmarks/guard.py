@@ -31,6 +31,7 @@ COUNTED: dict[str, list[instructions.Case]] = {
     "ours-logged": [("small", "exchange")],
     "ours-coroutine": [("small", "whole")],
     "ours-connect": [("closing", "whole")],
+    "ours-tls": [("small", "whole")],
     "ours-asgi": [("small", "whole")],
     "ours-wsgi": [("small", "whole")],
     "ours-tornado": [("small", "whole")],

@@ -348,6 +348,9 @@ PARSERS = {
     "ours-connect": Parser(
         "fasthttpserver, a connection for each request", "ours", None, _new_connection, _WHOLE
     ),
+    "ours-tls": Parser(
+        "fasthttpserver, TLS, with its client", "ours", None, _in_turns("tls"), _WHOLE
+    ),
     "ours-asgi": Parser("fasthttpserver, ASGI", "ours", None, _in_turns("asgi_door"), _WHOLE),
     "ours-wsgi": Parser(
         "fasthttpserver, WSGI in the loop", "ours", None, _in_turns("wsgi_door"), _WHOLE
