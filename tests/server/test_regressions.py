@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from helpers import OK, Client, Logs, Served, answer, echo, fail, framed, get
+from tls_pair import TLSPair
 from wire import Wire
 
 from fasthttpserver._net.tls_transport import TLSTransport
@@ -42,61 +43,11 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 # --- TLS ------------------------------------------------------------------------------------
 
 
-class Below(asyncio.Transport):
-    """A transport that keeps what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent = bytearray()
-        self.reading = True
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.sent += data
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def is_closing(self) -> bool:
-        return False
-
-
 class Above(asyncio.Protocol):
     """A protocol that has an answer under way."""
 
     def eof_received(self) -> bool:
         return True
-
-
-class Pair:
-    """A server's TLS transport, and its client in memory."""
-
-    def __init__(self, contexts: tuple[ssl.SSLContext, ssl.SSLContext], loop: Any) -> None:
-        server, client = contexts
-        self.below = Below()
-        self.tls = TLSTransport(loop, server, Above)
-        self.tls.connection_made(self.below)
-        self._incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.client = client.wrap_bio(self._incoming, self.outgoing, server_hostname="127.0.0.1")
-        for _ in range(3):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                self.client.do_handshake()
-            self.exchange()
-
-    def exchange(self) -> None:
-        """Bring what each has said to the other."""
-        if self.outgoing.pending:
-            self.tls.data_received(self.outgoing.read())
-        self._incoming.write(bytes(self.below.sent))
-        self.below.sent.clear()
 
 
 def test_bytes_behind_close_notify_are_not_kept(
@@ -105,7 +56,7 @@ def test_bytes_behind_close_notify_are_not_kept(
     # GRAVE. A slow request, close_notify, then a flood: 300 MiB are in the memory of the server
     # after 300 MiB, for as long as the request runs.
     loop = asyncio.new_event_loop()
-    pair = Pair(contexts, loop)
+    pair = TLSPair(contexts, loop, Above)
     with contextlib.suppress(ssl.SSLWantReadError):
         pair.client.unwrap()
     pair.exchange()

@@ -107,15 +107,19 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._below.set_write_buffer_limits(high=0, low=0)
 
     def data_received(self, data: bytes) -> None:
-        if self._eof_told:
-            return  # after close_notify nothing is to come (RFC 8446 section 6.1)
+        # After close_notify nothing is to come (RFC 8446 section 6.1).
+        if self._eof_told or self._closing:
+            return
         if self._shut:
             # It is dropped there, and only how much it is matters; so it stays as it is.
             self._above.data_received(data)
-            return
-        self._received.append(data)
-        if not (self._paused or self._read_on_soon):
+        elif self._paused or self._read_on_soon:
+            self._received.append(data)
+        elif len(data) > _BATCH:
+            self._received.append(data)
             self._read_on()
+        else:
+            self._decrypt(data)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -162,7 +166,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         """Decrypt what has come, until the protocol above pauses or ends it."""
         self._read_on_soon = False
         if not self._shut and (self._incoming.pending or self._ssl.pending()):
-            self._decrypt()  # what a pause left there
+            self._decrypt(b"")  # what a pause left there
         while self._received and not (self._paused or self._closing):
             data = self._received.popleft()
             if self._shut:
@@ -171,28 +175,36 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             if len(data) > _BATCH:
                 self._received.appendleft(data[_BATCH:])
                 data = data[:_BATCH]
-            self._incoming.write(data)
-            self._decrypt()
+            self._decrypt(data)
         if self._eof and not (self._paused or self._closing):
             self._tell_eof()
 
-    def _decrypt(self) -> None:
+    def _decrypt(self, data: bytes) -> None:
+        """Put bytes before OpenSSL, and give what it makes of them to the protocol above."""
+        incoming = self._incoming
+        incoming.write(data)
+        # A record is longer than what it says, so for a small piece there need not be room for
+        # the largest one. But OpenSSL may have the begin of a longer record, of which this is
+        # the end.
+        size = len(data) if 0 < len(data) < _RECORD else _RECORD
         try:
             connected = self._above is not None
             if not connected:
                 if self._given_up:
                     return
                 self._shake_hands()
-            read, pending, incoming = self._ssl.read, self._ssl.pending, self._incoming
+            read = self._ssl.read
             while not (self._paused or self._closing or self._eof_told):
-                data = read(_RECORD)
+                data = read(size)
                 if not data:
                     self._tell_eof()  # close_notify
                     return
                 self._above.data_received(data)
-                # A read that finds nothing raises, which costs as much as one that does.
-                if not (incoming.pending or pending()):
+                # A read that finds nothing raises, which costs as much as one that does. One
+                # that gives less than it might has come to the end of a record.
+                if len(data) < size and not incoming.pending:
                     break
+                size = _RECORD
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -201,7 +213,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._flush()  # the alert that says what was wrong
             self._fail(error)
             return
-        self._flush()
+        if self._outgoing.pending:
+            self._flush()
 
     def _shake_hands(self) -> None:
         self._ssl.do_handshake()
@@ -257,30 +270,38 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         """Encrypt and send, or keep what the kernel does not take for now."""
         if self._shutting or not data:
             return
-        self._waiting.append(memoryview(data))
-        self._waiting_size += len(data)
-        if not self._full:
+        at_once = not (self._full or self._waiting) and len(data) <= _BATCH
+        if not (at_once and self._encrypt(data)):
+            self._waiting.append(memoryview(data))
+            self._waiting_size += len(data)
             self._push()
         if (self._full or self._waiting) and not self._pause_told and self._above is not None:
             self._pause_told = True
             self._above.pause_writing()
 
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> bool:
+        """Encrypt and send at most a batch; return False if OpenSSL has to read before."""
+        try:
+            self._ssl.write(data)
+        except ssl.SSLWantReadError:  # a renegotiation, of TLS 1.2
+            return False
+        except ssl.SSLError as error:
+            self._fail(error)
+        else:
+            self._below.write(self._outgoing.read())
+        return True
+
     def _push(self) -> None:
         """Encrypt what waits, as far as the kernel takes it."""
-        while self._waiting and not self._full:
+        while self._waiting and not (self._full or self._below.is_closing()):
             data = self._waiting.popleft()
-            try:
-                written = self._ssl.write(data[:_BATCH])
-            except ssl.SSLWantReadError:  # a renegotiation, of TLS 1.2
+            if len(data) > _BATCH:
+                self._waiting.appendleft(data[_BATCH:])
+                data = data[:_BATCH]
+            if not self._encrypt(data):
                 self._waiting.appendleft(data)
                 break
-            except ssl.SSLError as error:
-                self._fail(error)
-                return
-            self._waiting_size -= written
-            if written < len(data):
-                self._waiting.appendleft(data[written:])
-            self._flush()
+            self._waiting_size -= len(data)
         if self._shutting and not self._shut and not self._waiting:
             # Not now: the transport below may be in the middle of its own write.
             self._shut = True
