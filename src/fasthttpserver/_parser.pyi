@@ -197,7 +197,9 @@ class RequestParser(Generic[_M]):
         ValueError: A limit is out of range.
     """
 
-    # `tally` is the server's: it counts what comes, for all parsers that have it.
+    # What follows is a server's. Its `tally` counts what comes and what ends, for all parsers that
+    # have it. `check_responses`: none is taken that check_response() objects to. `gives_heads`:
+    # _serve() does not wait for bodies.
     @overload
     def __init__(
         self: RequestParser[RequestMessage],
@@ -209,6 +211,8 @@ class RequestParser(Generic[_M]):
         max_body_size: int = ...,
         require_host: bool = True,
         tally: Tally | None = None,
+        check_responses: bool = True,
+        gives_heads: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -222,6 +226,8 @@ class RequestParser(Generic[_M]):
         require_host: bool = True,
         message_class: type[_M],
         tally: Tally | None = None,
+        check_responses: bool = True,
+        gives_heads: bool = False,
     ) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __bool__(self) -> bool:
@@ -277,6 +283,34 @@ class RequestParser(Generic[_M]):
         Raises:
             HTTPInputError: As ``next_request``.
             RuntimeError: The message was begun with ``next_request``.
+        """
+
+    # For connections of a server, which find all that they ask for each request in one object.
+    def _serve(self, data: bytes, connection: Any, /) -> _M | None:
+        """Do what ``next_request`` does, or ``next_message`` with ``gives_heads``."""
+
+    def _take_response(self, request: RequestMessage, pipelined: object, /) -> bytes | None:
+        """Take what a finished request has corked, if it is whole and another may follow it.
+
+        That ends the exchange, and is counted.
+
+        Args:
+            request: It has been given out by this parser.
+            pipelined: Whether responses before this one have not left. If it is false and there
+                is nothing else, this one leaves by itself, and its bytes are counted too.
+
+        Returns:
+            None if nothing was taken: it goes on elsewhere, or is the last one of its connection.
+        """
+
+    def _take_last_response(self, request: RequestMessage) -> bytes | None:
+        """Take the last response of a connection, and count it.
+
+        Args:
+            request: Is finished.
+
+        Returns:
+            None if nothing was taken.
         """
 
     def detach(self) -> bytes:
@@ -414,39 +448,6 @@ class Tally:
 
         Raises:
             TypeError, ValueError, BufferError: As the constructor.
-        """
-
-    def take(
-        self, request: RequestMessage, parser: RequestParser[Any], pipelined: object, /
-    ) -> bytes | None:
-        """Take what a finished request has corked, if it is whole and another may follow it.
-
-        That ends the exchange, and is counted.
-
-        Args:
-            request: It has been given out by `parser`.
-            parser: Of its connection.
-            pipelined: Whether responses before this one have not left. If it is false and the
-                parser has nothing else, this one leaves by itself, and its bytes are counted too.
-
-        Returns:
-            None if nothing was taken: it goes on elsewhere, or is the last one of its connection.
-        """
-
-    def take_checked(
-        self, request: RequestMessage, parser: RequestParser[Any], pipelined: object, /
-    ) -> bytes | None:
-        """Do as ``take``, if ``check_response`` returns 0 as well."""
-
-    def take_last(self, request: RequestMessage, checked: bool) -> bytes | None:
-        """Take the last response of a connection, and count it.
-
-        Args:
-            request: Is finished.
-            checked: Whether to take only what is right.
-
-        Returns:
-            None if nothing was taken.
         """
 
     def take_late(self, request: RequestMessage, response: bytes, /) -> None:

@@ -726,9 +726,6 @@ TALLY_FIELDS = (
 assert len(TALLY_FIELDS) == TALLY_SIZE
 
 
-cdef class RequestParser
-
-
 cdef inline int _class_of(bytes response) noexcept:
     """Return the first digit of a status, if it is one: nobody has looked at this response."""
     return PyBytes_AS_STRING(response)[9] - 48 if PyBytes_GET_SIZE(response) > 9 else 0
@@ -762,46 +759,6 @@ cdef class Tally:
             PyBuffer_Release(&self._buffer)
         self._buffer = buffer
         self._at = <uint64_t*>buffer.buf
-
-    @cython.binding(False)
-    def take(self, RequestMessage request not None, RequestParser parser not None, pipelined, /):
-        return self._take(request, parser, pipelined, False)
-
-    @cython.binding(False)
-    def take_checked(
-        self, RequestMessage request not None, RequestParser parser not None, pipelined, /
-    ):
-        return self._take(request, parser, pipelined, True)
-
-    cdef inline object _take(
-        self, RequestMessage request, RequestParser parser, object pipelined, bint checked
-    ):
-        cdef object response = request._corked
-        cdef int status_class
-        if type(response) is not bytes or request._finished_at == 0.0 or not request.keep_alive:
-            return None
-        if not checked:
-            status_class = _class_of(<bytes>response)
-        elif _check_response(<bytes>response, request, &status_class) != 0:
-            return None
-        request._corked = None  # the application may keep the request
-        count_response(self._at, status_class, request._finished_at - request._started_at)
-        if not pipelined and not parser._has_begun():
-            self._at[TALLY_BYTES_SENT] += PyBytes_GET_SIZE(<bytes>response)
-        return response
-
-    def take_last(self, RequestMessage request not None, bint checked):
-        cdef object response = request._corked
-        cdef int status_class
-        if type(response) is not bytes:
-            return None
-        if not checked:
-            status_class = _class_of(<bytes>response)
-        elif _check_response(<bytes>response, request, &status_class) > 1:
-            return None
-        request._corked = None
-        count_response(self._at, status_class, request._finished_at - request._started_at)
-        return response
 
     @cython.binding(False)
     def take_late(self, RequestMessage request not None, bytes response not None, /):
@@ -853,6 +810,8 @@ cdef class _Options:
     """What a parser and those that are made from it have in common."""
     cdef Bounds bounds
     cdef type message_class
+    cdef bint checks_responses
+    cdef bint gives_heads       # to its connection, if not all of the body is here
 
 
 @cython.final
@@ -892,6 +851,8 @@ cdef class RequestParser:
         require_host=True,
         message_class=RequestMessage,
         Tally tally=None,
+        check_responses=True,
+        gives_heads=False,
     ):
         cdef Bounds* bounds
         if self._options is not None:
@@ -916,6 +877,8 @@ cdef class RequestParser:
         bounds.require_host = require_host
         self._options.message_class = message_class
         self._tally = tally
+        self._options.checks_responses = check_responses
+        self._options.gives_heads = gives_heads
 
     def __dealloc__(self):
         if self._reading != NULL:
@@ -964,6 +927,9 @@ cdef class RequestParser:
     def next_request(self, data=None, connection=None, /):
         if data is not None:
             self._receive(data)
+        return self._next_request(connection)
+
+    cdef inline RequestMessage _next_request(self, connection):
         if self._streaming:
             raise RuntimeError("next_event() has begun this message; go on with it")
         return self._next(False, connection)
@@ -972,6 +938,9 @@ cdef class RequestParser:
     def next_message(self, data=None, connection=None, /):
         if data is not None:
             self._receive(data)
+        return self._next_message(connection)
+
+    cdef inline RequestMessage _next_message(self, connection):
         if self._message is not None:
             raise RuntimeError("this message was begun otherwise; go on with that")
         return self._next(True, connection)
@@ -1143,6 +1112,51 @@ cdef class RequestParser:
         self._stage = CLOSED
         self._drop_input()
         return rest
+
+    # --- What connections of a server ask for each request: all of one object ---------------
+
+    @cython.binding(False)
+    def _serve(self, data not None, connection, /):
+        self._receive(data)
+        if self._options.gives_heads:
+            return self._next_message(connection)
+        return self._next_request(connection)
+
+    @cython.binding(False)
+    def _take_response(self, RequestMessage request not None, pipelined, /):
+        cdef object response = request._corked
+        cdef int status_class
+        if type(response) is not bytes or request._finished_at == 0.0 or not request.keep_alive:
+            return None
+        if self._judge_response(<bytes>response, request, &status_class) != 0:
+            return None
+        request._corked = None  # the application may keep the request
+        self._count_response(request, status_class)
+        if not pipelined and not self._has_begun():
+            self._tally._at[TALLY_BYTES_SENT] += PyBytes_GET_SIZE(<bytes>response)
+        return response
+
+    def _take_last_response(self, RequestMessage request not None):
+        cdef object response = request._corked
+        cdef int status_class
+        if type(response) is not bytes:
+            return None
+        if self._judge_response(<bytes>response, request, &status_class) > 1:
+            return None
+        request._corked = None
+        self._count_response(request, status_class)
+        return response
+
+    cdef inline int _judge_response(
+        self, bytes response, RequestMessage request, int* status_class
+    ) except -1:
+        if self._options.checks_responses:
+            return _check_response(response, request, status_class)
+        status_class[0] = _class_of(response)
+        return 0
+
+    cdef inline void _count_response(self, RequestMessage request, int status_class) noexcept:
+        count_response(self._tally._at, status_class, request._finished_at - request._started_at)
 
     # --- Steps. Each reads on to the next thing that a caller may want to know -----------
 

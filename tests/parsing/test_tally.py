@@ -104,9 +104,11 @@ def test_status_has_a_class_or_none(status: int, field: str | None) -> None:
 CLOSING = OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
-def finished(response: bytes, *fields: str) -> tuple[RequestMessage, RequestParser[RequestMessage]]:
-    """A request that was answered, and its parser."""
-    parser = RequestParser()
+def finished(
+    memory: bytearray, response: bytes, *fields: str, checked: bool = True
+) -> tuple[RequestMessage, RequestParser[RequestMessage]]:
+    """A request that was answered, and its parser, which counts in this memory."""
+    parser = RequestParser(tally=Tally(memory), check_responses=checked)
     request = parser.next_request(get("/", *fields))
     assert request is not None
     request.write(response)
@@ -114,18 +116,21 @@ def finished(response: bytes, *fields: str) -> tuple[RequestMessage, RequestPars
     return request, parser
 
 
+def ended(memory: bytearray) -> dict[str, int]:
+    """What is not 0 of responses, but for the time that they took."""
+    of_requests = {"begun", "receiving", "bytes_received", "nanoseconds"}
+    return {name: count for name, count in numbers(memory).items() if name not in of_requests}
+
+
 @pytest.mark.parametrize("pipelined", [0, 1])
 @pytest.mark.parametrize("follows", [b"", b"G"])
 def test_response_that_is_taken_is_counted(pipelined: int, follows: bytes) -> None:
     memory = bytearray(SIZE)
-    tally = Tally(memory)
-    request, parser = finished(OK)
+    request, parser = finished(memory, OK)
     parser.receive_data(follows)
-    assert tally.take_checked(request, parser, pipelined) == OK
-    found = numbers(memory)
-    del found["nanoseconds"]
+    assert parser._take_response(request, pipelined) == OK
     leaves = {"bytes_sent": len(OK)} if not pipelined and not follows else {}
-    assert found == {"ended": 1, "2xx": 1, "duration_0": 1} | leaves
+    assert ended(memory) == {"ended": 1, "2xx": 1, "duration_0": 1} | leaves
 
 
 def test_framed_response_that_comes_late_ends_its_request_and_is_counted() -> None:
@@ -144,8 +149,9 @@ def test_framed_response_that_comes_late_ends_its_request_and_is_counted() -> No
 @pytest.mark.parametrize("response", [OK[:-1], CLOSING, b"HTTP/1.1 101 Switching\r\n\r\n"])
 def test_response_that_is_not_taken_is_not_counted(response: bytes) -> None:
     memory = bytearray(SIZE)
-    assert Tally(memory).take_checked(*finished(response), 0) is None
-    assert numbers(memory) == {}
+    request, parser = finished(memory, response)
+    assert parser._take_response(request, 0) is None
+    assert ended(memory) == {}
 
 
 @pytest.mark.parametrize(
@@ -154,16 +160,22 @@ def test_response_that_is_not_taken_is_not_counted(response: bytes) -> None:
 )
 def test_last_response_is_taken_if_it_is_right(response: bytes, checked: bool, taken: bool) -> None:
     memory = bytearray(SIZE)
-    request, _ = finished(response, "Connection: close")
-    assert Tally(memory).take_last(request, checked) == (response if taken else None)
-    assert numbers(memory).get("2xx", 0) == numbers(memory).get("ended", 0) == taken
-    assert Tally(memory).take_last(request, checked) is None or not taken
+    request, parser = finished(memory, response, "Connection: close", checked=checked)
+    assert parser._take_last_response(request) == (response if taken else None)
+    assert ended(memory).get("2xx", 0) == ended(memory).get("ended", 0) == taken
+    assert parser._take_last_response(request) is None or not taken
 
 
 def test_what_nobody_checks_is_counted_as_it_is() -> None:
     memory = bytearray(SIZE)
-    tally = Tally(memory)
     for response in (b"?", b"HTTP/1.1 ", OK):
-        assert tally.take(*finished(response), 0) == response
-    found = numbers(memory)
-    assert (found["ended"], found["2xx"], found["bytes_sent"]) == (3, 1, 10 + len(OK))
+        request, parser = finished(memory, response, checked=False)
+        assert parser._take_response(request, 0) == response
+    assert ended(memory) == {"ended": 3, "2xx": 1, "duration_0": 3, "bytes_sent": 10 + len(OK)}
+
+
+@pytest.mark.parametrize(("gives_heads", "given"), [(False, None), (True, b"")])
+def test_parser_of_a_server_gives_what_that_wants(gives_heads: bool, given: bytes | None) -> None:
+    parser = RequestParser(gives_heads=gives_heads).new()
+    request = parser._serve(post(b"body")[:-1], None)
+    assert (None if request is None else request.body) == given

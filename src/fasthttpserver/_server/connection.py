@@ -282,16 +282,13 @@ class HTTPConnection(asyncio.Protocol):
         started = 0.0
         try:
             parser = self.parser
-            settings = self._settings
-            # Local, here and below: calling an attribute that is not a method costs more.
-            next_request = settings.next_request
-            take = settings.take
-            request = next_request(parser, data, self)
+            request = parser._serve(data, self)
             while request is not None:
                 if not self._fast:
                     self._begin(request)
                 self._request = request
                 try:
+                    # Local: calling an attribute that is not a method costs more.
                     callback = self.request_callback
                     result = callback(request)
                 except (Exception, asyncio.CancelledError) as error:
@@ -301,10 +298,10 @@ class HTTPConnection(asyncio.Protocol):
                     self.follow(result, request)
                 if self._close_callback is not None and request._finish_time is not None:
                     self.leave_fast_path()  # see _end_slow()
-                response = take(request, parser, pipelined) if self._fast else None
+                response = parser._take_response(request, pipelined) if self._fast else None
                 if response is not None:
                     self._request = None
-                    if settings.access_log is not None:
+                    if self._settings.access_log is not None:
                         self._log_whole(request, response)
                     alone = not parser  # nothing follows yet, but something may
                     if alone and not pipelined:
@@ -337,7 +334,7 @@ class HTTPConnection(asyncio.Protocol):
                     self._wake_later()
                     self.apply_back_pressure()
                     break
-                request = next_request(parser, None, self)
+                request = parser._serve(b"", self)
             else:
                 self.wait_for_more()
         except HTTPInputError as error:
@@ -501,7 +498,7 @@ class HTTPConnection(asyncio.Protocol):
         if self.parser.unread:
             return False
         settings = self._settings
-        response = settings.counters.tally.take_last(request, settings.check_responses)
+        response = self.parser._take_last_response(request)
         if response is None:
             return False
         self._request = None
@@ -871,7 +868,7 @@ class HTTPConnection(asyncio.Protocol):
             self._count_exchange(request, late.code)
         else:
             request._corked = late
-            response = self._settings.take(request, self.parser, True)  # as data_received() does
+            response = self.parser._take_response(request, True)  # as data_received() does
         if response is None:
             request._corked, request._finish_time = None, 0.0
             return False

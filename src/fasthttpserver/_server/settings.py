@@ -81,13 +81,11 @@ class Settings:
         "loop",
         "max_buffer_size",
         "new_parser",
-        "next_request",
         "no_keep_alive",
         "on_refusal",
         "params",
         "pool",
         "protocol",
-        "take",
         "take_late",
         "tasks",
         "trusted",
@@ -151,7 +149,6 @@ class Settings:
         tally = self.counters.tally
         # Of these, once for all connections: a bound method is an object.
         self.add_sent = tally.add_sent
-        self.take = tally.take_checked if check_responses else tally.take
         self.take_late = tally.take_late
         self.clock = Clock(limits)
         self.pool = self.clock.pool = Pool(self.clock, self.counters)
@@ -166,8 +163,6 @@ class Settings:
             require_host=require_host,
             message_class=HTTPRequest,
             tally=tally,
+            check_responses=check_responses,
+            gives_heads=delegate is not None,
         ).new
-        # Of these parsers: gets a whole request, or for a delegate perhaps its head alone.
-        self.next_request: Callable[..., HTTPRequest | None] = (
-            RequestParser.next_request if delegate is None else RequestParser.next_message
-        )
