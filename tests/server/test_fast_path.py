@@ -453,6 +453,19 @@ def test_finished_answers_leave_although_the_next_callback_raises_anything(wire:
     assert end.transport.taken == framed(b"/ ")
 
 
+def test_client_that_is_lost_within_a_callback_is_counted_once(wire: Wired) -> None:
+    # As by a loop that the callback runs.
+    def callback(request: HTTPRequest) -> None:
+        echo(request)
+        end.connection.connection_lost(None)
+
+    end = wire(callback)
+    end.send(get())
+    assert end.transport.taken == b""
+    stats = end.server.stats()
+    assert (stats["in_flight"], stats["cut"], stats["responses"]["2xx"]) == (0, 1, 0)
+
+
 def test_request_that_is_kept_does_not_keep_its_response(wire: Wired) -> None:
     kept: list[HTTPRequest] = []
     end = wire(lambda request: (kept.append(request), echo(request)))

@@ -298,17 +298,17 @@ class HTTPConnection(asyncio.Protocol):
                     self.follow(result, request)
                 if self._close_callback is not None and request._finish_time is not None:
                     self.leave_fast_path()  # see _end_slow()
-                response = parser._take_response(request, pipelined) if self._fast else None
+                # Of what has left the fast path there is none.
+                response = parser._take_response(request, pipelined)
                 if response is not None:
                     self._request = None
                     if self._settings.access_log is not None:
                         self._log_whole(request, response)
-                    alone = not parser  # nothing follows yet, but something may
-                    if alone and not pipelined:
+                    if not (pipelined or parser):  # nothing follows yet, but something may
                         self._transport.write(response)
                         return
                     (self._own_writer or self._writer).chunks.append(response)
-                    if alone:
+                    if not parser:
                         break
                     large = len(response) > _LARGE_CHUNK
                 elif request._finish_time is None:
@@ -343,13 +343,18 @@ class HTTPConnection(asyncio.Protocol):
             # uvloop would log it and go on; out of a callback of its own it ends the loop.
             self.loop.call_soon(_raise, error)
             self.abort()
-        finally:
-            if pipelined or not self._fast:
-                writer = self._own_writer
-                if writer is not None:
-                    writer.corked = False
-                    writer.flush()
-                self._fast = self._may_be_fast()
+        except BaseException:  # of a test framework, for instance
+            self._leave_loop()
+            raise
+        if pipelined or not self._fast:
+            self._leave_loop()
+
+    def _leave_loop(self) -> None:
+        writer = self._own_writer
+        if writer is not None:
+            writer.corked = False
+            writer.flush()
+        self._fast = self._may_be_fast()
 
     def eof_received(self) -> bool:
         self._input = EOF
@@ -396,8 +401,7 @@ class HTTPConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._settings.pool.discard(self)
         self._fast = False
-        if self._settings.access_log is not None:
-            self.leave_fast_path()  # what was asked has an end, too
+        self.leave_fast_path()  # what was asked has an end, too
         self._lifecycle = CLOSED
         if self._own_writer is not None or exc is not None:
             self._writer.lost(exc)
