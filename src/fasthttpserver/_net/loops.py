@@ -1,4 +1,4 @@
-"""Which kind of asyncio loop is made, and which loop a thread has."""
+"""Which kind of asyncio loop is made, which loop a thread has, how much one reads at once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ import importlib
 import os
 import sys
 from asyncio import AbstractEventLoop
+from typing import Any
 
-__all__ = ["check_loop_kind", "is_uvloop", "new_asyncio_loop", "running_loop", "thread_loop"]
+__all__ = [
+    "bound_reads",
+    "check_loop_kind",
+    "is_uvloop",
+    "new_asyncio_loop",
+    "running_loop",
+    "thread_loop",
+]
 
 _KINDS = ("asyncio", "uvloop", "auto")
+
+# Bytes of one read of asyncio's: from 128 KiB on glibc's allocator has the system map the memory.
+_MOST_READ = 122_880
 
 
 def check_loop_kind(kind: str) -> str:
@@ -81,3 +92,13 @@ def thread_loop() -> AbstractEventLoop | None:
         local = getattr(asyncio.get_event_loop_policy(), "_local", None)
         loop = getattr(local, "_loop", None)
     return None if loop is None or loop.is_closed() else loop
+
+
+def bound_reads(transport: Any) -> None:
+    """Have a transport of asyncio's read less at once than 256 KiB.
+
+    It makes room for as much before it knows what has come, so the allocator mapped and unmapped
+    memory for each read: three system calls and a page fault. uvloop's transports share a buffer.
+    """
+    if hasattr(transport, "max_size"):
+        transport.max_size = _MOST_READ

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, Self, overload
 
 from fasthttpserver._net import readers
+from fasthttpserver._net.loops import bound_reads
 from fasthttpserver._net.writer import Writer
 from fasthttpserver.errors import StreamClosedError, UnsatisfiableReadError
 from fasthttpserver.log import app_log
@@ -150,6 +151,7 @@ class IOStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        bound_reads(transport)
         # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
         # If they differ, the peer is a proxy, and ours is the address of its client.
         peername = transport.get_extra_info("peername")

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from fasthttpserver._net.loops import bound_reads
+
 __all__ = ["TLSTransport"]
 
 # The largest record (RFC 8446 section 5.1): more than one read never gives.
@@ -105,6 +107,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._below = transport
         self._below.set_write_buffer_limits(high=0, low=0)
+        bound_reads(transport)
 
     def data_received(self, data: bytes) -> None:
         # After close_notify nothing is to come (RFC 8446 section 6.1).

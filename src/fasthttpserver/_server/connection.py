@@ -57,6 +57,7 @@ from fasthttpserver._http.forwarded import forwarded_id, forwarded_ip, forwarded
 from fasthttpserver._http.framing import ResponseFraming
 from fasthttpserver._http.replies import CONTINUE, error_reply, one_line
 from fasthttpserver._http.request_ids import new_id
+from fasthttpserver._net.loops import bound_reads
 from fasthttpserver._net.sockets import has_failed, is_settled, unread
 from fasthttpserver._net.streams import IOStream, run_close_callback
 from fasthttpserver._net.writer import Writer
@@ -265,6 +266,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         if isinstance(self.loop, asyncio.BaseEventLoop):
+            bound_reads(transport)
             # The transport's own tuple rather than accept()'s equal one: 150 bytes a connection.
             # If they differ, the peer is a proxy, and ours is the address of its client. Transports
             # of uvloop keep no tuple.
