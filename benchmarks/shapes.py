@@ -142,7 +142,8 @@ IDLE_CONNECTIONS = 10_000
 IDLE_RATE = 2_000
 
 SHAPES = {
-    "small": Shape("Small GET", _one("small"), _ALL, paced=True),
+    # What counts most, and spreads most.
+    "small": Shape("Small GET", _one("small"), _ALL, weight=2.0, paced=True),
     "respond": Shape(
         "Small GET whose response the server frames, ours by request.respond",
         _one("small"),
