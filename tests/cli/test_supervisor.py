@@ -632,6 +632,25 @@ def test_while_some_workers_are_well_it_never_gives_up(start: Start) -> None:
     end(program)
 
 
+# The pause before the next start ends just when the supervisor begins to wait.
+LATE = """
+import time
+wait = supervisor.Supervisor._wait
+def late(self, *arguments):
+    while time.monotonic() <= self._not_before:
+        pass
+    wait(self, *arguments)
+supervisor.Supervisor._wait = late
+"""
+
+
+def test_pause_that_is_over_as_it_begins_to_wait_is_no_longer(start: Start) -> None:
+    program = start(before=LATE).serve()
+    os.kill(program.worker(), signal.SIGKILL)
+    program.expect("accepts")
+    end(program)
+
+
 def test_when_no_worker_can_be_started_any_more_it_gives_up(start: Start) -> None:
     program = start(before=IMPATIENT).serve()
     (program.folder / "broken").touch()

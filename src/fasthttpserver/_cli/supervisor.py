@@ -190,18 +190,20 @@ class Supervisor:
             gen_log.info("Starting %d processes", self._wanted)
         with SignalPipe(getattr(signal, name) for name in _SIGNALS) as signals:
             while True:
-                if self._is_admin_due():
+                # One time for all of a turn: what it is too early for is waited for.
+                now = time.monotonic()
+                if self._is_admin_due(now):
                     admin = self._fork_admin(signals)
                     if admin is not None:
                         return admin
-                while (start := self._next_start()) is not None:
+                while (start := self._next_start(now)) is not None:
                     worker = self._fork(signals, *start)
                     if worker is not None:
                         return worker
                 self._publish()
                 if self._is_over():
                     break
-                self._wait(signals)
+                self._wait(signals, now)
                 for number in signals.read():
                     self._on_signal(number)
                 for child in list(self._children.values()):
@@ -220,9 +222,9 @@ class Supervisor:
 
     # --- What is to be done -------------------------------------------------------------
 
-    def _next_start(self) -> tuple[int, Child | None] | None:
+    def _next_start(self, now: float) -> tuple[int, Child | None] | None:
         """Return the number of the worker that is to be started now, and which one it replaces."""
-        if self._stopped_at is not None or time.monotonic() < self._not_before:
+        if self._stopped_at is not None or now < self._not_before:
             return None
         present = [child for child in self._children.values() if child.is_present]
         missing = set(range(self._wanted)) - {child.number for child in present} - self._finished
@@ -301,12 +303,12 @@ class Supervisor:
 
     # --- The admin address ------------------------------------------------------------------
 
-    def _is_admin_due(self) -> bool:
+    def _is_admin_due(self, now: float) -> bool:
         if not self._listening.admin or self._admin is not None:
             return False
         # Until this program has started, the one that it replaces answers.
         is_first = self._has_started or not self._listening.is_inherited
-        return is_first and time.monotonic() >= self._no_admin_before
+        return is_first and now >= self._no_admin_before
 
     def _fork_admin(self, signals: SignalPipe) -> AdminProcess | None:
         """Start the process that serves the admin address; return it in that process."""
@@ -345,25 +347,24 @@ class Supervisor:
             killed=self._killed,
         )
 
-    def _wait(self, signals: SignalPipe) -> None:
-        """Wait until something happens, or something is to be done at a time."""
+    def _wait(self, signals: SignalPipe, now: float) -> None:
+        """Wait until something happens, or it is time for what is due after `now`."""
         poll = select.poll()
         poll.register(signals, select.POLLIN)
         for child in self._children.values():
             if not child.channel.at_end:
                 poll.register(child.channel, select.POLLIN)
-        begun = time.monotonic()
         times = [self._deadline(child) for child in self._children.values()]
-        if self._not_before > begun:
+        if self._not_before > now:
             times.append(self._not_before)
-        if self._admin is None and self._no_admin_before > begun:
+        if self._admin is None and self._no_admin_before > now:
             times.append(self._no_admin_before)
         end = min(times, default=float("inf"))
         if end == float("inf"):
             poll.poll()
             return
         # No more than a day, as the system counts milliseconds in an int.
-        poll.poll(min(max(0.0, end - begun), 86_400.0) * 1000 + 1)
+        poll.poll(min(max(0.0, end - time.monotonic()), 86_400.0) * 1000 + 1)
 
     def _deadline(self, child: Child) -> float:
         """When a worker is to be killed."""
