@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ class Kept(asyncio.Protocol):
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.pauses = False
+        self.fails = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -39,14 +39,8 @@ class Kept(asyncio.Protocol):
         self.pieces.append(data)
         if self.pauses:
             self.transport.pause_reading()
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """One that does not run by itself."""
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
+        if self.fails:
+            raise ZeroDivisionError
 
 
 def turn(loop: asyncio.AbstractEventLoop) -> None:
@@ -78,6 +72,7 @@ def test_record_is_read_whole_as_soon_as_its_last_piece_is_here(
 ) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     record = pair.encrypt(body[:size])
+    last = min(last, len(record) - 1)
     for piece in record[:-last], record[-last:]:
         pair.tls.data_received(piece)
     assert b"".join(kept.pieces) == body[:size]
@@ -118,3 +113,18 @@ def test_write_of_any_size_arrives(pair: TLSPair, size: int) -> None:
         got += pair.client.read(65_536)
     assert got == body[:size]
     assert pair.tls.get_write_buffer_size() == 0
+
+
+def test_what_comes_after_a_protocol_has_raised_is_read_in_order(
+    pair: TLSPair, kept: Kept, loop: asyncio.AbstractEventLoop
+) -> None:
+    body = bytes(range(256)) * 2000
+    large, small = pair.encrypt(body), pair.encrypt(b"end")
+    kept.fails = True
+    with pytest.raises(ZeroDivisionError):
+        pair.tls.data_received(large)
+    kept.fails = False
+    pair.tls.data_received(small)
+    for _ in range(50):
+        turn(loop)
+    assert b"".join(kept.pieces) == body + b"end"

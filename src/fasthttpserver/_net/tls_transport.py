@@ -118,7 +118,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._above.data_received(data)
         elif self._paused or self._read_on_soon:
             self._received.append(data)
-        elif len(data) > _BATCH:
+        elif self._received or len(data) > _BATCH:
             self._received.append(data)
             self._read_on()
         else:
