@@ -642,6 +642,24 @@ def test_async_callback_whose_task_is_cancelled_is_as_one_that_fails(
     assert not end.connection._settings.tasks
 
 
+def test_task_is_forgotten_whatever_the_factory_of_tasks_returns(wire: Wired) -> None:
+    def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+        outcome = loop.create_future()
+        task = asyncio.Task(coroutine, loop=loop)
+        task.add_done_callback(lambda _: outcome.set_result(None))
+        return outcome
+
+    async def callback(request: HTTPRequest) -> None:
+        await asyncio.sleep(0)
+        answer(request)
+
+    end = wire(callback)
+    end.loop.set_task_factory(factory)
+    end.send(get())
+    assert end.sent().startswith(b"HTTP/1.1 200 ")
+    assert not end.connection._settings.tasks
+
+
 def test_write_of_nothing_does_not_count_as_a_begun_response(wire: Wired, logs: Logs) -> None:
     def callback(request: HTTPRequest) -> None:
         request.write(b"")

@@ -285,7 +285,22 @@ def test_limit_may_be_set_while_the_head_is_dealt_with(
     if here < 4 and status == b"200":
         end.send(request[here - 4 :])
     assert end.sent().startswith(b"HTTP/1.1 " + status)
-    logs.refusals()
+    assert len(logs.refusals()) == (status == b"413")
+
+
+def test_response_that_is_written_in_parts_while_the_request_is_read_leaves_at_once(
+    wire: Wired,
+) -> None:
+    def respond(message: Message) -> None:
+        headers = HTTPHeaders({"Content-Length": "4"})
+        message.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers)
+        message.connection.write(b"body")
+        message.connection.finish()
+
+    end = wire(Recorder(respond))
+    end.send(get())
+    assert len(end.transport.writes) == 1
+    assert end.sent().endswith(b"\r\n\r\nbody")
 
 
 @pytest.mark.parametrize("turns", [0, 2])

@@ -461,7 +461,7 @@ class IOStream(asyncio.Protocol):
         return -1 if sock is None else int(sock.fileno())
 
     def set_nodelay(self, value: bool) -> None:
-        """Do nothing: asyncio sets TCP_NODELAY, and corking keeps packets whole."""
+        """Do nothing: the server sets TCP_NODELAY, and corking keeps packets whole."""
 
 
 # What is asked about TLS; nothing that would read or write.

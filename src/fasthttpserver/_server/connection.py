@@ -376,7 +376,7 @@ class HTTPConnection(asyncio.Protocol):
                         self.close()  # nothing more of it is sent, and nothing follows
                 return True
             if self.parser.unread or self._waits:
-                # What came before it is answered; then _wait_for_more() closes.
+                # What came before it is answered; then wait_for_more() closes.
                 self._wake_later()
                 return True
         # Nothing to answer: a request that was cut is never run.
@@ -602,7 +602,7 @@ class HTTPConnection(asyncio.Protocol):
             running.send(None)  # to its first await: from here on it catches what comes
             task = self.start_task(running)
             if not task.done():
-                self._settings.tasks.add(task)
+                self._settings.tasks[result] = task
         elif inspect.isawaitable(result) and result is not self and result is not TOO_LATE:
             # What write() returns is not work of the application's.
             try:
@@ -612,7 +612,7 @@ class HTTPConnection(asyncio.Protocol):
                 return
 
             def done(future: asyncio.Future[Any]) -> None:
-                self._settings.tasks.discard(future)
+                self._settings.tasks.pop(future, None)
                 error = asyncio.CancelledError() if future.cancelled() else future.exception()
                 if error is not None:
                     self.callback_failed(error, request)
@@ -620,7 +620,7 @@ class HTTPConnection(asyncio.Protocol):
             if future.done():
                 done(future)
             else:
-                self._settings.tasks.add(future)
+                self._settings.tasks[future] = future
                 future.add_done_callback(done)
 
     async def _run(self, work: Coroutine[Any, Any, object], request: HTTPRequest) -> None:
@@ -632,20 +632,16 @@ class HTTPConnection(asyncio.Protocol):
             await TOO_LATE  # a task that is cancelled before its first step is so in here
             await work
         except GeneratorExit:
+            work.close()
             raise
         except BaseException as error:
             work.close()  # if it has not begun, Python would warn
-            self._forget_task()
+            self._settings.tasks.pop(work, None)
             self.callback_failed(error, request)
             if not isinstance(error, Exception):
                 raise
         else:
-            self._forget_task()
-
-    def _forget_task(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._settings.tasks.discard(task)
+            self._settings.tasks.pop(work, None)
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine of the application as a task.
@@ -1094,6 +1090,8 @@ class HTTPConnection(asyncio.Protocol):
 
         Most responses of delegates are whole with this one write.
         """
+        if self._request is not None and self._request._corked is not None:
+            self.leave_fast_path()  # which corks until the loop in data_received() ends
         writer = self._writer
         corked, writer.corked = writer.corked, True
         try:

@@ -2,7 +2,7 @@
 
 A request of which nothing special is known is answered without one: it corks what it writes,
 and the connection sends that. A ``Response`` exists from the moment that something else is
-asked for: a write callback, ``write_headers`` of a part, an answer that takes its time, a client
+asked for: a write callback, ``write_headers`` of a part, a late answer in several writes, a client
 that is slow.
 """
 

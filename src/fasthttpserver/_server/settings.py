@@ -140,8 +140,8 @@ class Settings:
         )
         self.io_loop: Any = None
         self.loop: asyncio.AbstractEventLoop  # of all connections
-        # Of callbacks, while they run: a loop refers to its tasks weakly.
-        self.tasks: set[asyncio.Future[Any]] = set()
+        # Of callbacks, by what they returned, while it runs: a loop refers to its tasks weakly.
+        self.tasks: dict[object, asyncio.Future[Any]] = {}
         # The context in which the first client was accepted: without what any request has set.
         self.context: Context | None = None
         self.max_buffer_size = limits.max_body_size
