@@ -78,7 +78,6 @@ from fasthttpserver._parsing.counting cimport (
     tally_bounds,
 )
 from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
-from fasthttpserver._parsing.escapes cimport count_fields, decoded_size, has_escapes, write_decoded
 from fasthttpserver._parsing.fields cimport FEW_FIELDS, on_header_field, on_header_value
 from fasthttpserver._parsing.grammar cimport TOKEN, equals, fill_classes, is_a, trim
 from fasthttpserver._parsing.head cimport (
@@ -1118,7 +1117,7 @@ cdef class RequestParser:
     @cython.binding(False)
     def _serve(self, data not None, connection, /):
         self._receive(data)
-        if self._options.gives_heads:
+        if self._options is not None and self._options.gives_heads:
             return self._next_message(connection)
         return self._next_request(connection)
 
@@ -1128,6 +1127,8 @@ cdef class RequestParser:
         cdef int status_class
         if type(response) is not bytes or request._finished_at == 0.0 or not request.keep_alive:
             return None
+        if self._tally is None or self._options is None:
+            return None  # nobody asked it for a request
         if self._judge_response(<bytes>response, request, &status_class) != 0:
             return None
         request._corked = None  # the application may keep the request
@@ -1139,7 +1140,7 @@ cdef class RequestParser:
     def _take_last_response(self, RequestMessage request not None):
         cdef object response = request._corked
         cdef int status_class
-        if type(response) is not bytes:
+        if type(response) is not bytes or self._tally is None or self._options is None:
             return None
         if self._judge_response(<bytes>response, request, &status_class) > 1:
             return None
