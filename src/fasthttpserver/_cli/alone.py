@@ -56,14 +56,14 @@ def run_alone(
         serving.loop.stop()
 
     watch = Watch(serving.loop, restart) if options.reload else None
-    status = serving.run()
+    serving.run()
     admin.stop()
     if watch is not None:
         watch.end()
     if again:
         words = sys.argv[1:] if arguments is None else list(arguments)
         os.execv(sys.executable, [sys.executable, "-m", "fasthttpserver", *words])
-    return status
+    return 0
 
 
 class _Alone:

@@ -184,12 +184,8 @@ class Serving:
             except Exception as error:
                 raise NotStarted(str(error), NOT_STARTED) from error
 
-    def run(self) -> int:
-        """Run the loop until it is stopped, and shut the application down.
-
-        Returns:
-            The exit status.
-        """
+    def run(self) -> None:
+        """Run the loop until it is stopped, and shut the application down."""
         self.loop.start()
         self.server.stop()
         if self.application.container is not None:
@@ -199,5 +195,3 @@ class Serving:
                 self.loop.run_sync(self.application.container.shutdown)
             except LifespanError as error:
                 gen_log.error("%s", error)
-                return 1
-        return 0

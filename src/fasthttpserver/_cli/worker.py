@@ -92,11 +92,11 @@ class Worker:
         if self._options.reload:
             watch = Watch(loop, lambda: self._channel.send("changed"))
         self._channel.send("accepts", serving.application.interface)
-        status = serving.run()
+        serving.run()
         if watch is not None:
             watch.end()
         self._channel.close()
-        return status
+        return 0
 
     def _beat_interval(self) -> float:
         timeout = self._options.worker_timeout
