@@ -256,7 +256,7 @@ def readme_figures(results: Results) -> str:
     return (
         f"One server process on one core, {result['settings']['connections']} connections, a small"
         f" GET, {result['rate']:,.0f} of them a second for each server; the limit is an asyncio"
-        " protocol that answers without reading. All shapes, saturation, and the machine:"
+        " protocol that answers without parsing. All shapes, saturation, and the machine:"
         " [docs/performance.md](docs/performance.md).\n\n"
         f"![{result['title']}](benchmarks/results/small.svg)\n\n{rate_table(result)}"
     )

@@ -1,4 +1,4 @@
-"""Faults of connections that were found by reading their code; each of these failed at first."""
+"""Faults of connections that were mended; each of these tests failed before."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Above(asyncio.Protocol):
 def test_bytes_behind_close_notify_are_not_kept(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
 ) -> None:
-    # GRAVE. A slow request, close_notify, then a flood: 300 MiB are in the memory of the server
+    # A slow request, close_notify, then a flood: 300 MiB are in the memory of the server
     # after 300 MiB, for as long as the request runs.
     loop = asyncio.new_event_loop()
     pair = TLSPair(contexts, loop, Above)

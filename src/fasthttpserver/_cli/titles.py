@@ -18,4 +18,4 @@ def set_title(role: str, options: argparse.Namespace) -> None:
     """
     with contextlib.suppress(ImportError):
         module = importlib.import_module("setproctitle")
-        module.setproctitle(f"fasthttpserver: {role} [{options.application or 'echo'}]")
+        module.setproctitle(f"fasthttpserver: {role} [{options.application or 'no application'}]")

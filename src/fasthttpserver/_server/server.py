@@ -457,7 +457,7 @@ class HTTPServer(TCPServer):
             timeout: Seconds, after the delay, after which what still runs is aborted.
             grace: Seconds, after the delay, for which connections without a request stay open.
             delay: Seconds for which clients are accepted as before; None for the server's
-                ``shutdown_delay``. A later call without a delay ends that of one before.
+                ``shutdown_delay``. A later call with 0 ends the delay of one before.
 
         Returns:
             How many requests were ``served`` in the time, and how many connections were

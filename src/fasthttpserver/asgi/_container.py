@@ -41,7 +41,7 @@ class ASGIContainer(HTTPServerConnectionDelegate):
         websocket_ping_interval: Seconds between pings of a client; None is off.
         websocket_ping_timeout: Seconds in which it has to answer one; None is off.
         websocket_compression: Compress messages (``permessage-deflate``) if a client can.
-        websocket_close_timeout: Seconds for a client to answer a close.
+        websocket_close_timeout: Seconds for a client to answer a close, a day at most.
 
     Raises:
         TypeError: A limit is not a number.
