@@ -338,6 +338,7 @@ def test_client_may_half_close_behind_messages_that_wait(
     client = server.connect(context=certificates.client_context() if tls else None)
     client.send(get("/", *HANDSHAKE))
     client.read_until(b"\r\n\r\n")
+    server.settle()  # it is noted after the first step of its task, which has answered
     (exchange,) = server.server._settings.delegate._running  # type: ignore[union-attr]
     client.send(frame(BINARY, b"x") * 2000 + frame(CLOSE, b"\x03\xe8"))
     client.half_close()
@@ -443,6 +444,7 @@ def test_messages_that_nobody_receives_wait_in_the_form_that_they_came_in(
     client = server.connect()
     client.send(get("/", *HANDSHAKE, "Sec-WebSocket-Extensions: permessage-deflate"))
     client.read_until(b"\r\n\r\n")
+    server.settle()  # it is noted after the first step of its task, which has answered
     (exchange,) = server.server._settings.delegate._running  # type: ignore[union-attr]
     sender = threading.Thread(target=client.send, args=(b"".join(messages) + frame(CLOSE),))
     sender.start()
@@ -656,6 +658,7 @@ def test_client_that_takes_no_answers_to_its_pings_has_to_wait(serve: Serve) -> 
     with contextlib.suppress(TimeoutError):
         while sent < len(total):
             sent += client.socket.send(total[sent : sent + 100_000])
+    server.settle()  # it is noted after the first step of its task, which has answered
     (exchange,) = server.server._settings.delegate._running  # type: ignore[union-attr]
     assert server.call(lambda: exchange._stream.write_buffer_size) < 1_000_000
     # It takes them, and goes on, with the rest of the ping that was cut and a message.
