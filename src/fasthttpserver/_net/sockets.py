@@ -43,7 +43,7 @@ class ServerSocket(socket.socket):
         )
 
     def accept(self) -> tuple[socket.socket, Any]:
-        # As socket.socket does it, but for the class.
+        # As socket.socket does it, but for the class; typeshed does not know _accept().
         fileno, address = self._accept()  # type: ignore[attr-defined]
         connection = ServerSocket.__new__(ServerSocket)
         family = connection.family = self.family  # type: ignore[misc]

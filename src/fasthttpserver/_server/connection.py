@@ -700,16 +700,8 @@ class HTTPConnection(asyncio.Protocol):
         """
         if type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
-        request = self._request
-        if (
-            # The callback has returned, and nothing special is known of the request yet.
-            self._fast
-            and request is not None
-            and request._corked is None
-            and self._late is None
-            and callback is None
-            and 0 < len(chunk) <= _LARGE_CHUNK
-        ):
+        request = self._late_request(len(chunk))
+        if request is not None and callback is None and chunk:
             if check_response(chunk, request) == 0:
                 self._send_late(chunk, chunk)
             else:
@@ -756,14 +748,8 @@ class HTTPConnection(asyncio.Protocol):
     ) -> None:
         if chunk is not None and type(chunk) is not bytes:
             chunk = encode_chunk(chunk)
-        request = self._request
-        if (
-            self._fast
-            and request is not None
-            and request._corked is None
-            and self._late is None
-            and len(chunk or b"") <= _LARGE_CHUNK
-        ):
+        request = self._late_request(len(chunk or b""))
+        if request is not None:
             usual = ResponseFraming.of_usual(request, start_line, headers, chunk or b"")
             if usual is not None:
                 self._send_late(usual, usual.head)
@@ -849,6 +835,16 @@ class HTTPConnection(asyncio.Protocol):
     def has_written(self) -> bool:
         """Whether anything of the current response was written, and is not only corked."""
         return self._late is not None or (self.response is not None and self.response.wrote)
+
+    def _late_request(self, size: int) -> HTTPRequest | None:
+        """Return the request of which `size` bytes may be the whole answer, and leave at once.
+
+        Its callback has returned, and nothing special is known of it yet.
+        """
+        request = self._request
+        if request is None or not self._fast or size > _LARGE_CHUNK:
+            return None
+        return request if request._corked is None and self._late is None else None
 
     def _send_late(self, late: bytes | ResponseFraming, data: bytes) -> None:
         """Send what is the whole response, as far as one can see before ``finish``."""
