@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import signal
+import ssl
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from helpers import TIMEOUT, Logs, Process, Served, open_descriptors, release_ports
 from hypothesis import HealthCheck, settings
 from wire import Wire
@@ -68,6 +70,17 @@ def pytest_runtest_setup() -> None:
 
 def pytest_runtest_teardown() -> None:
     release_ports()
+
+
+@pytest.fixture(scope="session")
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Those of TLS, a server's and a client's."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
 
 
 @pytest.fixture

@@ -539,6 +539,16 @@ class Process:
         )
 
 
+def finish_handshakes(ends: Sequence[ssl.SSLObject | ssl.SSLSocket]) -> None:
+    """Let both ends of a connection go on, each as far as it can, until they are done."""
+    waiting = list(ends)
+    while waiting:
+        for end in list(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                waiting.remove(end)
+
+
 def shake_hands(
     server: ssl.SSLContext,
     client: ssl.SSLContext,
@@ -551,12 +561,7 @@ def shake_hands(
         client.wrap_bio(to_client, to_server, server_hostname=name, session=session),
         server.wrap_bio(to_server, to_client, server_side=True),
     ]
-    waiting = list(ends)
-    while waiting:
-        for end in list(waiting):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-                waiting.remove(end)
+    finish_handshakes(ends)
     for end in ends:
         end.write(b"x")
     assert [end.read(1) for end in ends] == [b"x", b"x"]

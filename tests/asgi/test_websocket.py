@@ -11,7 +11,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -319,11 +319,8 @@ def test_pings_may_go_unanswered(serve: Serve) -> None:
     eventually(lambda: recorder.done)
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_client_may_half_close_behind_messages_that_wait(
-    serve: Serve, tmp_path: Path, tls: bool
-) -> None:
-    goes_on = asyncio.Event()
+def receiving_after(goes_on: asyncio.Event) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """An application that accepts, and receives what has come when it may go on."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
@@ -331,7 +328,16 @@ def test_client_may_half_close_behind_messages_that_wait(
         while (await receive())["type"] == "websocket.receive":
             pass
 
-    recorder = Recorder(application)
+    return application
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_client_may_half_close_behind_messages_that_wait(
+    serve: Serve, tmp_path: Path, tls: bool
+) -> None:
+    goes_on = asyncio.Event()
+
+    recorder = Recorder(receiving_after(goes_on))
     certificates = Certificates(tmp_path)
     options = {"certfile": certificates.certfile, "keyfile": certificates.keyfile}
     server = serve(ASGIContainer(recorder), ssl_options=options if tls else None)
@@ -353,13 +359,7 @@ def test_client_may_half_close_behind_messages_that_wait(
 def test_client_that_has_to_wait_need_not_answer_pings(serve: Serve) -> None:
     goes_on = asyncio.Event()
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        await accept(receive, send)
-        await goes_on.wait()
-        while (await receive())["type"] == "websocket.receive":
-            pass
-
-    recorder = Recorder(application)
+    recorder = Recorder(receiving_after(goes_on))
     container = ASGIContainer(recorder, websocket_ping_interval=1e-3, websocket_ping_timeout=1e-3)
     server = serve(container)
     client = server.connect()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from helpers import Certificates, most_backlog, shake_hands
+from helpers import Certificates, finish_handshakes, most_backlog, shake_hands
 
 from fasthttpserver._net import accepting as _accepting
 from fasthttpserver._net import netutil as _netutil
@@ -818,12 +818,7 @@ def test_ssl_wrap_socket(certificates: Certificates, closing: Callable[..., Any]
         ),
     ]
     closing(*ends)
-    waiting = list(ends)
-    while waiting:
-        for end in list(waiting):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-                waiting.remove(end)
+    finish_handshakes(ends)
     assert ends[0].version() == ends[1].version() == "TLSv1.3"
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-import trustme
 from helpers import OK, Client, Logs, Served, answer, echo, fail, framed, get
 from tls_pair import TLSPair
 from wire import Wire
@@ -27,17 +26,6 @@ Serve = Callable[..., Served]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 OK_LINE = ResponseStartLine("HTTP/1.1", 200, "OK")
-
-
-@pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's and a client's."""
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
 
 
 # --- TLS ------------------------------------------------------------------------------------
